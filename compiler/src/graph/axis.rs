@@ -1,0 +1,171 @@
+//! Axes by name. Names are interned: an [`Axis`] is a number that prints as its name and compares by it.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{LazyLock, Mutex};
+
+use gatec_lang::Size;
+
+/// A named axis. Its size stands in [`Sizes`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Axis(u32);
+
+#[derive(Default)]
+struct Interner {
+    names: Vec<&'static str>,
+    ids: BTreeMap<&'static str, u32>,
+}
+
+static INTERNER: LazyLock<Mutex<Interner>> = LazyLock::new(Mutex::default);
+
+impl Axis {
+    /// The axis of that name; the same name is the same axis everywhere in the process.
+    pub fn new(name: &str) -> Self {
+        let mut interner = INTERNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(&id) = interner.ids.get(name) {
+            return Self(id);
+        }
+        // Names live as long as the process: programs are few and their axes fewer.
+        let name: &'static str = Box::leak(name.into());
+        let id = u32::try_from(interner.names.len()).unwrap_or(u32::MAX);
+        interner.names.push(name);
+        interner.ids.insert(name, id);
+        Self(id)
+    }
+
+    pub fn name(self) -> &'static str {
+        INTERNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).names[self.0 as usize]
+    }
+}
+
+// By name, not by number: numbers depend on the order in which a process met the names.
+impl Ord for Axis {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.0 == other.0 { Ordering::Equal } else { self.name().cmp(other.name()) }
+    }
+}
+
+impl PartialOrd for Axis {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of axes, sorted by name.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AxisSet(Vec<Axis>);
+
+impl AxisSet {
+    pub fn contains(&self, axis: Axis) -> bool {
+        self.0.binary_search(&axis).is_ok()
+    }
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Axis> + DoubleEndedIterator + Clone + '_ {
+        self.0.iter().copied()
+    }
+    pub fn union(&self, other: &Self) -> Self {
+        self.iter().chain(other.iter()).collect()
+    }
+    pub fn minus(&self, other: &Self) -> Self {
+        Self(self.iter().filter(|a| !other.contains(*a)).collect())
+    }
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.iter().filter(|a| other.contains(*a)).collect())
+    }
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.iter().all(|a| other.contains(a))
+    }
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.iter().all(|a| !other.contains(a))
+    }
+    pub fn with(&self, axis: Axis) -> Self {
+        self.iter().chain([axis]).collect()
+    }
+    pub fn without(&self, axis: Axis) -> Self {
+        Self(self.iter().filter(|a| *a != axis).collect())
+    }
+}
+
+impl FromIterator<Axis> for AxisSet {
+    fn from_iter<I: IntoIterator<Item = Axis>>(axes: I) -> Self {
+        let mut axes: Vec<Axis> = axes.into_iter().collect();
+        axes.sort();
+        axes.dedup();
+        Self(axes)
+    }
+}
+
+impl From<Axis> for AxisSet {
+    fn from(axis: Axis) -> Self {
+        Self(vec![axis])
+    }
+}
+
+impl fmt::Display for AxisSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, axis) in self.iter().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{axis}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for AxisSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{self}]")
+    }
+}
+
+/// The size of every axis of a module. Each name has one size in a module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes(BTreeMap<Axis, Size>);
+
+impl Sizes {
+    pub fn get(&self, axis: Axis) -> Option<&Size> {
+        self.0.get(&axis)
+    }
+    /// Declares an axis; `false` if it is there with another size.
+    pub fn declare(&mut self, axis: Axis, size: Size) -> bool {
+        match self.0.get(&axis) {
+            Some(old) => *old == size,
+            None => {
+                self.0.insert(axis, size);
+                true
+            }
+        }
+    }
+    /// A new axis named `like`, or `like.2`, `like.3` if that is taken.
+    pub fn fresh(&mut self, like: &str, size: Size) -> Axis {
+        let stem = like.split('.').next().unwrap_or(like);
+        let axis = std::iter::once(Axis::new(stem))
+            .chain((2..).map(|n| Axis::new(&format!("{stem}.{n}"))))
+            .find(|a| !self.0.contains_key(a))
+            .unwrap_or(Axis::new(stem));
+        self.0.insert(axis, size);
+        axis
+    }
+    pub fn iter(&self) -> impl Iterator<Item = (Axis, &Size)> {
+        self.0.iter().map(|(a, s)| (*a, s))
+    }
+}

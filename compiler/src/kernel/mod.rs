@@ -1,0 +1,240 @@
+//! Kernel IR: what a kernel computes, over loops, buffers and expressions, before a target schedules it.
+//!
+//! A kernel has one of a few classes ([`Body`]). All sizes that are not known when building are [`Dim`]s: numbers that
+//! the caller computes and passes. Buffers are flat; an access is a buffer and an [`Index`] in elements. There are no axes any
+//! more: order was chosen when the kernel was made. A [`schedule`](crate::schedule) adds tiles, lanes and packing; the pair is what code
+//! generation and the Kernel IR interpreter run.
+
+pub mod interp;
+pub mod text;
+pub mod verify;
+
+pub use gatec_runtime::format::Elem;
+
+use crate::scalar::{Binary, Unary};
+
+/// A kernel before scheduling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// For people and symbols: `contract_silu_3`.
+    pub name: String,
+    /// How many run-time sizes it takes.
+    pub dims: u32,
+    /// Arguments, in ABI order.
+    pub buffers: Vec<Buffer>,
+    /// How many loop variables it has.
+    pub vars: u32,
+    /// Expressions, operands before users.
+    pub exprs: Vec<Expr>,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Buffer {
+    pub name: String,
+    pub elem: Elem,
+    pub access: Access,
+    /// The layout is a packed matrix of [`Contract::w`] (its shape is the schedule's).
+    pub packed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Var(pub u32);
+/// A run-time size: argument number of `dims`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dim(pub u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExprId(pub u32);
+/// The scalar that a reduction stage leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Temp(pub u32);
+
+/// A number known when building or a run-time size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Extent {
+    Known(i64),
+    Dim(Dim),
+}
+
+/// A loop: `for var in 0..extent`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loop {
+    pub var: Var,
+    /// The axes it runs over, for people: `t`, `head*k`.
+    pub name: String,
+    pub extent: Extent,
+}
+
+/// An integer over loop variables, sizes and loaded indices. Sums and products are flat and sorted by the constructors in
+/// [`index`], which also keep affine expressions affine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Index {
+    Known(i64),
+    Var(Var),
+    Dim(Dim),
+    Add(Vec<Index>),
+    Mul(Vec<Index>),
+    /// Floor division; the divisor is positive.
+    Div(Box<Index>, Box<Index>),
+    /// Remainder, not negative; the divisor is positive.
+    Mod(Box<Index>, Box<Index>),
+    /// An integer expression, in range `0..extent` (checked where it is loaded; out of range makes the kernel return 1 and reads 0).
+    Value(ExprId, Extent),
+}
+
+/// `0 <= index < extent`
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bound {
+    pub index: Index,
+    pub extent: Extent,
+}
+
+/// A scalar expression at a point of the loops around it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// Of the element type that its user needs: `elem`.
+    Const { elem: Elem, value: f64 },
+    /// A loop variable or a size as a number.
+    Index { elem: Elem, index: Index },
+    /// `buffer[index]`. Not read where a bound fails: the value is `otherwise` there.
+    Load { buffer: BufferId, index: Index, bounds: Vec<Bound>, otherwise: f64 },
+    Unary(Unary, ExprId),
+    /// Comparisons give `bool`; `and`, `or` take it.
+    Binary(Binary, ExprId, ExprId),
+    Select(ExprId, ExprId, ExprId),
+    /// Float to integer truncates toward zero and saturates; NaN is 0.
+    Cast(Elem, ExprId),
+    Temp(Temp),
+    /// Accumulator `i` of the contraction: only in its stores.
+    Acc(u32),
+}
+
+/// The class of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    Nest(Nest),
+    Contract(Contract),
+    TopK(TopK),
+    GroupRows(GroupRows),
+}
+
+/// Map/reduce: for every point of `outer` (independent, any order), the stages in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nest {
+    pub outer: Vec<Loop>,
+    pub stages: Vec<Stage>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Folds `value` over `inner` into `temp`, accumulating in f32 (f64 for f64, exact for integers).
+    Reduce { temp: Temp, elem: Elem, fold: Fold, inner: Vec<Loop>, value: ExprId },
+    /// Running fold along the one loop `over`, storing at every step (`exclusive`: before the element).
+    Running { fold: Fold, over: Loop, exclusive: bool, value: ExprId, store: Store },
+    /// Stores at every point of `inner`.
+    Map { inner: Vec<Loop>, stores: Vec<Store> },
+}
+
+/// How a reduction folds. `ArgMax`/`ArgMin` leave the linear index over `inner` of the first extreme element, NaN never wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fold {
+    Sum,
+    Prod,
+    Max,
+    Min,
+    Any,
+    All,
+    ArgMax,
+    ArgMin,
+}
+
+/// `buffer[index] = value`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    pub buffer: BufferId,
+    pub index: Index,
+    pub value: ExprId,
+}
+
+/// For every point of `batch`, `rows`, `cols`: `acc[g] = sum over sums of x * w[g]` for g in 0..groups, then the stores.
+///
+/// `w` is packed: see [`Packed`]. Sums add in the order of `sums` (the last fastest), one element after the other, whatever the tile: same
+/// row, same bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contract {
+    pub batch: Vec<Loop>,
+    pub rows: Vec<Loop>,
+    pub cols: Vec<Loop>,
+    pub sums: Vec<Loop>,
+    pub groups: u32,
+    /// The left operand, an expression over `batch`, `rows`, `sums`: a plain load as a rule; anything more is a prologue.
+    pub x: ExprId,
+    /// The packed right operand.
+    pub w: BufferId,
+    /// Rows choose their matrix: grouped contraction.
+    pub grouping: Option<Grouping>,
+    /// The epilogue: expressions over `batch`, `rows`, `cols` and [`Expr::Acc`].
+    pub stores: Vec<Store>,
+}
+
+/// Grouped contraction: linear row `r` uses matrix `e` of `w`, where the row is in the segment of `e`:
+/// `order[offsets[e] .. offsets[e + 1]]` lists its rows. Both are made by [`GroupRows`]. `batch` is empty then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grouping {
+    pub experts: Extent,
+    pub order: BufferId,
+    pub offsets: BufferId,
+}
+
+/// Layout of a packed right operand: `[matrix][panel][sum][group][lane]`, `lane` of the schedule's width, columns beyond the
+/// end are zero. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Packed {
+    /// Columns of one panel, for each group.
+    pub lanes: u32,
+}
+
+/// Indices of the `k` largest of each row, largest first, ties to the lower index, NaN last: `i32`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopK {
+    pub rows: Vec<Loop>,
+    /// The axis that is searched; its variable appears in `value`.
+    pub over: Loop,
+    pub k: Extent,
+    pub value: ExprId,
+    /// The variable of the slot, for `store_index`.
+    pub slot: Var,
+    pub buffer: BufferId,
+    pub index: Index,
+}
+
+/// Sorts linear rows by expert, stably: histogram, prefix sum, permutation. One unit of work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupRows {
+    /// The rows; their variables appear in `expert`.
+    pub rows: Vec<Loop>,
+    pub experts: Extent,
+    /// `i32` expert of a row; out of range: the kernel returns 1 and the row is in no segment.
+    pub expert: ExprId,
+    /// `i32[rows]`
+    pub order: BufferId,
+    /// `i32[experts + 1]`
+    pub offsets: BufferId,
+}
+
+impl Kernel {
+    pub fn expr(&self, id: ExprId) -> &Expr {
+        &self.exprs[id.0 as usize]
+    }
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+}

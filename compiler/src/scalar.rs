@@ -1,0 +1,121 @@
+//! Scalar functions: the one list that Graph IR, Kernel IR, interpreters and code generation share.
+
+use std::fmt;
+
+macro_rules! functions {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($variant),* }
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            pub const fn name(self) -> &'static str { match self { $(Self::$variant => $text),* } }
+            pub fn parse(name: &str) -> Option<Self> { Self::ALL.iter().copied().find(|f| f.name() == name) }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.name()) }
+        }
+    };
+}
+
+functions! {
+    /// Functions of one number. `not` is of `bool`; `round` is to even; `sign` of 0 is 0, of NaN is NaN.
+    Unary {
+        Neg = "neg", Not = "not", Abs = "abs", Sign = "sign", Floor = "floor", Ceil = "ceil", Round = "round", Sqrt = "sqrt",
+        Rsqrt = "rsqrt", Recip = "recip", Exp = "exp", Log = "log", Log1p = "log1p", Expm1 = "expm1", Sin = "sin", Cos = "cos",
+        Tanh = "tanh", Sigmoid = "sigmoid", Erf = "erf",
+    }
+}
+
+functions! {
+    /// Functions of two numbers. `min` and `max` give NaN if either is NaN. Integer division and remainder floor; by 0 they
+    /// give 0. Comparisons with NaN are false, but `ne`.
+    Binary {
+        Add = "add", Sub = "sub", Mul = "mul", Div = "div", Rem = "rem", Pow = "pow", Min = "min", Max = "max",
+        Eq = "eq", Ne = "ne", Lt = "lt", Le = "le", Gt = "gt", Ge = "ge", And = "and", Or = "or",
+    }
+}
+
+impl Unary {
+    /// The meaning, in f64.
+    pub fn eval(self, x: f64) -> f64 {
+        match self {
+            Self::Neg => -x,
+            Self::Not => f64::from(x == 0.0),
+            Self::Abs => x.abs(),
+            Self::Sign if x == 0.0 || x.is_nan() => x,
+            Self::Sign => x.signum(),
+            Self::Floor => x.floor(),
+            Self::Ceil => x.ceil(),
+            Self::Round => x.round_ties_even(),
+            Self::Sqrt => x.sqrt(),
+            Self::Rsqrt => x.sqrt().recip(),
+            Self::Recip => x.recip(),
+            Self::Exp => x.exp(),
+            Self::Log => x.ln(),
+            Self::Log1p => x.ln_1p(),
+            Self::Expm1 => x.exp_m1(),
+            Self::Sin => x.sin(),
+            Self::Cos => x.cos(),
+            Self::Tanh => x.tanh(),
+            Self::Sigmoid => (1.0 + (-x).exp()).recip(),
+            Self::Erf => erf(x),
+        }
+    }
+}
+
+impl Binary {
+    /// Does it give `bool`?
+    pub const fn is_predicate(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge | Self::And | Self::Or)
+    }
+
+    /// The meaning, in f64; `integer` for integer operands.
+    pub fn eval(self, a: f64, b: f64, integer: bool) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div | Self::Rem if integer && b == 0.0 => 0.0,
+            Self::Div if integer => (a / b).floor(),
+            Self::Div => a / b,
+            Self::Rem => a - b * (a / b).floor(),
+            Self::Pow => a.powf(b),
+            Self::Min | Self::Max if a.is_nan() || b.is_nan() => f64::NAN,
+            Self::Min => a.min(b),
+            Self::Max => a.max(b),
+            Self::Eq => f64::from(a == b),
+            Self::Ne => f64::from(a != b),
+            Self::Lt => f64::from(a < b),
+            Self::Le => f64::from(a <= b),
+            Self::Gt => f64::from(a > b),
+            Self::Ge => f64::from(a >= b),
+            Self::And => f64::from(a != 0.0 && b != 0.0),
+            Self::Or => f64::from(a != 0.0 || b != 0.0),
+        }
+    }
+}
+
+/// The error function, to about 1e-15: its Taylor series near 0, the continued fraction of `erfc` (Lentz) further out.
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a.is_nan() {
+        return x;
+    }
+    if a < 2.5 {
+        let (mut term, mut sum, mut n) = (a, a, 0.0);
+        while term.abs() > 1e-17 * sum.abs() {
+            n += 1.0;
+            term *= -a * a / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        return (sum * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
+    }
+    if a > 6.0 {
+        return 1f64.copysign(x);
+    }
+    // erfc(a) = exp(-a^2) / sqrt(pi) / (a + (1/2)/(a + 1/(a + (3/2)/(a + ...))))
+    let fraction = (1..=80).rev().fold(a, |tail, i| a + f64::from(i) * 0.5 / tail);
+    let erfc = (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt());
+    (1.0 - erfc).copysign(x)
+}

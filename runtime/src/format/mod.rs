@@ -1,0 +1,210 @@
+//! What stands in an artifact, declared once: the compiler's writer and the runtime's reader use these types.
+//!
+//! An artifact is an ELF shared object without undefined symbols. Section `.gate.manifest` holds a [`Manifest`] as JSON;
+//! section `.gate.ptx` the text of GPU kernels. Each kernel of each [`Variant`] is an exported function of type [`abi::Kernel`].
+
+pub mod abi;
+mod elem;
+mod size;
+
+use serde::{Deserialize, Serialize};
+
+pub use elem::Elem;
+pub use size::SizeExpr;
+
+/// Version of manifest and ABI. An artifact of another version is refused.
+pub const VERSION: u32 = 1;
+/// The section that holds the manifest.
+pub const MANIFEST_SECTION: &str = ".gate.manifest";
+/// The section that holds PTX.
+pub const PTX_SECTION: &str = ".gate.ptx";
+
+/// Everything that the runtime knows of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub version: u32,
+    /// Version of the compiler, for people.
+    pub compiler: String,
+    pub name: String,
+    pub doc: String,
+    /// Axes whose size is bound when the model runs.
+    pub symbols: Vec<Symbol>,
+    pub params: Vec<Param>,
+    pub states: Vec<State>,
+    pub entries: Vec<Entry>,
+    /// One program for each kind of processor, best first.
+    pub variants: Vec<Variant>,
+    /// SHA-256, hex, of all other loadable sections: code, constants, PTX (the compiler says how in `artifact/`, the reader in `open`).
+    pub code_hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symbol {
+    pub name: String,
+    pub bound: Option<i64>,
+}
+
+/// A tensor at the boundary, dense, outermost axis first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tensor {
+    pub name: String,
+    pub elem: Elem,
+    pub axes: Vec<Axis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Axis {
+    pub name: String,
+    pub size: SizeExpr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    /// Name and shape as kernels see it: all sizes known.
+    pub tensor: Tensor,
+    /// The tensors of the weight file that it is made of, in the order of its leading (indexed) axes: a single one as a rule,
+    /// `layers x experts` of them for `from "layers.{layer}.experts.{e}.w1"`. Each is a contiguous, equal part.
+    pub parts: Vec<String>,
+    /// The shape of each of those tensors in the file. Same number of elements as the part; the order of bytes is the same.
+    pub part_shape: Vec<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub tensor: Tensor,
+    pub init: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub name: String,
+    pub inputs: Vec<Tensor>,
+    pub outputs: Vec<Tensor>,
+    /// States that it reads or sets, by index.
+    pub reads: Vec<u32>,
+    pub sets: Vec<u32>,
+}
+
+/// What a variant needs of a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Isa {
+    /// AVX-512 F, BW, CD, DQ, VL, and FMA.
+    #[serde(rename = "x86-64-v4")]
+    X86V4,
+    /// AVX2, FMA, F16C, BMI2.
+    #[serde(rename = "x86-64-v3")]
+    X86V3,
+    /// Any x86-64.
+    #[serde(rename = "x86-64")]
+    X86,
+    #[serde(rename = "aarch64")]
+    Aarch64,
+    /// A CUDA device of compute capability 8.0 or newer.
+    #[serde(rename = "sm_80")]
+    Sm80,
+}
+
+/// The program of one kind of processor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    pub isa: Isa,
+    pub kernels: Vec<Kernel>,
+    /// Buffers that `load` fills and that all sessions share: packed weights, constants. Sizes are known.
+    pub kept: Vec<Kept>,
+    /// Runs once when a model is loaded: parameters to kept buffers.
+    pub load: Plan,
+    /// One for each entry.
+    pub entries: Vec<Plan>,
+}
+
+/// A buffer that lives as long as the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub name: String,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The exported symbol.
+    pub symbol: String,
+    /// What it computes, for people and profiles: `contract+silu`.
+    pub label: String,
+    pub args: u32,
+    pub dims: u32,
+    /// How a GPU launches it; absent for CPUs.
+    pub launch: Option<Launch>,
+}
+
+/// The launch of a GPU kernel: one block for each unit of the step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    pub threads: u32,
+    pub shared_bytes: u32,
+}
+
+/// Steps over buffers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub buffers: Vec<Buffer>,
+    pub steps: Vec<Step>,
+}
+
+/// A buffer of a plan. Sizes in bytes, unpadded; every buffer starts at a multiple of 64 and may be read up to 64 bytes
+/// beyond its end (vector tails), inputs, outputs and parameters excepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    pub name: String,
+    pub place: Place,
+    pub bytes: SizeExpr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    Input(u32),
+    Output(u32),
+    Param(u32),
+    /// A state as it was before the call.
+    State(u32),
+    /// What a state becomes after the call.
+    NextState(u32),
+    Kept(u32),
+    /// Scratch that lives from step `from` to step `to`, both inclusive, counted over the top-level steps: the runtime places
+    /// such buffers, two that do not live at once may share memory.
+    Arena { from: u32, to: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    Call(Call),
+    /// Runs `body` `count` times; `number` is the iteration for the strides of [`Arg`], counted down if `reverse`.
+    Loop { count: SizeExpr, reverse: bool, body: Vec<Step> },
+}
+
+/// One call of a kernel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    pub kernel: u32,
+    pub args: Vec<Arg>,
+    pub dims: Vec<SizeExpr>,
+    /// Independent units of work, shared out between threads in contiguous ranges. None: nothing is called.
+    pub units: SizeExpr,
+    /// About how many nanoseconds a unit takes on one thread, by the roofline: small work is not shared out.
+    pub unit_ns: f32,
+    /// Scratch for each thread.
+    pub scratch_bytes: SizeExpr,
+    /// The nodes of the source it stands for: (file, line), for profiles.
+    pub lines: Vec<(String, u32)>,
+}
+
+/// A pointer that a kernel gets: `buffer + offset + sum of stride * iteration over the enclosing loops`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arg {
+    pub buffer: u32,
+    pub offset: SizeExpr,
+    /// Bytes for each iteration of the enclosing loops, outermost first; may be shorter than the nesting (rest 0).
+    pub strides: Vec<SizeExpr>,
+    /// If set, odd iterations of the innermost enclosing loop use this buffer instead of `buffer` (a carry's two halves). The parity counts
+    /// executed iterations from 0, whatever the direction.
+    pub odd: Option<u32>,
+}

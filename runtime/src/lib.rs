@@ -1,0 +1,3 @@
+//! Runs artifacts that gatec built. Links no compiler.
+
+pub mod format;
