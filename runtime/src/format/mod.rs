@@ -197,14 +197,15 @@ pub struct Call {
     pub lines: Vec<(String, u32)>,
 }
 
-/// A pointer that a kernel gets: `buffer + offset + sum of stride * iteration over the enclosing loops`.
+/// A pointer that a kernel gets: `buffer + offset + odd (in odd iterations) + sum of stride * iteration over the enclosing
+/// loops`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arg {
     pub buffer: u32,
     pub offset: SizeExpr,
     /// Bytes for each iteration of the enclosing loops, outermost first; may be shorter than the nesting (rest 0).
     pub strides: Vec<SizeExpr>,
-    /// If set, odd iterations of the innermost enclosing loop use this buffer instead of `buffer` (a carry's two halves). The parity counts
-    /// executed iterations from 0, whatever the direction.
-    pub odd: Option<u32>,
+    /// Bytes to add (possibly negative) in odd iterations of the innermost enclosing loop: a carry is one buffer of two halves.
+    /// The parity counts executed iterations from 0, whatever the direction.
+    pub odd: SizeExpr,
 }
