@@ -1,1 +1,5 @@
-//! placeholder
+//! The compiler: typed program to artifact.
+
+pub mod graph;
+pub mod ops;
+pub mod scalar;

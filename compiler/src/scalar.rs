@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use gatec_runtime::format::Elem;
+
 macro_rules! functions {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -36,7 +38,100 @@ functions! {
     }
 }
 
+functions! {
+    /// How a reduction folds. Over nothing each gives its unit; `min` and `max` give NaN if an element is NaN.
+    Fold { Sum = "sum", Prod = "prod", Max = "max", Min = "min", Any = "any", All = "all" }
+}
+
+functions! {
+    /// Which element an `arg_reduce` looks for.
+    Extreme { Max = "max", Min = "min" }
+}
+
+impl Fold {
+    /// What folding nothing gives; of integers `max` and `min` give the ends of the type's range.
+    pub fn unit(self, elem: Elem) -> f64 {
+        match self {
+            Self::Sum | Self::Any => 0.0,
+            Self::Prod | Self::All => 1.0,
+            Self::Max => lowest(elem),
+            Self::Min => highest(elem),
+        }
+    }
+
+    /// One step, in f64.
+    pub fn step(self, so_far: f64, x: f64) -> f64 {
+        match self {
+            Self::Sum => so_far + x,
+            Self::Prod => so_far * x,
+            Self::Max => Binary::Max.eval(so_far, x, false),
+            Self::Min => Binary::Min.eval(so_far, x, false),
+            Self::Any => Binary::Or.eval(so_far, x, false),
+            Self::All => Binary::And.eval(so_far, x, false),
+        }
+    }
+
+    /// Does it fold `bool`?
+    pub const fn is_logical(self) -> bool {
+        matches!(self, Self::Any | Self::All)
+    }
+}
+
+/// The least value of an element type.
+pub fn lowest(elem: Elem) -> f64 {
+    match elem {
+        Elem::I64 => i64::MIN as f64,
+        Elem::I32 => f64::from(i32::MIN),
+        Elem::I8 => f64::from(i8::MIN),
+        Elem::U8 | Elem::Bool => 0.0,
+        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F64 => f64::NEG_INFINITY,
+    }
+}
+
+/// The greatest value of an element type.
+pub fn highest(elem: Elem) -> f64 {
+    match elem {
+        Elem::I64 => i64::MAX as f64,
+        Elem::I32 => f64::from(i32::MAX),
+        Elem::I8 => f64::from(i8::MAX),
+        Elem::U8 => f64::from(u8::MAX),
+        Elem::Bool => 1.0,
+        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F64 => f64::INFINITY,
+    }
+}
+
+/// A result of arithmetic as its element type holds it: integers wrap around, floats stay as they are (the interpreter is
+/// exact where hardware rounds).
+pub fn wrap(elem: Elem, x: f64) -> f64 {
+    // Through i128, which holds every sum and product that f64 can tell apart in this range.
+    match elem {
+        Elem::I64 => (x as i128) as i64 as f64,
+        Elem::I32 => f64::from((x as i128) as i32),
+        Elem::I8 => f64::from((x as i128) as i8),
+        Elem::U8 => f64::from((x as i128) as u8),
+        Elem::Bool => f64::from(x != 0.0),
+        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F64 => x,
+    }
+}
+
+/// A cast: float to integer truncates toward zero and saturates, NaN is 0; integer to integer wraps; to `bool`: is not 0.
+pub fn cast(from: Elem, to: Elem, x: f64) -> f64 {
+    match (from.is_float(), to) {
+        (_, Elem::Bool) => f64::from(x != 0.0),
+        (true, Elem::I64) => (x as i64) as f64,
+        (true, Elem::I32) => f64::from(x as i32),
+        (true, Elem::I8) => f64::from(x as i8),
+        (true, Elem::U8) => f64::from(x as u8),
+        _ => wrap(to, x),
+    }
+}
+
 impl Unary {
+    /// Is it of floats only?
+    pub const fn needs_float(self) -> bool {
+        !matches!(self, Self::Neg | Self::Not | Self::Abs | Self::Sign)
+    }
+
     /// The meaning, in f64.
     pub fn eval(self, x: f64) -> f64 {
         match self {

@@ -1,54 +1,32 @@
-//! Axes by name. Names are interned: an [`Axis`] is a number that prints as its name and compares by it.
+//! Axes by name. Names are interned, so that an [`Axis`] can be copied; it compares and prints as its name.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{LazyLock, Mutex};
 
 use gatec_lang::Size;
 
 /// A named axis. Its size stands in [`Sizes`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Axis(u32);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Axis(&'static str);
 
-#[derive(Default)]
-struct Interner {
-    names: Vec<&'static str>,
-    ids: BTreeMap<&'static str, u32>,
-}
-
-static INTERNER: LazyLock<Mutex<Interner>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<Mutex<BTreeSet<&'static str>>> = LazyLock::new(Mutex::default);
 
 impl Axis {
     /// The axis of that name; the same name is the same axis everywhere in the process.
     pub fn new(name: &str) -> Self {
-        let mut interner = INTERNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(&id) = interner.ids.get(name) {
-            return Self(id);
+        let mut names = NAMES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(&name) = names.get(name) {
+            return Self(name);
         }
         // Names live as long as the process: programs are few and their axes fewer.
         let name: &'static str = Box::leak(name.into());
-        let id = u32::try_from(interner.names.len()).unwrap_or(u32::MAX);
-        interner.names.push(name);
-        interner.ids.insert(name, id);
-        Self(id)
+        names.insert(name);
+        Self(name)
     }
 
     pub fn name(self) -> &'static str {
-        INTERNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).names[self.0 as usize]
-    }
-}
-
-// By name, not by number: numbers depend on the order in which a process met the names.
-impl Ord for Axis {
-    fn cmp(&self, other: &Self) -> Ordering {
-        if self.0 == other.0 { Ordering::Equal } else { self.name().cmp(other.name()) }
-    }
-}
-
-impl PartialOrd for Axis {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+        self.0
     }
 }
 
@@ -164,6 +142,14 @@ impl Sizes {
             .unwrap_or(Axis::new(stem));
         self.0.insert(axis, size);
         axis
+    }
+    /// The size of an axis, or that it has none, as a message.
+    pub fn require(&self, axis: Axis) -> Result<&Size, String> {
+        self.get(axis).ok_or_else(|| format!("axis {axis} has no size"))
+    }
+    /// The size of an axis, if it is known when building.
+    pub fn known(&self, axis: Axis) -> Option<i64> {
+        self.get(axis).and_then(Size::as_known)
     }
     pub fn iter(&self) -> impl Iterator<Item = (Axis, &Size)> {
         self.0.iter().map(|(a, s)| (*a, s))

@@ -5,46 +5,27 @@
 //! with explicit captures: a closed region.
 
 mod axis;
+mod builder;
 pub mod interp;
 pub mod tensor;
 pub mod text;
+mod ty;
 pub mod verify;
 
-use std::fmt;
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 
 pub use axis::{Axis, AxisSet, Sizes};
+pub use builder::{Builder, TypeError};
 pub use gatec_lang::program::Span;
 pub use gatec_runtime::format::Elem;
+use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
-use petgraph::Direction;
+
+pub use ty::Type;
 
 use crate::ops::Op;
-
-/// The type of a value.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Type {
-    pub elem: Elem,
-    pub axes: AxisSet,
-}
-
-impl Type {
-    pub fn new(elem: Elem, axes: AxisSet) -> Self {
-        Self { elem, axes }
-    }
-}
-
-impl fmt::Display for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.elem, self.axes)
-    }
-}
-
-impl fmt::Debug for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
 
 /// A result of a node. All ops but loops have one result, number 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +74,10 @@ impl Graph {
     pub fn node(&self, id: NodeIndex) -> &Node {
         &self.nodes[id]
     }
+    /// Of a node's origin and name; ops and types stay.
+    pub fn node_mut(&mut self, id: NodeIndex) -> &mut Node {
+        &mut self.nodes[id]
+    }
     pub fn op(&self, value: Value) -> &Op {
         &self.nodes[value.node].op
     }
@@ -132,6 +117,41 @@ impl Graph {
     /// The petgraph underneath, for its algorithms.
     pub fn petgraph(&self) -> &DiGraph<Node, Use> {
         &self.nodes
+    }
+}
+
+/// Graphs compare by what they compute: ops, types, operands and results in order, not by names, spans or origin.
+impl Graph {
+    fn key(&self) -> impl Iterator<Item = (&Op, &[Type], Vec<Value>)> {
+        self.ids().map(|id| (&self.nodes[id].op, self.nodes[id].types.as_slice(), self.operands(id)))
+    }
+}
+
+impl PartialEq for Graph {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.results == other.results && self.key().eq(other.key())
+    }
+}
+
+impl Eq for Graph {}
+
+impl PartialOrd for Graph {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Graph {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(other.key()).then_with(|| self.results.cmp(&other.results))
+    }
+}
+
+impl Hash for Graph {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.len().hash(state);
+        self.key().for_each(|node| node.hash(state));
+        self.results.hash(state);
     }
 }
 
@@ -198,4 +218,6 @@ pub struct Module {
     pub params: Vec<Param>,
     pub states: Vec<State>,
     pub entries: Vec<Entry>,
+    /// What is computed once, when a model is loaded: a graph over params whose results the entries read as `loaded[i]`.
+    pub load: Graph,
 }

@@ -1,10 +1,16 @@
 //! The ops of the Graph IR. One op is one file: its type rule, its meaning, its text, the kernel class that it lowers to.
 //! This module is the list and the dispatch; nothing else in the compiler matches on the name of an op to learn about it.
 
+mod attr;
+
 use std::fmt;
 
-use crate::graph::tensor::{Extents, Tensor};
-use crate::graph::{Axis, AxisSet, Elem, Sizes, Type};
+pub use attr::{Attr, bits};
+pub use pad::Fill;
+
+use crate::graph::interp::{Env, EvalError};
+use crate::graph::tensor::Tensor;
+use crate::graph::{Sizes, Type};
 
 /// What an op is. No default methods: nothing about an op is forgotten in silence.
 pub trait OpDef: Clone + fmt::Debug + PartialEq + Eq + std::hash::Hash + PartialOrd + Ord + Into<Op> {
@@ -19,8 +25,9 @@ pub trait OpDef: Clone + fmt::Debug + PartialEq + Eq + std::hash::Hash + Partial
     fn arity(&self) -> Option<usize>;
     /// Result types, or what is wrong, naming operands by number and axes by name.
     fn infer(&self, sizes: &Sizes, operands: &[&Type]) -> Result<Vec<Type>, String>;
-    /// The meaning, in f64 and plain loops. Operands have the types that `infer` accepted, sizes bound by `extents`.
-    fn eval(&self, extents: &Extents, operands: &[&Tensor]) -> Vec<Tensor>;
+    /// The meaning, in f64 and plain loops. Operands have the types that `infer` accepted, sizes bound by `env`; the caller
+    /// has checked that the results are not too large.
+    fn eval(&self, env: &Env, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError>;
     /// The kind of kernel that computes it.
     fn class(&self) -> Class;
 }
@@ -42,21 +49,6 @@ pub enum Class {
     Select,
     /// A loop with a body.
     Loop,
-}
-
-/// An attribute of an op.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Attr {
-    Int(i64),
-    /// Bits of an f64, so that attributes can be compared.
-    Num(u64),
-    Word(String),
-    Axis(Axis),
-    Axes(AxisSet),
-    /// In order.
-    List(Vec<Axis>),
-    Elem(Elem),
-    Nums(Vec<u64>),
 }
 
 macro_rules! ops {
@@ -84,8 +76,8 @@ macro_rules! ops {
             pub fn infer(&self, sizes: &Sizes, operands: &[&Type]) -> Result<Vec<Type>, String> {
                 match self { $(Self::$op(op) => op.infer(sizes, operands)),* }
             }
-            pub fn eval(&self, extents: &Extents, operands: &[&Tensor]) -> Vec<Tensor> {
-                match self { $(Self::$op(op) => op.eval(extents, operands)),* }
+            pub fn eval(&self, env: &Env, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+                match self { $(Self::$op(op) => op.eval(env, operands)),* }
             }
             pub fn class(&self) -> Class { match self { $(Self::$op(op) => op.class()),* } }
         }

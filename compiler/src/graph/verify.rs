@@ -1,0 +1,1 @@
+//! Checks graphs and modules.

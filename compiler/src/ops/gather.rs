@@ -1,0 +1,65 @@
+//! Elements of an axis at indices that come at run time.
+
+use crate::graph::interp::{Env, EvalError};
+use crate::graph::tensor::{Tensor, extents, walk};
+use crate::graph::{Axis, Elem, Sizes, Type};
+use crate::ops::{Attr, Class, OpDef};
+
+/// `gather[a] x, i`: `y[..] = x[a = i[..], ..]`: the axes of `i` take the place of `a`, axes that both have go together. An index outside is an error.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gather {
+    pub axis: Axis,
+}
+
+impl OpDef for Gather {
+    const NAME: &'static str = "gather";
+    const DOC: &'static str = "`gather[a] x, i`: `y[..] = x[a = i[..], ..]`: the axes of `i` take the place of `a`, axes that both have go together. An index outside is an error.";
+
+    fn attrs(&self) -> Vec<Attr> {
+        vec![Attr::Axis(self.axis)]
+    }
+    fn parse(attrs: &[Attr], _: &[Type]) -> Option<Self> {
+        let [axis] = attrs else { return None };
+        Some(Self { axis: axis.as_axis()? })
+    }
+    fn arity(&self) -> Option<usize> {
+        Some(2)
+    }
+    fn infer(&self, _: &Sizes, operands: &[&Type]) -> Result<Vec<Type>, String> {
+        let [x, index] = operands else { return Err("takes 2 operands".into()) };
+        x.needs(0, self.axis)?;
+        if index.elem.is_float() || index.elem == Elem::Bool {
+            return Err(format!("operand 1 ({index}) is not of integers"));
+        }
+        Ok(vec![x.over(x.axes.without(self.axis).union(&index.axes))])
+    }
+    fn eval(&self, env: &Env, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        let (x, index) = (operands[0], operands[1]);
+        let mut axes = index.axes.clone();
+        axes.extend(x.axes.iter().filter(|a| a.0 != self.axis && index.extent(a.0).is_none()));
+        let along = x.strides_along(&[(self.axis, 0)])[0];
+        let mut strides = x.strides_along(&axes);
+        for (stride, axis) in strides.iter_mut().zip(&axes) {
+            if axis.0 == self.axis {
+                *stride = 0;
+            }
+        }
+        let by_index = index.strides_along(&axes);
+        let mut data = Vec::with_capacity(axes.iter().map(|a| a.1).product());
+        let mut error = None;
+        walk(&extents(&axes), [&strides, &by_index], |[at, i]| match env.check_index(self.axis, index.data[i]) {
+            Ok(i) => data.push(x.data[at + i * along]),
+            Err(e) => {
+                error.get_or_insert(e);
+                data.push(0.0);
+            }
+        });
+        match error {
+            Some(e) => Err(e),
+            None => Ok(vec![Tensor::new(x.elem, axes, data)]),
+        }
+    }
+    fn class(&self) -> Class {
+        Class::View
+    }
+}

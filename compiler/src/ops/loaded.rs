@@ -1,0 +1,39 @@
+//! A leaf: result `i` of the module's `load` graph, computed once when a model is loaded.
+
+use crate::graph::interp::{Env, EvalError};
+use crate::graph::tensor::Tensor;
+use crate::graph::{Sizes, Type};
+use crate::ops::{Attr, Class, OpDef};
+
+/// `loaded[i]`: result `i` of the module's `load` graph, computed once when a model is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Loaded {
+    pub index: u32,
+    pub ty: Type,
+}
+
+impl OpDef for Loaded {
+    const NAME: &'static str = "loaded";
+    const DOC: &'static str = "`loaded[i]`: result `i` of the module's `load` graph, computed once when a model is loaded.";
+
+    fn attrs(&self) -> Vec<Attr> {
+        vec![Attr::Int(i64::from(self.index))]
+    }
+    fn parse(attrs: &[Attr], types: &[Type]) -> Option<Self> {
+        let ([index], [ty]) = (attrs, types) else { return None };
+        Some(Self { index: index.as_count()?, ty: ty.clone() })
+    }
+    fn arity(&self) -> Option<usize> {
+        Some(0)
+    }
+    fn infer(&self, sizes: &Sizes, _: &[&Type]) -> Result<Vec<Type>, String> {
+        self.ty.is_sized(sizes)?;
+        Ok(vec![self.ty.clone()])
+    }
+    fn eval(&self, env: &Env, _: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![env.leaf(Self::NAME, env.loaded, self.index, &self.ty)?])
+    }
+    fn class(&self) -> Class {
+        Class::Leaf
+    }
+}

@@ -1,0 +1,41 @@
+//! The pointwise product of any number of operands; they may stand in any order.
+
+use crate::graph::interp::{Env, EvalError};
+use crate::graph::tensor::Tensor;
+use crate::graph::{Sizes, Type};
+use crate::ops::{Attr, Class, OpDef};
+use crate::scalar;
+
+/// `mul a, b, ..`: the product of the operands; axes broadcast by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mul;
+
+impl OpDef for Mul {
+    const NAME: &'static str = "mul";
+    const DOC: &'static str = "`mul a, b, ..`: the product of the operands; axes broadcast by name.";
+
+    fn attrs(&self) -> Vec<Attr> {
+        Vec::new()
+    }
+    fn parse(attrs: &[Attr], _: &[Type]) -> Option<Self> {
+        attrs.is_empty().then_some(Self)
+    }
+    fn arity(&self) -> Option<usize> {
+        None
+    }
+    fn infer(&self, _: &Sizes, operands: &[&Type]) -> Result<Vec<Type>, String> {
+        let ty = Type::broadcast(operands)?;
+        ty.needs_number(0)?;
+        Ok(vec![ty])
+    }
+    fn eval(&self, _: &Env, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        let mut result = operands[0].clone();
+        for x in &operands[1..] {
+            result = Tensor::zip(x.elem, [&result, x], |[a, b]| scalar::wrap(x.elem, a * b));
+        }
+        Ok(vec![result])
+    }
+    fn class(&self) -> Class {
+        Class::Pointwise
+    }
+}

@@ -1,0 +1,39 @@
+//! A leaf: parameter `i` of the module.
+
+use crate::graph::interp::{Env, EvalError};
+use crate::graph::tensor::Tensor;
+use crate::graph::{Sizes, Type};
+use crate::ops::{Attr, Class, OpDef};
+
+/// `param[i]`: parameter `i` of the module.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Param {
+    pub index: u32,
+    pub ty: Type,
+}
+
+impl OpDef for Param {
+    const NAME: &'static str = "param";
+    const DOC: &'static str = "`param[i]`: parameter `i` of the module.";
+
+    fn attrs(&self) -> Vec<Attr> {
+        vec![Attr::Int(i64::from(self.index))]
+    }
+    fn parse(attrs: &[Attr], types: &[Type]) -> Option<Self> {
+        let ([index], [ty]) = (attrs, types) else { return None };
+        Some(Self { index: index.as_count()?, ty: ty.clone() })
+    }
+    fn arity(&self) -> Option<usize> {
+        Some(0)
+    }
+    fn infer(&self, sizes: &Sizes, _: &[&Type]) -> Result<Vec<Type>, String> {
+        self.ty.is_sized(sizes)?;
+        Ok(vec![self.ty.clone()])
+    }
+    fn eval(&self, env: &Env, _: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![env.leaf(Self::NAME, env.params, self.index, &self.ty)?])
+    }
+    fn class(&self) -> Class {
+        Class::Leaf
+    }
+}

@@ -1,0 +1,39 @@
+//! A leaf: state `i` of the module, as it was before the call.
+
+use crate::graph::interp::{Env, EvalError};
+use crate::graph::tensor::Tensor;
+use crate::graph::{Sizes, Type};
+use crate::ops::{Attr, Class, OpDef};
+
+/// `state[i]`: state `i` of the module, as it was before the call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State {
+    pub index: u32,
+    pub ty: Type,
+}
+
+impl OpDef for State {
+    const NAME: &'static str = "state";
+    const DOC: &'static str = "`state[i]`: state `i` of the module, as it was before the call.";
+
+    fn attrs(&self) -> Vec<Attr> {
+        vec![Attr::Int(i64::from(self.index))]
+    }
+    fn parse(attrs: &[Attr], types: &[Type]) -> Option<Self> {
+        let ([index], [ty]) = (attrs, types) else { return None };
+        Some(Self { index: index.as_count()?, ty: ty.clone() })
+    }
+    fn arity(&self) -> Option<usize> {
+        Some(0)
+    }
+    fn infer(&self, sizes: &Sizes, _: &[&Type]) -> Result<Vec<Type>, String> {
+        self.ty.is_sized(sizes)?;
+        Ok(vec![self.ty.clone()])
+    }
+    fn eval(&self, env: &Env, _: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![env.leaf(Self::NAME, env.states, self.index, &self.ty)?])
+    }
+    fn class(&self) -> Class {
+        Class::Leaf
+    }
+}
