@@ -1,0 +1,350 @@
+//! Fusion: which values of a graph become buffers, and which kernel makes each.
+//!
+//! A *group* is what one kernel computes: a core (a contraction, a nest with its outer axes, a top-k, a loop) and the pointwise
+//! work around it. Every value is in one of three places:
+//!
+//! - *in a group*: its expression may hold the group's accumulators or reduction results; others see it only if it is a
+//!   *root* of the group, that is, stored in a buffer;
+//! - *floating*: pointwise work and views over leaves and buffers, evaluated by whoever reads it;
+//! - a *leaf*: somebody else's buffer, or a number.
+//!
+//! One walk in topological order: a pointwise value joins the latest group that its operands are in, if it varies as that group
+//! does; else it floats, and what it reads of the group becomes a root. So an epilogue takes all that follows a
+//! contraction, with several results (an LSTM's cell and hidden value), and softmax becomes three stages of one nest.
+//!
+//! Known weakness: a floating value that several groups read is evaluated in each, unless it is dear.
+
+mod roles;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::graph::NodeIndex;
+
+use crate::graph::{AxisSet, Graph, Sizes, Value};
+use crate::ops::{Class, Op};
+use crate::scalar::Unary;
+
+pub use roles::{Grouped, Roles, is_plain_view};
+
+/// The most accumulators for one result element: gates of one product.
+pub const MAX_GATES: i64 = 4;
+
+/// A group: number in [`Fusion::groups`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub usize);
+
+/// What a kernel is built around.
+#[derive(Clone, Debug)]
+pub enum Core {
+    /// A contraction that runs on packed panels.
+    Contract { value: Value, roles: Roles },
+    /// A map/reduce nest: everything in it varies with `outer` at least.
+    Nest { outer: AxisSet },
+    /// A running fold.
+    Running { value: Value },
+    TopK { value: Value },
+    Scan { node: NodeIndex },
+}
+
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub core: Core,
+    /// Values that it stores, in topological order.
+    pub roots: Vec<Value>,
+    /// Reductions in a nest, in order: its stages.
+    pub folds: Vec<Value>,
+}
+
+/// The result of fusion for one graph.
+#[derive(Clone, Debug, Default)]
+pub struct Fusion {
+    pub groups: Vec<Group>,
+    /// Groups in an order in which they can run.
+    pub order: Vec<GroupId>,
+    home: BTreeMap<Value, GroupId>,
+    roots: BTreeSet<Value>,
+}
+
+impl Fusion {
+    /// The group whose accumulators or stages a value's expression may use.
+    pub fn home(&self, value: Value) -> Option<GroupId> {
+        self.home.get(&value).copied()
+    }
+    /// Is it stored in a buffer?
+    pub fn is_root(&self, value: Value) -> bool {
+        self.roots.contains(&value)
+    }
+}
+
+/// Fuses a graph. `wanted` are the values that must be in buffers at the end (leaves among them that have one are left alone);
+/// `at_load` tells which values are known when a model is loaded.
+pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], at_load: &dyn Fn(Value) -> bool) -> Fusion {
+    let live = live_nodes(graph, wanted);
+    let mut fuser = Fuser { graph, sizes, at_load, fusion: Fusion::default(), latest: BTreeMap::new() };
+    for &id in &live {
+        fuser.visit(id);
+    }
+    for &value in wanted {
+        fuser.demand(value);
+    }
+    fuser.store_what_is_dear(&live);
+    fuser.order(&live);
+    fuser.fusion
+}
+
+/// Nodes that some wanted value needs, in order.
+fn live_nodes(graph: &Graph, wanted: &[Value]) -> BTreeSet<NodeIndex> {
+    let mut live = BTreeSet::new();
+    let mut stack: Vec<NodeIndex> = wanted.iter().map(|v| v.node).collect();
+    while let Some(id) = stack.pop() {
+        if live.insert(id) {
+            stack.extend(graph.operands(id).iter().map(|v| v.node));
+        }
+    }
+    live
+}
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    sizes: &'a Sizes,
+    at_load: &'a dyn Fn(Value) -> bool,
+    fusion: Fusion,
+    /// The latest group that a value depends on.
+    latest: BTreeMap<Value, GroupId>,
+}
+
+impl Fuser<'_> {
+    fn visit(&mut self, id: NodeIndex) {
+        let value = Value::of(id);
+        match self.graph.node(id).op.class() {
+            Class::Leaf => {}
+            Class::Pointwise | Class::View => self.visit_pointwise(value),
+            Class::Reduce => self.visit_reduce(value),
+            Class::Contract => self.visit_contract(value),
+            Class::Select => {
+                self.read_from_outside(id);
+                self.open(Core::TopK { value }, &[value]);
+                self.store(value);
+            }
+            Class::Loop => self.visit_scan(id),
+        }
+    }
+
+    /// The latest group that a node's operands depend on.
+    fn latest_of(&self, id: NodeIndex) -> Option<GroupId> {
+        self.graph.operands(id).iter().filter_map(|v| self.latest.get(v).copied()).max()
+    }
+
+    fn open(&mut self, core: Core, values: &[Value]) -> GroupId {
+        let group = GroupId(self.fusion.groups.len());
+        self.fusion.groups.push(Group { core, roots: Vec::new(), folds: Vec::new() });
+        for &value in values {
+            self.join(value, group);
+        }
+        group
+    }
+
+    fn join(&mut self, value: Value, group: GroupId) {
+        self.fusion.home.insert(value, group);
+        self.latest.insert(value, group);
+    }
+
+    /// Reads a node's operands from anywhere: those in groups must be stored.
+    fn read_from_outside(&mut self, id: NodeIndex) {
+        for operand in self.graph.operands(id) {
+            if self.fusion.home(operand).is_some() {
+                self.store(operand);
+            }
+        }
+    }
+
+    /// Reads a node's operands from within `group`: members are at hand, members of other groups must be stored.
+    fn read_from_group(&mut self, id: NodeIndex, group: GroupId) {
+        for operand in self.graph.operands(id) {
+            if self.fusion.home(operand).is_some_and(|home| home != group) {
+                self.store(operand);
+            }
+        }
+    }
+
+    fn store(&mut self, value: Value) {
+        if self.fusion.roots.insert(value)
+            && let Some(home) = self.fusion.home(value)
+        {
+            self.fusion.groups[home.0].roots.push(value);
+        }
+    }
+
+    /// Makes sure that a value is in a buffer: a root, a leaf that has one, or a map of its own.
+    fn demand(&mut self, value: Value) {
+        if self.fusion.home(value).is_some() {
+            self.store(value);
+        } else if !has_buffer(self.graph, value) {
+            let outer = self.graph.ty(value).axes.clone();
+            self.open(Core::Nest { outer }, &[value]);
+            self.store(value);
+        }
+    }
+
+    fn visit_pointwise(&mut self, value: Value) {
+        let id = value.node;
+        let latest = self.latest_of(id);
+        let joined = latest.filter(|&group| {
+            self.graph.operands(id).iter().any(|v| self.fusion.home(*v) == Some(group)) && self.accepts(group, value)
+        });
+        if let Some(group) = joined {
+            self.read_from_group(id, group);
+            self.join(value, group);
+            return;
+        }
+        self.read_from_outside(id);
+        if let Some(latest) = latest {
+            self.latest.insert(value, latest);
+        }
+    }
+
+    /// May a value become part of a group's expressions?
+    fn accepts(&self, group: GroupId, value: Value) -> bool {
+        let op = self.graph.op(value);
+        let axes = &self.graph.ty(value).axes;
+        match &self.fusion.groups[group.0].core {
+            Core::Contract { value: core, roles } => match (op, roles.gate) {
+                (Op::Pick(pick), Some(gate)) => pick.axis == gate && self.graph.operands(value.node)[0] == *core,
+                (op, _) => op.class() == Class::Pointwise && *axes == roles.point(),
+            },
+            Core::Nest { outer } => op.class() == Class::Pointwise && outer.is_subset(axes),
+            Core::Running { .. } | Core::TopK { .. } | Core::Scan { .. } => false,
+        }
+    }
+
+    fn visit_reduce(&mut self, value: Value) {
+        let id = value.node;
+        if matches!(self.graph.op(value), Op::Running(_)) {
+            self.read_from_outside(id);
+            self.open(Core::Running { value }, &[value]);
+            self.store(value);
+            return;
+        }
+        let axes = self.graph.ty(value).axes.clone();
+        let joined = self.latest_of(id).filter(|&group| {
+            matches!(&self.fusion.groups[group.0].core, Core::Nest { outer } if *outer == axes)
+                && self.graph.operands(id).iter().any(|v| self.fusion.home(*v) == Some(group))
+        });
+        let group = match joined {
+            Some(group) => {
+                self.read_from_group(id, group);
+                self.join(value, group);
+                group
+            }
+            None => {
+                self.read_from_outside(id);
+                self.open(Core::Nest { outer: axes }, &[value])
+            }
+        };
+        self.fusion.groups[group.0].folds.push(value);
+    }
+
+    fn visit_contract(&mut self, value: Value) {
+        let Some(roles) = Roles::of(self.graph, self.sizes, value, self.at_load) else {
+            // Too small or too odd for panels: a fold of products.
+            return self.visit_reduce(value);
+        };
+        let mut x = roles.x;
+        while is_plain_view(self.graph, x) {
+            let operands = self.graph.operands(x.node);
+            x = operands[0];
+            // The index of a gather is read for every row.
+            if let Some(&index) = operands.get(1) {
+                self.demand(index);
+            }
+        }
+        self.demand(x);
+        self.read_from_outside(value.node);
+        if let Some(grouped) = &roles.grouped {
+            self.demand(grouped.index);
+        }
+        self.open(Core::Contract { value, roles }, &[value]);
+    }
+
+    fn visit_scan(&mut self, id: NodeIndex) {
+        for operand in self.graph.operands(id) {
+            // Weights that are packed at load are not read as they stand.
+            if !(self.at_load)(operand) {
+                self.demand(operand);
+            }
+        }
+        let results: Vec<Value> =
+            (0..self.graph.node(id).types.len()).map(|r| Value { node: id, result: r as u32 }).collect();
+        self.open(Core::Scan { node: id }, &results);
+        for result in results {
+            self.store(result);
+        }
+    }
+
+    /// Stores floating values that are dear to evaluate and read by more than one group.
+    fn store_what_is_dear(&mut self, live: &BTreeSet<NodeIndex>) {
+        for &id in live {
+            let value = Value::of(id);
+            if self.fusion.home(value).is_some() || (self.at_load)(value) || !is_dear(&self.graph.node(id).op) {
+                continue;
+            }
+            let readers: BTreeSet<Option<GroupId>> = self
+                .graph
+                .uses(value)
+                .iter()
+                .filter(|(user, _)| live.contains(user))
+                .map(|(user, _)| self.fusion.home(Value::of(*user)))
+                .collect();
+            if readers.len() > 1 {
+                self.demand(value);
+            }
+        }
+    }
+
+    /// Orders groups so that each runs after those whose roots it reads.
+    fn order(&mut self, live: &BTreeSet<NodeIndex>) {
+        let count = self.fusion.groups.len();
+        let mut needs: Vec<BTreeSet<GroupId>> = vec![BTreeSet::new(); count];
+        // The groups that a floating value reads, through other floating values.
+        let mut reads: BTreeMap<NodeIndex, BTreeSet<GroupId>> = BTreeMap::new();
+        for &id in live {
+            let mut groups = BTreeSet::new();
+            for operand in self.graph.operands(id) {
+                match self.fusion.home(operand) {
+                    Some(home) => {
+                        groups.insert(home);
+                    }
+                    None => groups.extend(reads.get(&operand.node).into_iter().flatten().copied()),
+                }
+            }
+            if let Some(home) = self.fusion.home(Value::of(id)) {
+                needs[home.0].extend(groups.iter().copied().filter(|g| *g != home));
+            }
+            reads.insert(id, groups);
+        }
+        let mut placed = vec![false; count];
+        while self.fusion.order.len() < count {
+            let ready = (0..count).find(|&g| !placed[g] && needs[g].iter().all(|n| placed[n.0]));
+            // A value joins a group only if all it depends on comes no later than that group: no circle can arise.
+            let Some(group) = ready else { unreachable!("groups read each other in a circle: {needs:?}") };
+            placed[group] = true;
+            self.fusion.order.push(GroupId(group));
+        }
+        for group in &mut self.fusion.groups {
+            group.roots.sort();
+        }
+    }
+}
+
+/// Is it a leaf that stands in a buffer (not a number)?
+pub fn has_buffer(graph: &Graph, value: Value) -> bool {
+    let op = graph.op(value);
+    op.class() == Class::Leaf
+        && !matches!(op, Op::Const(_) | Op::Table(_) | Op::Index(_) | Op::SizeOf(_) | Op::Step(_))
+}
+
+/// Does it cost more than reading it back?
+fn is_dear(op: &Op) -> bool {
+    use Unary::{Abs, Ceil, Floor, Neg, Not, Round, Sign};
+    matches!(op, Op::Unary(unary) if !matches!(unary.f, Neg | Not | Abs | Sign | Floor | Ceil | Round))
+}

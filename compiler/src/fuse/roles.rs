@@ -1,0 +1,115 @@
+//! The roles of axes and operands in a contraction that runs on packed panels.
+
+use crate::graph::{Axis, AxisSet, Graph, Sizes, Value};
+use crate::ops::{Class, Op};
+
+use super::MAX_GATES;
+
+/// The least rows and columns for which packing a right operand anew with every call pays.
+const MIN_PACKED_EACH_CALL: i64 = 4;
+
+/// How a contraction `x @ w` is laid out. All axis sets are disjoint.
+#[derive(Clone, Debug)]
+pub struct Roles {
+    /// The operand that is read where it stands.
+    pub x: Value,
+    /// The operand that is packed.
+    pub w: Value,
+    pub batch: AxisSet,
+    pub rows: AxisSet,
+    pub cols: AxisSet,
+    pub sums: AxisSet,
+    /// An axis of `w` that every reader of the result picks from: its elements are accumulators side by side.
+    pub gate: Option<Axis>,
+    /// Rows choose their matrix: `w` is `gather[expert](weights, index)`.
+    pub grouped: Option<Grouped>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Grouped {
+    pub expert: Axis,
+    pub weights: Value,
+    pub index: Value,
+}
+
+impl Roles {
+    /// The axes of the result, as its epilogue sees them.
+    pub fn point(&self) -> AxisSet {
+        self.batch.union(&self.rows).union(&self.cols)
+    }
+
+    /// The roles, or `None` where a plain nest serves better: no columns (a dot product), integers, or both operands vary and
+    /// too few rows would share the packing.
+    pub fn of(graph: &Graph, sizes: &Sizes, value: Value, at_load: &dyn Fn(Value) -> bool) -> Option<Self> {
+        let Op::Contract(op) = graph.op(value) else { return None };
+        if !graph.ty(value).elem.is_float() {
+            return None;
+        }
+        let operands = graph.operands(value.node);
+        let known = operands.iter().rev().copied().find(|v| at_load(*v) || grouped(graph, *v, at_load).is_some());
+        let w = known.unwrap_or(operands[1]);
+        let x = if w == operands[1] { operands[0] } else { operands[1] };
+        let sums = op.over.clone();
+        let grouped = grouped(graph, w, at_load);
+        let x_free = graph.ty(x).axes.minus(&sums);
+        let (batch, rows, cols) = match &grouped {
+            Some(grouped) => {
+                let index = &graph.ty(grouped.index).axes;
+                let weights = graph.ty(grouped.weights).axes.without(grouped.expert);
+                let rows = x_free.union(index);
+                // An index along a contracted or a weight axis chooses no rows.
+                if !rows.is_disjoint(&weights) || !index.is_disjoint(&sums) || !sums.is_subset(&weights) {
+                    return None;
+                }
+                (AxisSet::default(), rows, weights.minus(&sums))
+            }
+            None => {
+                let w_free = graph.ty(w).axes.minus(&sums);
+                let batch = x_free.intersection(&w_free);
+                (batch.clone(), x_free.minus(&batch), w_free.minus(&batch))
+            }
+        };
+        let extent = |axes: &AxisSet| axes.iter().try_fold(1i64, |n, a| Some(n.saturating_mul(sizes.get(a)?.as_known()?)));
+        let many = |axes: &AxisSet| !axes.is_empty() && extent(axes).is_none_or(|n| n >= MIN_PACKED_EACH_CALL);
+        let pays = match known {
+            Some(_) => !cols.is_empty() && extent(&cols) != Some(1),
+            None => many(&rows) && many(&cols),
+        };
+        if !pays {
+            return None;
+        }
+        let gate = gate_axis(graph, sizes, value, &cols);
+        let cols = gate.map_or(cols.clone(), |gate| cols.without(gate));
+        Some(Self { x, w, batch, rows, cols, sums, gate, grouped })
+    }
+}
+
+fn grouped(graph: &Graph, w: Value, at_load: &dyn Fn(Value) -> bool) -> Option<Grouped> {
+    let Op::Gather(gather) = graph.op(w) else { return None };
+    let operands = graph.operands(w.node);
+    let (weights, index) = (operands[0], operands[1]);
+    (at_load(weights) && !at_load(index)).then_some(Grouped { expert: gather.axis, weights, index })
+}
+
+/// A view whose elements are elements of its operand, at an index that never leaves it.
+pub fn is_plain_view(graph: &Graph, value: Value) -> bool {
+    match graph.op(value) {
+        Op::Window(window) => window.pad == 0,
+        Op::Shift(_) | Op::Pad(_) | Op::Concat(_) | Op::Stack(_) => false,
+        op => op.class() == Class::View,
+    }
+}
+
+/// The axis among `w`'s columns from which every user of the contraction picks a known element, if there is one.
+fn gate_axis(graph: &Graph, sizes: &Sizes, value: Value, cols: &AxisSet) -> Option<Axis> {
+    if graph.results.contains(&value) || cols.len() < 2 {
+        return None;
+    }
+    let mut picked = graph.uses(value).into_iter().map(|(user, _)| match &graph.node(user).op {
+        Op::Pick(pick) => Some(pick.axis),
+        _ => None,
+    });
+    let gate = picked.next()??;
+    let few = sizes.get(gate)?.as_known()? <= MAX_GATES;
+    (few && cols.contains(gate) && picked.all(|g| g == Some(gate))).then_some(gate)
+}

@@ -1,0 +1,234 @@
+//! Builds one kernel: gives numbers to sizes, buffers and variables, and turns graph values into expressions.
+
+use std::collections::BTreeMap;
+
+use gatec_lang::Size;
+
+use crate::fuse::GroupId;
+use crate::graph::{Axis, Value};
+use crate::kernel::index::{self, Vars};
+use crate::kernel::{
+    Access, Body, Bound, Buffer, BufferId, Dim, Elem, Expr, ExprId, Extent, Index, Kernel, Loop, Store, Var,
+};
+
+use super::region::{Location, RegionId};
+use super::steps::Spot;
+use super::{PlanError, Planner};
+
+/// Where a value is looked at: an index for each of its axes.
+pub type Point = BTreeMap<Axis, Index>;
+
+/// Loads below it must stay inside these; outside they give `fill`.
+#[derive(Clone, Debug, Default, PartialEq, PartialOrd)]
+pub struct Guard {
+    pub bounds: Vec<Bound>,
+    pub fill: f64,
+}
+
+/// A kernel under construction, for a group of a region.
+pub struct KernelBuilder<'p, 'g> {
+    pub planner: &'p mut Planner<'g>,
+    pub region: RegionId,
+    /// The group that is built: its members are expressions here, not buffers.
+    pub group: Option<GroupId>,
+    pub kernel: Kernel,
+    pub vars: Vars,
+    /// The arguments of the call, in the order of the kernel's buffers.
+    pub spots: Vec<(Spot, Elem)>,
+    /// The sizes of the call, in the order of the kernel's dims.
+    pub dims: Vec<Size>,
+    /// Values that are already computed at the point of the kernel: accumulators, results of stages.
+    pub known: BTreeMap<Value, ExprId>,
+    /// The contraction and its gate axis: picks along it are accumulators.
+    pub gates: Option<(Value, Axis)>,
+    memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
+}
+
+impl<'p, 'g> KernelBuilder<'p, 'g> {
+    pub fn new(planner: &'p mut Planner<'g>, region: RegionId, group: Option<GroupId>) -> Self {
+        let kernel = Kernel {
+            name: String::new(),
+            dims: 0,
+            buffers: Vec::new(),
+            vars: 0,
+            exprs: Vec::new(),
+            // Replaced by `finish`.
+            body: Body::Nest(crate::kernel::Nest { outer: Vec::new(), stages: Vec::new() }),
+        };
+        Self {
+            planner,
+            region,
+            group,
+            kernel,
+            vars: Vars::default(),
+            spots: Vec::new(),
+            dims: Vec::new(),
+            known: BTreeMap::new(),
+            gates: None,
+            memo: Vec::new(),
+        }
+    }
+
+    /// The size of an axis.
+    pub fn size(&self, axis: Axis) -> Size {
+        self.planner.size(axis)
+    }
+
+    pub fn extent(&mut self, size: &Size) -> Extent {
+        match size.as_known() {
+            Some(n) => Extent::Known(n),
+            None => Extent::Dim(self.dim(size)),
+        }
+    }
+
+    fn dim(&mut self, size: &Size) -> Dim {
+        let number = self.dims.iter().position(|d| d == size).unwrap_or_else(|| {
+            self.dims.push(size.clone());
+            self.dims.len() - 1
+        });
+        Dim(number as u32)
+    }
+
+    /// A size as an index.
+    pub fn number(&mut self, size: &Size) -> Index {
+        match size.as_known() {
+            Some(n) => Index::Known(n),
+            None => Index::Dim(self.dim(size)),
+        }
+    }
+
+    /// A new loop.
+    pub fn new_loop(&mut self, name: &str, size: &Size) -> Loop {
+        let var = Var(self.kernel.vars);
+        self.kernel.vars += 1;
+        let extent = self.extent(size);
+        self.vars.declare(var, extent);
+        Loop { var, name: name.into(), extent }
+    }
+
+    /// A loop for each axis, and their variables in `point`.
+    pub fn loops(&mut self, axes: &[Axis], point: &mut Point) -> Vec<Loop> {
+        axes.iter()
+            .map(|&axis| {
+                let size = self.size(axis);
+                let l = self.new_loop(axis.name(), &size);
+                point.insert(axis, Index::Var(l.var));
+                l
+            })
+            .collect()
+    }
+
+    pub fn add(&self, terms: Vec<Index>) -> Index {
+        index::add(&self.vars, terms)
+    }
+    pub fn mul(&self, factors: Vec<Index>) -> Index {
+        index::mul(&self.vars, factors)
+    }
+    pub fn div(&self, n: Index, by: Index) -> Index {
+        index::div(&self.vars, n, by)
+    }
+    pub fn rem(&self, n: Index, by: Index) -> Index {
+        index::rem(&self.vars, n, by)
+    }
+
+    /// `index` along axes merged outermost first, as an index for each of them.
+    pub fn unmerge(&mut self, index: Index, axes: &[Axis], point: &mut Point) {
+        let mut inner = Size::known(1);
+        for (i, &axis) in axes.iter().enumerate().rev() {
+            let size = self.size(axis);
+            let stride = self.number(&inner);
+            let mut part = self.div(index.clone(), stride);
+            if i > 0 {
+                let extent = self.number(&size);
+                part = self.rem(part, extent);
+            }
+            point.insert(axis, part);
+            inner = super::sizes::product(&inner, &size);
+        }
+    }
+
+    /// The inverse of [`Self::unmerge`].
+    pub fn merge(&mut self, axes: &[Axis], point: &Point) -> Index {
+        let mut inner = Size::known(1);
+        let mut terms = Vec::new();
+        for &axis in axes.iter().rev() {
+            let stride = self.number(&inner);
+            let at = point.get(&axis).cloned().unwrap_or(Index::Known(0));
+            terms.push(self.mul(vec![at, stride]));
+            inner = super::sizes::product(&inner, &self.size(axis));
+        }
+        self.add(terms)
+    }
+
+    pub fn push(&mut self, expr: Expr) -> ExprId {
+        if let Some(known) = self.kernel.exprs.iter().position(|e| *e == expr) {
+            return ExprId(known as u32);
+        }
+        self.kernel.exprs.push(expr);
+        ExprId(self.kernel.exprs.len() as u32 - 1)
+    }
+
+    /// The argument for a spot.
+    pub fn buffer(&mut self, name: &str, spot: &Spot, elem: Elem, access: Access, packed: bool) -> BufferId {
+        let same = self
+            .spots
+            .iter()
+            .zip(&self.kernel.buffers)
+            .position(|((s, e), b)| s == spot && *e == elem && b.access == access && b.packed == packed);
+        if let Some(number) = same {
+            return BufferId(number as u32);
+        }
+        self.spots.push((spot.clone(), elem));
+        self.kernel.buffers.push(Buffer { name: name.into(), elem, access, packed });
+        BufferId(self.spots.len() as u32 - 1)
+    }
+
+    /// The index of a point in a location.
+    pub fn index_in(&mut self, location: &Location, point: &Point) -> Index {
+        let mut terms = Vec::new();
+        for (axis, stride) in &location.strides {
+            let at = point.get(axis).cloned().unwrap_or(Index::Known(0));
+            let stride = self.number(stride);
+            terms.push(self.mul(vec![at, stride]));
+        }
+        self.add(terms)
+    }
+
+    pub fn load(&mut self, name: &str, location: &Location, point: &Point, guard: &Guard) -> ExprId {
+        let buffer = self.buffer(name, &location.spot, location.elem, Access::Read, false);
+        let index = self.index_in(location, point);
+        self.push(Expr::Load { buffer, index, bounds: guard.bounds.clone(), otherwise: guard.fill })
+    }
+
+    pub fn store(&mut self, name: &str, location: &Location, point: &Point, value: ExprId) -> Store {
+        let buffer = self.buffer(name, &location.spot, location.elem, Access::Write, false);
+        let index = self.index_in(location, point);
+        Store { buffer, index, value }
+    }
+
+    /// The value at a point as an expression.
+    pub fn expand(&mut self, region: RegionId, value: Value, point: &Point, guard: &Guard) -> Result<ExprId, PlanError> {
+        if region == self.region
+            && let Some(&expr) = self.known.get(&value)
+        {
+            return Ok(expr);
+        }
+        let axes = self.planner.graph(region).ty(value).axes.clone();
+        let point: Point = point.iter().filter(|(a, _)| axes.contains(**a)).map(|(a, i)| (*a, i.clone())).collect();
+        let seen = self.memo.iter().find(|(r, v, p, g, _)| (*r, *v) == (region, value) && *p == point && g == guard);
+        if let Some((.., expr)) = seen {
+            return Ok(*expr);
+        }
+        let expr = self.expand_new(region, value, &point, guard)?;
+        self.memo.push((region, value, point, guard.clone(), expr));
+        Ok(expr)
+    }
+
+    /// Puts the kernel together and adds its call to the plan.
+    pub fn finish(mut self, label: &str, body: Body, flops: f64) -> Result<(), PlanError> {
+        self.kernel.body = body;
+        self.kernel.dims = self.dims.len() as u32;
+        let lines = self.planner.lines(self.region, self.group);
+        self.planner.call(label, self.kernel, &self.spots, &self.dims, lines, flops)
+    }
+}

@@ -1,0 +1,191 @@
+//! Contractions: rows, columns and sums of a group whose core runs on packed panels.
+
+use gatec_lang::Size;
+
+use crate::fuse::{GroupId, Roles};
+use crate::graph::{Axis, AxisSet, Value};
+use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, index};
+use crate::schedule;
+
+use super::builder::{Guard, KernelBuilder, Point};
+use super::region::{Location, RegionId};
+use super::sizes::product;
+use super::steps::Spot;
+use super::{PlanError, Planner};
+
+/// Columns, sums and matrices of a packed operand, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PackShape {
+    /// Axes of which each combination has its own matrix, outermost first: axes of loops around, batch or expert.
+    pub matrices: Vec<Axis>,
+    pub sums: Vec<Axis>,
+    pub cols: Vec<Axis>,
+    pub gate: Option<Axis>,
+    /// Columns of one panel, for each gate.
+    pub lanes: u32,
+    pub elem: Elem,
+}
+
+impl PackShape {
+    pub fn gates(&self, planner: &Planner<'_>) -> u32 {
+        self.gate.map_or(1, |gate| planner.size(gate).as_known().unwrap_or(1) as u32)
+    }
+
+    /// Elements of one matrix.
+    pub fn matrix(&self, planner: &Planner<'_>) -> Size {
+        let panels = super::sizes::div_up(&planner.extent_of(&self.cols), i64::from(self.lanes));
+        let panel = super::sizes::times(&planner.extent_of(&self.sums), i64::from(self.lanes * self.gates(planner)));
+        product(&panels, &panel)
+    }
+
+    /// Elements of all matrices.
+    pub fn elements(&self, planner: &Planner<'_>) -> Size {
+        product(&planner.extent_of(&self.matrices), &self.matrix(planner))
+    }
+}
+
+impl Planner<'_> {
+    /// The product of axes' sizes.
+    pub(super) fn extent_of(&self, axes: &[Axis]) -> Size {
+        axes.iter().fold(Size::known(1), |n, a| product(&n, &self.size(*a)))
+    }
+
+    pub(super) fn plan_contract(
+        &mut self,
+        region: RegionId,
+        group: GroupId,
+        value: Value,
+        roles: &Roles,
+    ) -> Result<(), PlanError> {
+        let elem = self.graph(region).ty(value).elem;
+        let natural_x = self.order_of(region, roles.x);
+        let weights = roles.grouped.as_ref().map_or(roles.w, |g| g.weights);
+        let natural_w = self.order_of(region, weights);
+        let sums = self.sums_order(region, roles, &natural_x)?;
+        let mut natural_rows = natural_x.clone();
+        if let Some(grouped) = &roles.grouped {
+            natural_rows.extend(self.order_of(region, grouped.index));
+        }
+        // The first root's order, so that rows are written in sequence.
+        let roots = self.regions[region.0].fusion.groups[group.0].roots.clone();
+        let root_order = roots.first().and_then(|v| self.location(region, *v)).map(|l| l.order()).unwrap_or_default();
+        let in_order = |this: &Self, natural: &[Axis], axes: &AxisSet| {
+            let mut order: Vec<Axis> = root_order.iter().filter(|a| axes.contains(**a)).copied().collect();
+            order.extend(natural.iter().filter(|a| axes.contains(**a)));
+            this.complete(order, axes)
+        };
+        let batch = in_order(self, &natural_x, &roles.batch);
+        let rows = in_order(self, &natural_rows, &roles.rows);
+        let cols = in_order(self, &natural_w, &roles.cols);
+        let gates = roles.gate.map_or(1, |gate| self.size(gate).as_known().unwrap_or(1)) as u32;
+        let matrices = match &roles.grouped {
+            Some(grouped) => vec![grouped.expert],
+            None => batch.clone(),
+        };
+        let lanes = schedule::packed_lanes(gates, elem, self.isa);
+        let shape = PackShape { matrices, sums: sums.clone(), cols: cols.clone(), gate: roles.gate, lanes, elem };
+        let packed = self.packed(region, weights, &shape)?;
+        let sorted = match &roles.grouped {
+            Some(grouped) => Some((self.sorted_rows(region, grouped, &rows)?, grouped.expert)),
+            None => None,
+        };
+        let label = self.label(region, group, if sorted.is_some() { "grouped contract" } else { "contract" });
+        let estimate = |axes: &[Axis]| axes.iter().map(|a| self.symbols.estimate(&self.size(*a)) as f64).product::<f64>();
+        let work = 2.0 * estimate(&batch) * estimate(&rows) * estimate(&cols) * estimate(&sums) * f64::from(gates);
+
+        let mut builder = KernelBuilder::new(self, region, Some(group));
+        let mut point = Point::new();
+        let batch = builder.loops(&batch, &mut point);
+        let rows = builder.loops(&rows, &mut point);
+        let cols = builder.loops(&cols, &mut point);
+        let sums = builder.loops(&sums, &mut point);
+        let x = builder.expand(region, roles.x, &point, &Guard::default())?;
+        let w = builder.buffer("w", &packed, elem, Access::Read, true);
+        let grouping = sorted.map(|((order, offsets), expert)| {
+            let size = builder.size(expert);
+            Grouping {
+                experts: builder.extent(&size),
+                order: builder.buffer("order", &order, Elem::I32, Access::Read, false),
+                offsets: builder.buffer("offsets", &offsets, Elem::I32, Access::Read, false),
+            }
+        });
+        match roles.gate {
+            Some(gate) => builder.gates = Some((value, gate)),
+            None => {
+                let acc = builder.push(Expr::Acc(0));
+                builder.known.insert(value, acc);
+            }
+        }
+        let mut stores = Vec::new();
+        for root in roots {
+            let locations = builder.planner.regions[region.0].locations[&root].clone();
+            stores.extend(builder.root_stores(root, value, roles.gate, &locations, &point)?);
+        }
+        let body = Body::Contract(Contract { batch, rows, cols, sums, groups: gates, x, w, grouping, stores });
+        builder.finish(&label, body, work)
+    }
+
+    /// Contracted axes such that the left operand's are read along its innermost axis.
+    fn sums_order(&mut self, region: RegionId, roles: &Roles, natural_x: &[Axis]) -> Result<Vec<Axis>, PlanError> {
+        let mut builder = KernelBuilder::new(self, region, None);
+        let mut point = Point::new();
+        let mut loops = Vec::new();
+        let axes = builder.planner.complete(natural_x.to_vec(), &builder.planner.graph(region).ty(roles.x).axes.clone());
+        for axis in axes {
+            let l = builder.loops(&[axis], &mut point).remove(0);
+            loops.push((axis, l.var));
+        }
+        let x = builder.expand(region, roles.x, &point, &Guard::default())?;
+        let Expr::Load { index, .. } = builder.kernel.expr(x).clone() else {
+            return Ok(builder.planner.complete(natural_x.to_vec(), &roles.sums));
+        };
+        let mut strides: Vec<(i64, Axis)> = loops
+            .into_iter()
+            .filter(|(axis, _)| roles.sums.contains(*axis))
+            .map(|(axis, var)| (index::known_stride(&index, var).unwrap_or(i64::MAX), axis))
+            .collect();
+        // Widest stride first; equal strides keep the order of the operand.
+        strides.sort_by_key(|(stride, _)| std::cmp::Reverse(*stride));
+        Ok(strides.into_iter().map(|(_, axis)| axis).collect())
+    }
+
+    /// Rows sorted by expert: the kernel that sorts, once for each choice and order of rows.
+    fn sorted_rows(
+        &mut self,
+        region: RegionId,
+        grouped: &crate::fuse::Grouped,
+        rows: &[Axis],
+    ) -> Result<(Spot, Spot), PlanError> {
+        let known = self.regions[region.0].sorted_rows.iter().find(|(v, r, ..)| *v == grouped.index && r == rows);
+        if let Some((_, _, order, offsets)) = known {
+            return Ok((order.clone(), offsets.clone()));
+        }
+        let (order, offsets) = self.plan_group_rows(region, grouped, rows)?;
+        self.regions[region.0].sorted_rows.push((grouped.index, rows.to_vec(), order.clone(), offsets.clone()));
+        Ok((order, offsets))
+    }
+}
+
+impl KernelBuilder<'_, '_> {
+    /// Stores of a root. The contraction itself, where it has gates, is stored gate by gate.
+    fn root_stores(
+        &mut self,
+        root: Value,
+        core: Value,
+        gate: Option<Axis>,
+        locations: &[Location],
+        point: &Point,
+    ) -> Result<Vec<crate::kernel::Store>, PlanError> {
+        let Some(gate) = gate.filter(|_| root == core) else { return self.stores(root, locations, point) };
+        let name = self.planner.name_of(self.region, root);
+        let gates = self.size(gate).as_known().unwrap_or(0);
+        let mut stores = Vec::new();
+        for number in 0..gates {
+            let acc = self.push(Expr::Acc(number as u32));
+            let mut point = point.clone();
+            point.insert(gate, crate::kernel::Index::Known(number));
+            stores.extend(locations.iter().map(|location| self.store(&name, location, &point, acc)).collect::<Vec<_>>());
+        }
+        Ok(stores)
+    }
+}

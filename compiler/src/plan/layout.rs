@@ -1,0 +1,144 @@
+//! The order of axes in buffers that the plan makes: rows first, columns of contractions last, so that kernels read and write
+//! along the innermost axis.
+
+use crate::fuse::Core;
+use crate::graph::{Axis, AxisSet, Value};
+use crate::ops::Op;
+
+use super::Planner;
+use super::region::RegionId;
+
+/// How far an order is looked for through operands, before any order will do.
+const MAX_DEPTH: usize = 24;
+
+impl Planner<'_> {
+    /// The order in which a value's elements would naturally stand.
+    pub fn order_of(&self, region: RegionId, value: Value) -> Vec<Axis> {
+        self.order_within(region, value, MAX_DEPTH)
+    }
+
+    fn order_within(&self, region: RegionId, value: Value, depth: usize) -> Vec<Axis> {
+        let graph = self.graph(region);
+        let axes = &graph.ty(value).axes;
+        let Some(depth) = depth.checked_sub(1) else { return self.complete(Vec::new(), axes) };
+        if let Some(location) = self.regions[region.0].locations.get(&value).and_then(|l| l.first()) {
+            return self.complete(location.order(), axes);
+        }
+        let operands = graph.operands(value.node);
+        let order = match graph.op(value) {
+            Op::Input(input) => self.module.entries[self.entry].inputs[input.index as usize].order.clone(),
+            Op::Param(param) => self.module.params[param.index as usize].tensor.order.clone(),
+            Op::State(state) => self.module.states[state.index as usize].tensor.order.clone(),
+            Op::Loaded(loaded) => {
+                self.order_within(self.load_region, self.module.load.results[loaded.index as usize], depth)
+            }
+            Op::Item(item) => self.outer_order(region, |scan| scan.item_operand(item.index as usize), depth),
+            Op::Capture(capture) => self.outer_order(region, |scan| scan.capture_operand(capture.index as usize), depth),
+            Op::Contract(_) => self.order_of_contraction(region, value, depth),
+            Op::Rename(rename) => {
+                let order = self.order_within(region, operands[0], depth);
+                order.into_iter().map(|a| if a == rename.from { rename.to } else { a }).collect()
+            }
+            Op::Slice(slice) => {
+                let order = self.order_within(region, operands[0], depth);
+                order.into_iter().map(|a| if a == slice.from { slice.to } else { a }).collect()
+            }
+            Op::Pad(pad) => {
+                let order = self.order_within(region, operands[0], depth);
+                order.into_iter().map(|a| if a == pad.from { pad.to } else { a }).collect()
+            }
+            Op::Split(split) => {
+                let order = self.order_within(region, operands[0], depth);
+                order.into_iter().flat_map(|a| if a == split.from { split.to.clone() } else { vec![a] }).collect()
+            }
+            Op::Merge(merge) => {
+                let mut order = self.order_within(region, operands[0], depth);
+                for axis in &mut order {
+                    if merge.from.last() == Some(axis) {
+                        *axis = merge.to;
+                    }
+                }
+                order
+            }
+            Op::Window(window) => {
+                let order = self.order_within(region, operands[0], depth);
+                order.into_iter().flat_map(|a| if a == window.from { vec![window.to, window.tap] } else { vec![a] }).collect()
+            }
+            Op::Scan(scan) => {
+                let carries = scan.carries as usize;
+                let index = value.result as usize;
+                let inner = scan.body.results.get(index).copied();
+                let mut order = match inner {
+                    _ if index < carries => self.order_within(region, operands[index], depth),
+                    _ => Vec::new(),
+                };
+                if index >= carries {
+                    order.insert(0, scan.axis);
+                }
+                order
+            }
+            _ => {
+                // The operand with the most axes leads; others add theirs.
+                let mut orders: Vec<Vec<Axis>> = operands.iter().map(|v| self.order_within(region, *v, depth)).collect();
+                orders.sort_by_key(|order| std::cmp::Reverse(order.len()));
+                orders.concat()
+            }
+        };
+        self.complete(order, axes)
+    }
+
+    fn outer_order(&self, region: RegionId, operand: impl Fn(&crate::ops::Scan) -> usize, depth: usize) -> Vec<Axis> {
+        let Some((parent, node, _)) = self.regions[region.0].parent else { return Vec::new() };
+        match &self.graph(parent).node(node).op {
+            Op::Scan(scan) => self.order_within(parent, self.graph(parent).operands(node)[operand(scan)], depth),
+            _ => Vec::new(),
+        }
+    }
+
+    fn order_of_contraction(&self, region: RegionId, value: Value, depth: usize) -> Vec<Axis> {
+        let fusion = &self.regions[region.0].fusion;
+        let roles = fusion.home(value).and_then(|home| match &fusion.groups[home.0].core {
+            Core::Contract { roles, .. } => Some(roles),
+            _ => None,
+        });
+        let Some(roles) = roles else {
+            let operands = self.graph(region).operands(value.node);
+            let mut order = self.order_within(region, operands[0], depth);
+            order.extend(self.order_within(region, operands[1], depth));
+            return order;
+        };
+        let mut order = self.order_within(region, roles.x, depth);
+        if let Some(grouped) = &roles.grouped {
+            order.extend(self.order_within(region, grouped.index, depth));
+        }
+        let w = roles.grouped.as_ref().map_or(roles.w, |g| g.weights);
+        let cols: Vec<Axis> =
+            self.order_within(region, w, depth).into_iter().filter(|a| roles.cols.contains(*a)).collect();
+        order.retain(|a| !roles.cols.contains(*a));
+        order.extend(cols);
+        order
+    }
+
+    /// Exactly `axes`, in the given order as far as it goes; axes that it lacks come first if their size is symbolic, else last.
+    pub fn complete(&self, order: Vec<Axis>, axes: &AxisSet) -> Vec<Axis> {
+        let mut complete: Vec<Axis> = Vec::new();
+        for axis in order {
+            if axes.contains(axis) && !complete.contains(&axis) {
+                complete.push(axis);
+            }
+        }
+        let mut front = 0;
+        for axis in axes.iter() {
+            if complete.contains(&axis) {
+                continue;
+            }
+            if self.size(axis).is_known() {
+                complete.push(axis);
+            } else {
+                complete.insert(front, axis);
+                front += 1;
+            }
+        }
+        complete
+    }
+}

@@ -1,0 +1,319 @@
+//! From a fused graph to kernels and the plan that calls them, for one kind of machine.
+//!
+//! Here order begins: each buffer gets an order of axes, each group becomes a kernel over loops, each loop of the graph a loop of
+//! the plan. What can be known at load (packed weights, values of the load graph) is asked for while the entries are planned, and
+//! planned last, as the `load` plan.
+
+mod builder;
+mod contract;
+mod expand;
+mod layout;
+mod nest;
+mod pack;
+mod region;
+mod scan;
+mod select;
+mod sizes;
+mod steps;
+
+use std::collections::BTreeMap;
+
+use gatec_lang::Size;
+use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, SizeExpr};
+use thiserror::Error;
+
+use crate::fuse::{self, Core, GroupId};
+use crate::graph::{Axis, Elem, Module, Value};
+use crate::kernel::Kernel;
+use crate::schedule::{self, Schedule};
+
+use pack::Pack;
+use region::{Location, Region, RegionId};
+use sizes::Symbols;
+use steps::{Spot, Steps};
+
+/// Why a module could not be planned.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    #[error("a constant tensor of {elements} elements: at most {most} can be written into code; make it a parameter")]
+    Table { elements: usize, most: usize },
+    #[error("`{0}` depends on a size that is bound when the model runs; what is computed at load cannot")]
+    SymbolicAtLoad(String),
+    #[error("internal error in planning (please report it): {0}")]
+    Internal(String),
+}
+
+/// Kernels and plans for one kind of machine.
+#[derive(Debug)]
+pub struct Planned {
+    pub variant: format::Variant,
+    /// Symbol, kernel, schedule; in the order of `variant.kernels`.
+    pub kernels: Vec<(String, Kernel, Schedule)>,
+}
+
+/// Plans a module whose `load` graph has been split off. `files` are names of source files, for profiles.
+pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Planned, PlanError> {
+    let symbols = Symbols::new(module.symbols.iter().map(|(name, _)| name.clone()), assume);
+    let load = Region {
+        graph: &module.load,
+        fusion: fuse::Fusion::default(),
+        parent: None,
+        depth: 0,
+        locations: BTreeMap::new(),
+        at_load: Default::default(),
+        sorted_rows: Vec::new(),
+    };
+    let mut planner = Planner {
+        module,
+        isa,
+        symbols,
+        regions: vec![load],
+        load_region: RegionId(0),
+        entry: 0,
+        loading: false,
+        steps: Steps::new(),
+        kernels: Vec::new(),
+        kept: Vec::new(),
+        plain: BTreeMap::new(),
+        packs: Vec::new(),
+    };
+    let mut entries = Vec::new();
+    for entry in 0..module.entries.len() {
+        entries.push(planner.plan_entry(entry)?);
+    }
+    let load = planner.plan_load()?;
+    let kernels = planner
+        .kernels
+        .iter()
+        .map(|k| format::Kernel {
+            symbol: k.symbol.clone(),
+            label: k.label.clone(),
+            args: k.kernel.buffers.len() as u32,
+            dims: k.kernel.dims,
+            launch: schedule::launch(&k.schedule),
+        })
+        .collect();
+    let variant = format::Variant { isa, kernels, kept: planner.kept, load, entries };
+    let kernels = planner.kernels.into_iter().map(|k| (k.symbol, k.kernel, k.schedule)).collect();
+    Ok(Planned { variant, kernels })
+}
+
+struct PlannedKernel {
+    symbol: String,
+    label: String,
+    kernel: Kernel,
+    schedule: Schedule,
+}
+
+/// A module while it is planned.
+pub(crate) struct Planner<'g> {
+    module: &'g Module,
+    isa: Isa,
+    symbols: Symbols,
+    regions: Vec<Region<'g>>,
+    load_region: RegionId,
+    /// The entry that is planned.
+    entry: usize,
+    /// Is the load plan being made? Then parameters are at hand, and values of the load graph are evaluated.
+    loading: bool,
+    steps: Steps,
+    kernels: Vec<PlannedKernel>,
+    kept: Vec<Kept>,
+    /// Values of the load graph that entries read as they stand: to their kept buffer and its order.
+    plain: BTreeMap<usize, (u32, Vec<Axis>)>,
+    packs: Vec<Pack>,
+}
+
+impl<'g> Planner<'g> {
+    fn plan_entry(&mut self, number: usize) -> Result<Plan, PlanError> {
+        self.entry = number;
+        self.steps = Steps::new();
+        let module = self.module;
+        let entry = &module.entries[number];
+        let region = self.add_region(&entry.graph, None, 0, &entry.graph.results);
+        let outputs = entry.outputs.iter().enumerate().map(|(i, tensor)| (Place::Output(i as u32), tensor));
+        let states = entry.next_states.iter().map(|&i| (Place::NextState(i as u32), &module.states[i].tensor));
+        let targets: Vec<(Value, Location)> = entry
+            .graph
+            .results
+            .iter()
+            .zip(outputs.chain(states))
+            .map(|(&value, (place, tensor))| (value, self.at_boundary(place, tensor)))
+            .collect();
+        self.plan_region(region, targets)?;
+        Ok(std::mem::take(&mut self.steps).finish())
+    }
+
+    /// The load plan: values that entries read as they stand, then packed weights.
+    fn plan_load(&mut self) -> Result<Plan, PlanError> {
+        self.loading = true;
+        self.steps = Steps::new();
+        let module = self.module;
+        let wanted: Vec<usize> = self.plain.keys().copied().collect();
+        let values: Vec<Value> = wanted.iter().map(|index| module.load.results[*index]).collect();
+        self.regions[self.load_region.0].fusion = fuse::fuse(&module.load, &module.sizes, &values, &|_| false);
+        let targets = wanted.into_iter().map(|i| (module.load.results[i], self.kept_plain(i))).collect();
+        self.plan_region(self.load_region, targets)?;
+        self.plan_packs()?;
+        Ok(std::mem::take(&mut self.steps).finish())
+    }
+
+    fn add_region(
+        &mut self,
+        graph: &'g crate::graph::Graph,
+        parent: Option<(RegionId, petgraph::graph::NodeIndex, Axis)>,
+        depth: usize,
+        wanted: &[Value],
+    ) -> RegionId {
+        let at_load = self.find_at_load(graph, parent);
+        let fusion = fuse::fuse(graph, &self.module.sizes, wanted, &|v| at_load.contains(&v));
+        let locations = BTreeMap::new();
+        self.regions.push(Region { graph, fusion, parent, depth, locations, at_load, sorted_rows: Vec::new() });
+        RegionId(self.regions.len() - 1)
+    }
+
+    /// Plans the groups of a region; `targets` says where values must stand at the end.
+    fn plan_region(&mut self, region: RegionId, targets: Vec<(Value, Location)>) -> Result<(), PlanError> {
+        let mut unwritten = Vec::new();
+        for (value, location) in targets {
+            let fusion = &self.regions[region.0].fusion;
+            let several = fusion.home(value).is_some_and(|home| {
+                matches!(fusion.groups[home.0].core, Core::Nest { .. } | Core::Contract { .. })
+            });
+            let locations = self.regions[region.0].locations.entry(value).or_default();
+            if fusion_stores(&self.regions[region.0].fusion, value) && (several || locations_of(&self.regions, region, value) == 0) {
+                if let Some(locations) = self.regions[region.0].locations.get_mut(&value) {
+                    locations.push(location);
+                }
+            } else {
+                if locations.is_empty() {
+                    self.regions[region.0].locations.remove(&value);
+                }
+                unwritten.push((value, location));
+            }
+        }
+        for group in self.regions[region.0].fusion.order.clone() {
+            self.plan_group(region, group)?;
+        }
+        for (value, location) in unwritten {
+            self.copy(region, value, &location)?;
+        }
+        Ok(())
+    }
+
+    fn plan_group(&mut self, region: RegionId, group: GroupId) -> Result<(), PlanError> {
+        let core = self.regions[region.0].fusion.groups[group.0].core.clone();
+        for root in self.regions[region.0].fusion.groups[group.0].roots.clone() {
+            // A loop places its results by itself.
+            if !matches!(core, Core::Scan { .. }) && locations_of(&self.regions, region, root) == 0 {
+                let order = self.order_of(region, root);
+                let elem = self.graph(region).ty(root).elem;
+                let location = self.scratch(&self.name_of(region, root), elem, &order);
+                self.regions[region.0].locations.insert(root, vec![location]);
+            }
+        }
+        match core {
+            Core::Contract { value, roles } => self.plan_contract(region, group, value, &roles),
+            Core::Nest { outer } => self.plan_nest(region, group, &outer),
+            Core::Running { value } => self.plan_running(region, group, value),
+            Core::TopK { value } => self.plan_top_k(region, group, value),
+            Core::Scan { node } => self.plan_scan(region, node),
+        }
+    }
+
+    /// The kept buffer of a value of the load graph, as it stands.
+    fn kept_plain(&mut self, index: usize) -> Location {
+        let value = self.module.load.results[index];
+        let elem = self.module.load.ty(value).elem;
+        if !self.plain.contains_key(&index) {
+            let order = self.order_of(self.load_region, value);
+            let bytes = self.bytes(elem, &order);
+            let kept = self.add_kept(&self.name_of(self.load_region, value), &bytes);
+            self.plain.insert(index, (kept, order));
+        }
+        let (kept, order) = self.plain[&index].clone();
+        let name = self.kept[kept as usize].name.clone();
+        let bytes = SizeExpr::Known(self.kept[kept as usize].bytes as i64);
+        let buffer = self.steps.at(Place::Kept(kept), &name, bytes);
+        Location::dense(Spot::start_of(buffer), elem, &order, &|a| self.size(a))
+    }
+
+    fn add_kept(&mut self, name: &str, bytes: &Size) -> u32 {
+        let bytes = bytes.as_known().unwrap_or(0).max(0) as u64;
+        self.kept.push(Kept { name: name.into(), bytes });
+        self.kept.len() as u32 - 1
+    }
+
+    /// Adds a call of a kernel to the plan; equal kernels are one.
+    fn call(
+        &mut self,
+        label: &str,
+        mut kernel: Kernel,
+        spots: &[(Spot, Elem)],
+        dims: &[Size],
+        lines: Vec<(String, u32)>,
+        flops: f64,
+    ) -> Result<(), PlanError> {
+        kernel.name = label.into();
+        let schedule = schedule::schedule(&kernel, self.isa);
+        let units = self.evaluate(&schedule::units(&kernel, &schedule), dims);
+        let scratch_bytes = self.evaluate(&schedule::scratch(&kernel, &schedule), dims);
+        let number = match self.kernels.iter().position(|k| k.kernel == kernel && k.schedule == schedule) {
+            Some(number) => number,
+            None => {
+                let symbol = format!("{}_{}_{}", label.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), self.kernels.len(), suffix(self.isa));
+                self.kernels.push(PlannedKernel { symbol, label: label.into(), kernel, schedule });
+                self.kernels.len() - 1
+            }
+        };
+        let estimated_units = self.estimate(&units).max(1) as f64;
+        self.steps.call(Call {
+            kernel: number as u32,
+            args: spots.iter().map(|(spot, elem)| spot.arg(elem.bytes(), &self.symbols)).collect(),
+            dims: dims.iter().map(|d| self.symbols.expr(d)).collect(),
+            units,
+            unit_ns: (flops / estimated_units / FLOPS_PER_NS) as f32,
+            scratch_bytes,
+            lines,
+        });
+        Ok(())
+    }
+
+    fn estimate(&self, size: &SizeExpr) -> i64 {
+        let bound: Vec<i64> = self.symbols.assumed().to_vec();
+        size.eval(&bound).unwrap_or(1)
+    }
+
+    /// The source lines that a group stands for.
+    fn lines(&self, region: RegionId, group: Option<GroupId>) -> Vec<(String, u32)> {
+        let Some(group) = group else { return Vec::new() };
+        let group = &self.regions[region.0].fusion.groups[group.0];
+        let spans = group.roots.iter().filter_map(|v| self.graph(region).node(v.node).span);
+        let mut lines: Vec<(String, u32)> = spans.filter_map(|span| self.module.line_of(span)).collect();
+        lines.sort();
+        lines.dedup();
+        lines
+    }
+}
+
+/// What one thread does in a nanosecond, roughly: only to tell work that is worth sharing out from work that is not.
+const FLOPS_PER_NS: f64 = 40.0;
+
+fn fusion_stores(fusion: &fuse::Fusion, value: Value) -> bool {
+    fusion.is_root(value) && fusion.home(value).is_some()
+}
+
+fn locations_of(regions: &[Region<'_>], region: RegionId, value: Value) -> usize {
+    regions[region.0].locations.get(&value).map_or(0, Vec::len)
+}
+
+fn suffix(isa: Isa) -> &'static str {
+    match isa {
+        Isa::X86V4 => "v4",
+        Isa::X86V3 => "v3",
+        Isa::X86 => "v1",
+        Isa::Aarch64 => "a64",
+        Isa::Sm80 => "sm80",
+    }
+}

@@ -1,0 +1,191 @@
+//! Nests: maps, reductions, running folds, copies.
+
+use crate::fuse::GroupId;
+use crate::graph::{Axis, AxisSet, Value};
+use crate::kernel::{Body, Expr, Fold, Nest, Stage, Store, Temp};
+use crate::ops::{Op, Running};
+
+use super::builder::{Guard, KernelBuilder, Point};
+use super::region::{Location, RegionId};
+use super::{PlanError, Planner};
+
+impl Planner<'_> {
+    /// A group whose core is a nest: reductions first to last, roots as soon as what they need is there.
+    pub(super) fn plan_nest(&mut self, region: RegionId, group: GroupId, outer: &AxisSet) -> Result<(), PlanError> {
+        let members = self.regions[region.0].fusion.groups[group.0].clone();
+        let mut todo: Vec<Value> = members.folds.iter().chain(&members.roots).copied().collect();
+        todo.sort();
+        todo.dedup();
+        let leading = members.roots.iter().find(|v| outer.is_subset(&self.graph(region).ty(**v).axes)).copied();
+        let order = leading.and_then(|v| self.location(region, v)).map(|l| l.order());
+        let mut outer: Vec<Axis> = self.complete(order.unwrap_or_default(), outer);
+        // A map runs along its innermost axis.
+        let innermost = if members.folds.is_empty() { outer.pop() } else { None };
+        let label = self.label(region, group, if members.folds.is_empty() { "map" } else { "reduce" });
+        let work = todo.iter().map(|v| self.work(region, *v)).sum();
+
+        let mut builder = KernelBuilder::new(self, region, Some(group));
+        let mut point = Point::new();
+        let loops = builder.loops(&outer, &mut point);
+        let mut stages = Vec::new();
+        for value in todo {
+            if members.folds.contains(&value) {
+                let temp = Temp(stages.len() as u32);
+                let stage = builder.fold_stage(value, temp, &point)?;
+                stages.push(stage);
+            }
+            if members.roots.contains(&value) {
+                let stage = builder.map_stage(value, innermost, &outer, &point)?;
+                stages.push(stage);
+            }
+        }
+        builder.finish(&label, Body::Nest(Nest { outer: loops, stages }), work)
+    }
+
+    /// A running fold along one axis.
+    pub(super) fn plan_running(&mut self, region: RegionId, group: GroupId, value: Value) -> Result<(), PlanError> {
+        let graph = self.graph(region);
+        let Op::Running(Running { fold, over, exclusive }) = graph.op(value).clone() else {
+            return Err(PlanError::Internal("a running fold was expected".into()));
+        };
+        let operand = graph.operands(value.node)[0];
+        let locations = self.regions[region.0].locations[&value].clone();
+        let outer: Vec<Axis> = locations[0].order().into_iter().filter(|a| *a != over).collect();
+        let label = self.label(region, group, "running");
+        let work = self.work(region, operand);
+        let mut builder = KernelBuilder::new(self, region, Some(group));
+        let mut point = Point::new();
+        let loops = builder.loops(&outer, &mut point);
+        let over = builder.loops(&[over], &mut point).remove(0);
+        let x = builder.expand(region, operand, &point, &Guard::default())?;
+        let name = builder.planner.name_of(region, value);
+        let store = builder.store(&name, &locations[0], &point, x);
+        let stage = Stage::Running { fold, over, exclusive, value: x, store };
+        builder.finish(&label, Body::Nest(Nest { outer: loops, stages: vec![stage] }), work)?;
+        for location in &locations[1..] {
+            self.copy(region, value, location)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a value, evaluated here and now, to a location.
+    pub(super) fn copy(&mut self, region: RegionId, value: Value, to: &Location) -> Result<(), PlanError> {
+        let work = self.work(region, value);
+        let mut outer = to.order();
+        let innermost = outer.pop();
+        let mut builder = KernelBuilder::new(self, region, None);
+        let mut point = Point::new();
+        let loops = builder.loops(&outer, &mut point);
+        let inner = builder.loops(&innermost.into_iter().collect::<Vec<_>>(), &mut point);
+        let x = builder.expand(region, value, &point, &Guard::default())?;
+        let name = builder.planner.name_of(region, value);
+        let store = builder.store(&name, to, &point, x);
+        let stages = vec![Stage::Map { inner, stores: vec![store] }];
+        builder.finish("copy", Body::Nest(Nest { outer: loops, stages }), work)
+    }
+
+    pub(super) fn location(&self, region: RegionId, value: Value) -> Option<Location> {
+        self.regions[region.0].locations.get(&value)?.first().cloned()
+    }
+
+    /// What a group does, in words: its core and the functions around it.
+    pub(super) fn label(&self, region: RegionId, group: GroupId, core: &str) -> String {
+        let graph = self.graph(region);
+        let fusion = &self.regions[region.0].fusion;
+        let mut label = core.to_string();
+        let mut words: Vec<&str> = Vec::new();
+        for id in graph.ids().filter(|id| fusion.home(Value::of(*id)) == Some(group)) {
+            let word = match &graph.node(id).op {
+                Op::Unary(unary) => unary.f.name(),
+                Op::Reduce(_) if core == "reduce" => "fold",
+                _ => continue,
+            };
+            if !words.contains(&word) && words.len() < 3 {
+                words.push(word);
+            }
+        }
+        for word in words {
+            label.push('+');
+            label.push_str(word);
+        }
+        label
+    }
+
+    /// Elements that are touched to make a value: its own, and for a fold those of its operand.
+    pub(super) fn work(&self, region: RegionId, value: Value) -> f64 {
+        let graph = self.graph(region);
+        let of = |axes: &AxisSet| axes.iter().map(|a| self.symbols.estimate(&self.size(a)) as f64).product::<f64>();
+        let own = of(&graph.ty(value).axes);
+        let operands = graph.operands(value.node);
+        operands.iter().map(|v| of(&graph.ty(*v).axes)).fold(own, f64::max) * POINTWISE_FLOPS
+    }
+}
+
+/// Instructions of an element of pointwise work, roughly.
+const POINTWISE_FLOPS: f64 = 16.0;
+
+impl KernelBuilder<'_, '_> {
+    /// A reduction at a point, and its result as a known value.
+    fn fold_stage(&mut self, value: Value, temp: Temp, point: &Point) -> Result<Stage, PlanError> {
+        let region = self.region;
+        let graph = self.planner.graph(region);
+        let operands = graph.operands(value.node);
+        let (fold, over, elem) = match graph.op(value) {
+            Op::Reduce(reduce) => (reduce.fold, reduce.over.clone(), graph.ty(value).elem),
+            Op::ArgReduce(arg) => (arg.fold(), AxisSet::from(arg.over), graph.ty(value).elem),
+            Op::Contract(contract) => (Fold::Sum, contract.over.clone(), graph.ty(value).elem),
+            other => return Err(PlanError::Internal(format!("`{}` is no fold", other.name()))),
+        };
+        let natural = operands
+            .iter()
+            .map(|v| self.planner.order_of(region, *v))
+            .max_by_key(Vec::len)
+            .unwrap_or_default();
+        let order = self.planner.complete(natural, &over);
+        let mut inner_point = point.clone();
+        let inner = self.loops(&order, &mut inner_point);
+        let guard = Guard::default();
+        let x = match graph.op(value) {
+            // The product is evaluated element by element.
+            Op::Contract(_) => {
+                let a = self.expand(region, operands[0], &inner_point, &guard)?;
+                let b = self.expand(region, operands[1], &inner_point, &guard)?;
+                self.push(Expr::Binary(crate::scalar::Binary::Mul, a, b))
+            }
+            _ => self.expand(region, operands[0], &inner_point, &guard)?,
+        };
+        let result = self.push(Expr::Temp(temp));
+        self.known.insert(value, result);
+        Ok(Stage::Reduce { temp, elem, fold, inner, value: x })
+    }
+
+    /// Stores a value wherever it must stand.
+    fn map_stage(
+        &mut self,
+        value: Value,
+        innermost: Option<Axis>,
+        outer: &[Axis],
+        point: &Point,
+    ) -> Result<Stage, PlanError> {
+        let region = self.region;
+        let locations = self.planner.regions[region.0].locations[&value].clone();
+        let order = locations[0].order();
+        let inner: Vec<Axis> = order.into_iter().filter(|a| !outer.contains(a) || Some(*a) == innermost).collect();
+        let mut point = point.clone();
+        let inner = self.loops(&inner, &mut point);
+        let stores = self.stores(value, &locations, &point)?;
+        Ok(Stage::Map { inner, stores })
+    }
+
+    /// The value at a point, stored at each of its locations.
+    pub(super) fn stores(
+        &mut self,
+        value: Value,
+        locations: &[Location],
+        point: &Point,
+    ) -> Result<Vec<Store>, PlanError> {
+        let x = self.expand(self.region, value, point, &Guard::default())?;
+        let name = self.planner.name_of(self.region, value);
+        Ok(locations.iter().map(|location| self.store(&name, location, point, x)).collect())
+    }
+}

@@ -1,0 +1,210 @@
+//! Packing of right operands: at load where it is known then, once for all entries; else in the plan, right before its use.
+
+use gatec_lang::Size;
+use gatec_runtime::format::{Place, SizeExpr};
+
+use crate::graph::{Axis, Value};
+use crate::kernel::{Access, Body, Bound, Index, Nest, Stage, Store};
+use crate::ops::Op;
+
+use super::builder::{Guard, KernelBuilder, Point};
+use super::contract::PackShape;
+use super::region::RegionId;
+use super::sizes::{div_up, times};
+use super::steps::Spot;
+use super::{PlanError, Planner};
+
+/// A packed operand that the load plan makes.
+pub(super) struct Pack {
+    region: RegionId,
+    value: Value,
+    /// The same value as its innermost parameter, if it is no more than that: what two entries have in common.
+    name: Option<Op>,
+    shape: PackShape,
+    /// Axes of the loops around, with the depth of each.
+    loops: Vec<(Axis, usize)>,
+    kept: u32,
+}
+
+impl Planner<'_> {
+    /// Where the packed operand stands, for the current iteration of the loops around.
+    pub(super) fn packed(&mut self, region: RegionId, value: Value, shape: &PackShape) -> Result<Spot, PlanError> {
+        if !self.regions[region.0].at_load.contains(&value) {
+            let name = format!("packed {}", self.name_of(region, value));
+            let bytes = times(&shape.elements(self), shape.elem.bytes() as i64);
+            let bytes = self.symbols.expr(&bytes);
+            let spot = Spot::start_of(self.steps.scratch(&name, bytes));
+            self.plan_pack(region, value, shape, &[], &spot)?;
+            return Ok(spot);
+        }
+        let loops = self.loops_of(region, value);
+        let name = self.innermost_parameter(region, value);
+        let same = self.packs.iter().find(|p| {
+            p.shape == *shape && p.loops == loops && (p.region == region && p.value == value || name.is_some() && p.name == name)
+        });
+        let kept = match same {
+            Some(pack) => pack.kept,
+            None => {
+                let mut elements = shape.elements(self);
+                for (axis, _) in &loops {
+                    elements = super::sizes::product(&elements, &self.size(*axis));
+                }
+                if !elements.is_known() {
+                    return Err(PlanError::SymbolicAtLoad(self.name_of(region, value)));
+                }
+                let label = format!("packed {}", self.name_of(region, value));
+                let kept = self.add_kept(&label, &times(&elements, shape.elem.bytes() as i64));
+                self.packs.push(Pack { region, value, name, shape: shape.clone(), loops: loops.clone(), kept });
+                kept
+            }
+        };
+        let mut spot = self.kept_spot(kept);
+        // One matrix after the other, the outermost loop's outermost.
+        let mut stride = shape.elements(self);
+        for (axis, depth) in loops.iter().rev() {
+            spot.loops.resize(spot.loops.len().max(depth + 1), Size::default());
+            spot.loops[*depth] = stride.clone();
+            stride = super::sizes::product(&stride, &self.size(*axis));
+        }
+        Ok(spot)
+    }
+
+    fn kept_spot(&mut self, kept: u32) -> Spot {
+        let name = self.kept[kept as usize].name.clone();
+        let bytes = SizeExpr::Known(self.kept[kept as usize].bytes as i64);
+        Spot::start_of(self.steps.at(Place::Kept(kept), &name, bytes))
+    }
+
+    /// The loops with whose iterations a value varies: outermost first.
+    fn loops_of(&self, region: RegionId, value: Value) -> Vec<(Axis, usize)> {
+        let mut loops = Vec::new();
+        self.collect_loops(region, value, &mut loops);
+        loops.sort_by_key(|(_, depth)| *depth);
+        loops.dedup();
+        loops
+    }
+
+    fn collect_loops(&self, region: RegionId, value: Value, loops: &mut Vec<(Axis, usize)>) {
+        let graph = self.graph(region);
+        if let Some((parent, node, axis)) = self.regions[region.0].parent
+            && let Op::Scan(scan) = &self.graph(parent).node(node).op
+        {
+            let operand = match graph.op(value) {
+                Op::Item(item) => {
+                    loops.push((axis, self.regions[parent.0].depth));
+                    Some(scan.item_operand(item.index as usize))
+                }
+                Op::Capture(capture) => Some(scan.capture_operand(capture.index as usize)),
+                _ => None,
+            };
+            if let Some(operand) = operand {
+                return self.collect_loops(parent, self.graph(parent).operands(node)[operand], loops);
+            }
+        }
+        for operand in graph.operands(value.node) {
+            self.collect_loops(region, operand, loops);
+        }
+    }
+
+    /// The parameter or loaded value behind items and captures.
+    fn innermost_parameter(&self, region: RegionId, value: Value) -> Option<Op> {
+        let operand = |index: &dyn Fn(&crate::ops::Scan) -> usize| {
+            let (parent, node, _) = self.regions[region.0].parent?;
+            let Op::Scan(scan) = &self.graph(parent).node(node).op else { return None };
+            self.innermost_parameter(parent, self.graph(parent).operands(node)[index(scan)])
+        };
+        match self.graph(region).op(value) {
+            op @ (Op::Param(_) | Op::Loaded(_)) => Some(op.clone()),
+            Op::Item(item) => operand(&|scan| scan.item_operand(item.index as usize)),
+            Op::Capture(capture) => operand(&|scan| scan.capture_operand(capture.index as usize)),
+            _ => None,
+        }
+    }
+
+    /// All packings that entries asked for, as calls of the load plan.
+    pub(super) fn plan_packs(&mut self) -> Result<(), PlanError> {
+        for pack in std::mem::take(&mut self.packs) {
+            let spot = self.kept_spot(pack.kept);
+            self.plan_pack(pack.region, pack.value, &pack.shape, &pack.loops, &spot)?;
+        }
+        Ok(())
+    }
+
+    /// The nest that packs: `[matrix][panel][sum][gate][lane]`, zero beyond the last column.
+    fn plan_pack(
+        &mut self,
+        region: RegionId,
+        value: Value,
+        shape: &PackShape,
+        loops: &[(Axis, usize)],
+        to: &Spot,
+    ) -> Result<(), PlanError> {
+        let lanes = i64::from(shape.lanes);
+        let gates = i64::from(shape.gates(self));
+        let cols = self.extent_of(&shape.cols);
+        let panels = div_up(&cols, lanes);
+        let sums = self.extent_of(&shape.sums);
+        let work = self.symbols.estimate(&shape.elements(self)) as f64 * PACK_FLOPS;
+
+        let mut builder = KernelBuilder::new(self, region, None);
+        let mut point = Point::new();
+        let mut outer = Vec::new();
+        let mut matrix_axes: Vec<Axis> = Vec::new();
+        for (axis, depth) in loops {
+            let l = builder.loops(&[*axis], &mut Point::new()).remove(0);
+            builder.loop_vars.resize(builder.loop_vars.len().max(depth + 1), None);
+            builder.loop_vars[*depth] = Some(Index::Var(l.var));
+            outer.push(l);
+        }
+        outer.extend(builder.loops(&shape.matrices, &mut point));
+        matrix_axes.extend(loops.iter().map(|(axis, _)| axis));
+        matrix_axes.extend(&shape.matrices);
+        let panel = builder.new_loop("panel", &panels);
+        outer.push(panel.clone());
+        let sum_loops = builder.loops(&shape.sums, &mut point);
+        outer.extend(sum_loops);
+        let lane = builder.new_loop("lane", &Size::known(lanes));
+
+        // Linear positions of matrix and sum, from the loops' own variables.
+        let outer_point: Point =
+            matrix_axes.iter().zip(&outer).map(|(axis, l)| (*axis, Index::Var(l.var))).collect();
+        let matrix = builder.merge(&matrix_axes, &outer_point);
+        let sum = builder.merge(&shape.sums, &point.clone());
+        let first = builder.mul(vec![Index::Var(panel.var), Index::Known(lanes)]);
+        let col = builder.add(vec![first, Index::Var(lane.var)]);
+        let panels_index = builder.number(&panels);
+        let sums_index = builder.number(&sums);
+        builder.unmerge(col.clone(), &shape.cols, &mut point);
+        let cols_extent = builder.extent(&cols);
+        let mut bounds = Vec::new();
+        if !cols.as_known().is_some_and(|n| n % lanes == 0) {
+            bounds.push(Bound { index: col, extent: cols_extent });
+        }
+        let guard = Guard { bounds, fill: 0.0 };
+        let buffer = builder.buffer("packed", to, shape.elem, Access::Write, false);
+        let row = {
+            let panel_of = builder.mul(vec![matrix, panels_index]);
+            let panel_of = builder.add(vec![panel_of, Index::Var(panel.var)]);
+            let sum_of = builder.mul(vec![panel_of, sums_index]);
+            builder.add(vec![sum_of, sum])
+        };
+        let mut stores = Vec::new();
+        for gate in 0..gates {
+            if let Some(axis) = shape.gate {
+                point.insert(axis, Index::Known(gate));
+            }
+            let mut x = builder.expand(region, value, &point, &guard)?;
+            if !guard.bounds.is_empty() {
+                x = builder.zero_outside(x, &guard, shape.elem);
+            }
+            let at = builder.mul(vec![row.clone(), Index::Known(gates * lanes)]);
+            let index = builder.add(vec![at, Index::Known(gate * lanes), Index::Var(lane.var)]);
+            stores.push(Store { buffer, index, value: x });
+        }
+        let stages = vec![Stage::Map { inner: vec![lane], stores }];
+        builder.finish("pack", Body::Nest(Nest { outer, stages }), work)
+    }
+}
+
+/// Instructions for an element that is packed, roughly.
+const PACK_FLOPS: f64 = 8.0;

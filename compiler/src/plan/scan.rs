@@ -1,0 +1,121 @@
+//! Loops: carries in buffers of two halves, the body's plan between them, results read where they are left.
+
+use gatec_lang::Size;
+use petgraph::graph::NodeIndex;
+
+use crate::graph::{Axis, AxisSet, Elem, Value};
+use crate::ops::Op;
+
+use super::region::{Location, RegionId};
+use super::sizes::{div_up, product, sum, times};
+use super::steps::Spot;
+use super::{PlanError, Planner};
+
+/// Halves of a carry start at multiples of this many bytes: a cache line, so that threads do not share one.
+const HALF_ALIGN_BYTES: i64 = 64;
+
+impl<'g> Planner<'g> {
+    pub(super) fn plan_scan(&mut self, region: RegionId, node: NodeIndex) -> Result<(), PlanError> {
+        let graph = self.graph(region);
+        let Op::Scan(scan) = &graph.node(node).op else {
+            return Err(PlanError::Internal("a loop was expected".into()));
+        };
+        let operands = graph.operands(node);
+        let depth = self.regions[region.0].depth;
+        let carries = scan.carries as usize;
+        let body = self.add_region(&scan.body, Some((region, node, scan.axis)), depth + 1, &scan.body.results);
+        let mut targets: Vec<(Value, Location)> = Vec::new();
+
+        // A carry is read in one half and written in the other; they change places with every iteration.
+        for (i, &init) in operands.iter().enumerate().take(carries) {
+            let ty = graph.ty(init);
+            let order = self.carry_order(region, body, init, scan.body.results[i]);
+            let (spot, half) = self.carry_buffer(&self.name_of(region, init), ty.elem, &order);
+            let at = |spot: Spot, this: &Self| Location::dense(spot, ty.elem, &order, &|a| this.size(a));
+            let first = at(spot.clone(), self);
+            self.copy(region, init, &first)?;
+            let backwards = times(&half, -1);
+            let read = at(Spot { odd: half.clone(), loops: vec![Size::default(); depth + 1], ..spot.clone() }, self);
+            let write = at(
+                Spot { offset: half.clone(), odd: backwards, loops: vec![Size::default(); depth + 1], ..spot.clone() },
+                self,
+            );
+            for id in scan.body.ids() {
+                if matches!(scan.body.node(id).op, Op::Carry(carry) if carry.index as usize == i) {
+                    self.regions[body.0].locations.insert(Value::of(id), vec![read.clone()]);
+                }
+            }
+            targets.push((scan.body.results[i], write));
+            // After `n` iterations the last value stands in half `n mod 2`.
+            let count = self.size(scan.axis);
+            let parity = sum(&count, &times(&count.checked_div(2).unwrap_or_default(), -2));
+            let last = at(Spot { offset: product(&parity, &half), ..spot }, self);
+            self.result_at(region, Value { node, result: i as u32 }, last);
+        }
+        for (i, &value) in scan.body.results.iter().enumerate().skip(carries) {
+            let result = Value { node, result: i as u32 };
+            let stacked = self.stacked(region, body, result, value, scan.axis);
+            targets.push((value, stacked.item(scan.axis, depth)));
+        }
+
+        self.steps.begin_loop();
+        let planned = self.plan_region(body, targets);
+        let count = self.symbols.expr(&self.size(scan.axis));
+        self.steps.end_loop(count, scan.reverse);
+        planned?;
+
+        // Results that must stand somewhere else, too.
+        for i in 0..graph.node(node).types.len() {
+            let result = Value { node, result: i as u32 };
+            let locations = self.regions[region.0].locations.get(&result).cloned().unwrap_or_default();
+            for location in locations.iter().skip(1) {
+                self.copy(region, result, location)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where a loop's result stands; places that were asked for become copies.
+    fn result_at(&mut self, region: RegionId, result: Value, location: Location) {
+        self.regions[region.0].locations.entry(result).or_default().insert(0, location);
+    }
+
+    /// The buffer of a stacked result: the first place that was asked for, else a new one with the loop's axis outermost.
+    fn stacked(&mut self, region: RegionId, body: RegionId, result: Value, value: Value, axis: Axis) -> Location {
+        if let Some(location) = self.location(region, result) {
+            return location;
+        }
+        let mut order = vec![axis];
+        order.extend(self.order_of(body, value));
+        let elem = self.graph(region).ty(result).elem;
+        let location = self.scratch(&self.name_of(region, result), elem, &order);
+        self.regions[region.0].locations.insert(result, vec![location.clone()]);
+        location
+    }
+
+    /// Rows first, as the body writes it.
+    fn carry_order(&self, region: RegionId, body: RegionId, init: Value, next: Value) -> Vec<Axis> {
+        let axes: AxisSet = self.graph(region).ty(init).axes.clone();
+        let outside = self.order_of(region, init);
+        // A body's order may lead back to the carry itself; where it says nothing, the initial value's order holds.
+        let inside = self.order_of(body, next);
+        let natural = if inside.len() >= outside.len() { inside } else { outside };
+        self.complete(natural, &axes)
+    }
+
+    fn carry_buffer(&mut self, name: &str, elem: Elem, order: &[Axis]) -> (Spot, Size) {
+        let per_line = HALF_ALIGN_BYTES / elem.bytes() as i64;
+        let half = times(&div_up(&self.extent_of(order), per_line), per_line);
+        let bytes = self.symbols.expr(&times(&half, 2 * elem.bytes() as i64));
+        (Spot::start_of(self.steps.scratch(&format!("carry {name}"), bytes)), half)
+    }
+
+    /// The number of the current iteration, as a buffer that holds 0, 1, 2 ... and is read along with the loop.
+    pub(super) fn step_numbers(&mut self, region: RegionId) -> Result<Location, PlanError> {
+        let (parent, _, axis) = self.parent(region)?;
+        Err(PlanError::Internal(format!(
+            "the number of an iteration over `{axis}` is read in region {}: lowering passes it as an item",
+            parent.0
+        )))
+    }
+}

@@ -1,0 +1,75 @@
+//! Selection: top-k, and the sorting of rows by the expert they chose.
+
+use gatec_lang::Size;
+
+use crate::fuse::{GroupId, Grouped};
+use crate::graph::{Axis, Value};
+use crate::kernel::{Access, Body, Elem, GroupRows, TopK};
+use crate::ops::Op;
+
+use super::builder::{Guard, KernelBuilder, Point};
+use super::region::RegionId;
+use super::sizes::{sum, times};
+use super::steps::Spot;
+use super::{PlanError, Planner};
+
+impl Planner<'_> {
+    pub(super) fn plan_top_k(&mut self, region: RegionId, _group: GroupId, value: Value) -> Result<(), PlanError> {
+        let graph = self.graph(region);
+        let Op::TopK(top_k) = graph.op(value).clone() else {
+            return Err(PlanError::Internal("top_k was expected".into()));
+        };
+        let operand = graph.operands(value.node)[0];
+        let locations = self.regions[region.0].locations[&value].clone();
+        let rows: Vec<Axis> = locations[0].order().into_iter().filter(|a| *a != top_k.slot).collect();
+        let work = self.work(region, operand);
+        let k = self.size(top_k.slot);
+        let mut builder = KernelBuilder::new(self, region, None);
+        let mut point = Point::new();
+        let rows = builder.loops(&rows, &mut point);
+        let over = builder.loops(&[top_k.axis], &mut point).remove(0);
+        let x = builder.expand(region, operand, &point, &Guard::default())?;
+        let k = builder.extent(&k);
+        let slot = builder.loops(&[top_k.slot], &mut point).remove(0).var;
+        let name = builder.planner.name_of(region, value);
+        let buffer = builder.buffer(&name, &locations[0].spot, Elem::I32, Access::Write, false);
+        let index = builder.index_in(&locations[0], &point);
+        let body = Body::TopK(TopK { rows, over, k, value: x, slot, buffer, index });
+        builder.finish("top_k", body, work)?;
+        for location in &locations[1..] {
+            self.copy(region, value, location)?;
+        }
+        Ok(())
+    }
+
+    /// Sorts rows by expert; the spots of their order and of the experts' offsets.
+    pub(super) fn plan_group_rows(
+        &mut self,
+        region: RegionId,
+        grouped: &Grouped,
+        rows: &[Axis],
+    ) -> Result<(Spot, Spot), PlanError> {
+        let int = Elem::I32.bytes() as i64;
+        let count = self.extent_of(rows);
+        let order_bytes = self.symbols.expr(&times(&count, int));
+        let order = Spot::start_of(self.steps.scratch("order", order_bytes));
+        let experts = self.size(grouped.expert);
+        let offset_bytes = self.symbols.expr(&times(&sum(&experts, &Size::known(1)), int));
+        let offsets = Spot::start_of(self.steps.scratch("offsets", offset_bytes));
+        let work = self.symbols.estimate(&count) as f64 * GROUP_FLOPS;
+
+        let mut builder = KernelBuilder::new(self, region, None);
+        let mut point = Point::new();
+        let rows = builder.loops(rows, &mut point);
+        let expert = builder.expand(region, grouped.index, &point, &Guard::default())?;
+        let experts = builder.extent(&experts);
+        let order_id = builder.buffer("order", &order, Elem::I32, Access::Write, false);
+        let offsets_id = builder.buffer("offsets", &offsets, Elem::I32, Access::Write, false);
+        let body = Body::GroupRows(GroupRows { rows, experts, expert, order: order_id, offsets: offsets_id });
+        builder.finish("group_rows", body, work)?;
+        Ok((order, offsets))
+    }
+}
+
+/// Instructions for a row that is sorted, roughly.
+const GROUP_FLOPS: f64 = 40.0;

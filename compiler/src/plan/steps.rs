@@ -1,0 +1,129 @@
+//! A plan under construction: buffers, nested steps, and how long each buffer lives.
+
+use std::collections::BTreeMap;
+
+use gatec_lang::Size;
+use gatec_runtime::format::{Arg, Buffer, Call, Place, Plan, SizeExpr, Step};
+
+use super::sizes::{Symbols, times};
+
+/// A buffer of the plan under construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub u32);
+
+/// Buffers and steps of one entry (or of loading).
+#[derive(Debug, Default)]
+pub struct Steps {
+    buffers: Vec<Buffer>,
+    places: BTreeMap<(u8, u32), BufferId>,
+    /// The innermost list is the one that steps are added to.
+    open: Vec<Vec<Step>>,
+}
+
+impl Steps {
+    pub fn new() -> Self {
+        Self { buffers: Vec::new(), places: BTreeMap::new(), open: vec![Vec::new()] }
+    }
+
+    /// The buffer of an input, output, parameter, state or kept value; one each.
+    pub fn at(&mut self, place: Place, name: &str, bytes: SizeExpr) -> BufferId {
+        let key = match place {
+            Place::Input(i) => (0, i),
+            Place::Output(i) => (1, i),
+            Place::Param(i) => (2, i),
+            Place::State(i) => (3, i),
+            Place::NextState(i) => (4, i),
+            Place::Kept(i) => (5, i),
+            Place::Arena { .. } => return self.push(place, name, bytes),
+        };
+        if let Some(&buffer) = self.places.get(&key) {
+            return buffer;
+        }
+        let buffer = self.push(place, name, bytes);
+        self.places.insert(key, buffer);
+        buffer
+    }
+
+    /// A new scratch buffer.
+    pub fn scratch(&mut self, name: &str, bytes: SizeExpr) -> BufferId {
+        self.push(Place::Arena { from: 0, to: 0 }, name, bytes)
+    }
+
+    fn push(&mut self, place: Place, name: &str, bytes: SizeExpr) -> BufferId {
+        self.buffers.push(Buffer { name: name.into(), place, bytes });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    pub fn call(&mut self, call: Call) {
+        if let Some(steps) = self.open.last_mut() {
+            steps.push(Step::Call(call));
+        }
+    }
+
+    /// Steps from here to [`Steps::end_loop`] are a loop's body.
+    pub fn begin_loop(&mut self) {
+        self.open.push(Vec::new());
+    }
+
+    pub fn end_loop(&mut self, count: SizeExpr, reverse: bool) {
+        let body = self.open.pop().unwrap_or_default();
+        if let Some(steps) = self.open.last_mut() {
+            steps.push(Step::Loop { count, reverse, body });
+        }
+    }
+
+    /// The plan, with the life of each scratch buffer: first to last top-level step that names it.
+    pub fn finish(mut self) -> Plan {
+        let steps = self.open.pop().unwrap_or_default();
+        let mut lives: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+        for (number, step) in steps.iter().enumerate() {
+            let number = number as u32;
+            each_arg(step, &mut |arg| {
+                let life = lives.entry(arg.buffer).or_insert((number, number));
+                life.1 = number;
+            });
+        }
+        for (id, buffer) in self.buffers.iter_mut().enumerate() {
+            if let (Place::Arena { from, to }, Some(life)) = (&mut buffer.place, lives.get(&(id as u32))) {
+                (*from, *to) = *life;
+            }
+        }
+        Plan { buffers: self.buffers, steps }
+    }
+}
+
+fn each_arg(step: &Step, f: &mut impl FnMut(&Arg)) {
+    match step {
+        Step::Call(call) => call.args.iter().for_each(f),
+        Step::Loop { body, .. } => body.iter().for_each(|s| each_arg(s, f)),
+    }
+}
+
+/// Where the elements of a value stand: strides in elements along its axes from a place in a buffer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    pub buffer: BufferId,
+    /// Elements from the buffer's start.
+    pub offset: Size,
+    /// Elements to add in odd iterations of the innermost loop.
+    pub odd: Size,
+    /// Elements for each iteration of the loops around, outermost first.
+    pub loops: Vec<Size>,
+}
+
+impl Spot {
+    pub fn start_of(buffer: BufferId) -> Self {
+        Self { buffer, offset: Size::default(), odd: Size::default(), loops: Vec::new() }
+    }
+
+    /// The argument of a call, for elements of `bytes` bytes.
+    pub fn arg(&self, bytes: u64, symbols: &Symbols) -> Arg {
+        let scaled = |size: &Size| symbols.expr(&times(size, bytes as i64));
+        Arg {
+            buffer: self.buffer.0,
+            offset: scaled(&self.offset),
+            odd: scaled(&self.odd),
+            strides: self.loops.iter().map(scaled).collect(),
+        }
+    }
+}
