@@ -220,4 +220,15 @@ pub struct Module {
     pub entries: Vec<Entry>,
     /// What is computed once, when a model is loaded: a graph over params whose results the entries read as `loaded[i]`.
     pub load: Graph,
+    /// Source files as (path, text); spans point here. Empty for a module that was read from its text form.
+    pub files: Vec<(String, Arc<str>)>,
+}
+
+impl Module {
+    /// The file and line (from 1) of a span.
+    pub fn line_of(&self, span: Span) -> Option<(String, u32)> {
+        let (path, text) = self.files.get(span.file as usize)?;
+        let before = text.as_bytes().get(..span.start as usize)?;
+        Some((path.clone(), before.iter().filter(|b| **b == b'\n').count() as u32 + 1))
+    }
 }
