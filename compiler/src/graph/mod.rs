@@ -14,6 +14,7 @@ pub mod verify;
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 pub use axis::{Axis, AxisSet, Sizes};
 pub use builder::{Builder, TypeError};
