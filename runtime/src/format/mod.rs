@@ -14,6 +14,8 @@ pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
 pub const VERSION: u32 = 1;
+/// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
+pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
 pub const MANIFEST_SECTION: &str = ".gate.manifest";
 /// The section that holds PTX.
@@ -34,7 +36,8 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
     /// One program for each kind of processor, best first.
     pub variants: Vec<Variant>,
-    /// SHA-256, hex, of all other loadable sections: code, constants, PTX (the compiler says how in `artifact/`, the reader in `open`).
+    /// SHA-256, 64 hex digits, of the whole file with these digits as zeros ([`crate::open::seal`]). The last field, so that
+    /// the digits stand right before the manifest's closing `"}`. Empty until the file is written.
     pub code_hash: String,
 }
 
@@ -50,6 +53,24 @@ pub struct Tensor {
     pub name: String,
     pub elem: Elem,
     pub axes: Vec<Axis>,
+}
+
+impl Tensor {
+    /// How many elements it has under a binding of the symbols; `None` where a symbol is missing, a size is negative, or
+    /// the tensor would not fit [`MAX_BYTES`].
+    pub fn elements(&self, symbols: &[i64]) -> Option<u64> {
+        let fits = |n: &u64| n.checked_mul(self.elem.bytes()).is_some_and(|bytes| bytes <= MAX_BYTES);
+        // Every axis is bounded, also beside one of size 0.
+        self.axes.iter().try_fold(1u64, |product, axis| {
+            let size = u64::try_from(axis.size.eval(symbols)?).ok().filter(fits)?;
+            product.checked_mul(size).filter(fits)
+        })
+    }
+
+    /// Its bytes, likewise.
+    pub fn bytes(&self, symbols: &[i64]) -> Option<u64> {
+        Some(self.elements(symbols)? * self.elem.bytes())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +125,31 @@ pub enum Isa {
     Sm80,
 }
 
+impl Isa {
+    /// Best first within a machine.
+    pub const ALL: [Self; 5] = [Self::X86V4, Self::X86V3, Self::X86, Self::Aarch64, Self::Sm80];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86V4 => "x86-64-v4",
+            Self::X86V3 => "x86-64-v3",
+            Self::X86 => "x86-64",
+            Self::Aarch64 => "aarch64",
+            Self::Sm80 => "sm_80",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The program of one kind of processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Variant {
@@ -151,7 +197,8 @@ pub struct Plan {
 }
 
 /// A buffer of a plan. Sizes in bytes, unpadded; every buffer starts at a multiple of 64 and may be read up to 64 bytes
-/// beyond its end (vector tails), inputs, outputs and parameters excepted.
+/// beyond its end (vector tails). Not so inputs, outputs and parameters: they may stand in the caller's memory or a mapped
+/// file, start at a multiple of their element's size, and end where they end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buffer {
     pub name: String,

@@ -26,8 +26,18 @@ impl SizeExpr {
             Self::Add(terms) => terms.iter().try_fold(0i64, |sum, t| sum.checked_add(t.eval(symbols)?)),
             Self::Mul(factors) => factors.iter().try_fold(1i64, |p, t| p.checked_mul(t.eval(symbols)?)),
             Self::Div(n, by) if *by > 0 => Some(n.eval(symbols)?.div_euclid(*by)),
-            Self::DivUp(n, by) if *by > 0 => Some(n.eval(symbols)?.checked_add(by - 1)?.div_euclid(*by)),
+            Self::DivUp(n, by) if *by > 0 => Some(n.eval(symbols)?.checked_add(*by - 1)?.div_euclid(*by)),
             Self::Div(..) | Self::DivUp(..) => None,
+        }
+    }
+
+    /// Does the symbol stand in it?
+    pub fn names(&self, symbol: u32) -> bool {
+        match self {
+            Self::Known(_) => false,
+            Self::Symbol(i) => *i == symbol,
+            Self::Add(xs) | Self::Mul(xs) => xs.iter().any(|x| x.names(symbol)),
+            Self::Div(x, _) | Self::DivUp(x, _) => x.names(symbol),
         }
     }
 

@@ -1,0 +1,67 @@
+//! Which variants of an artifact this processor can run.
+
+use crate::format::Isa;
+
+/// Can this processor run code for `isa`? GPUs are not asked here.
+pub fn supports(isa: Isa) -> bool {
+    match isa {
+        Isa::Sm80 => false,
+        _ => cpu_supports(isa),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn cpu_supports(isa: Isa) -> bool {
+    let v3 = || {
+        is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("bmi2")
+    };
+    match isa {
+        Isa::X86 => true,
+        Isa::X86V3 => v3(),
+        Isa::X86V4 => {
+            v3() && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512cd")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+        }
+        Isa::Aarch64 | Isa::Sm80 => false,
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn cpu_supports(isa: Isa) -> bool {
+    isa == Isa::Aarch64
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn cpu_supports(_: Isa) -> bool {
+    false
+}
+
+/// The variants that this processor can run, best first.
+pub fn supported() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| supports(*isa))
+}
+
+/// The processor's architecture, as an artifact names it.
+pub const ARCHITECTURE: &str = std::env::consts::ARCH;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_that_runs_a_level_runs_the_levels_below() {
+        if supports(Isa::X86V4) {
+            assert!(supports(Isa::X86V3));
+        }
+        if supports(Isa::X86V3) {
+            assert!(supports(Isa::X86));
+        }
+        assert!(supported().all(|isa| isa != Isa::Sm80));
+    }
+}

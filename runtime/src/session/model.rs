@@ -1,0 +1,259 @@
+//! A model: an artifact's code with weights bound to it, shared by any number of sessions.
+#![allow(unsafe_code, reason = "runs the load plan over memory that it owns")]
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::walk::{Exec, PrepareError};
+use super::{LoadError, RunError, Session};
+use crate::format::{Call, Entry, Isa, Manifest, Place, Plan, SizeExpr, Step, Variant, abi};
+use crate::memory::Memory;
+use crate::open::{Artifact, Code};
+use crate::pool::Pool;
+use crate::weights::{BoundParam, WeightSource, bind};
+
+/// How a model is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    threads: Option<NonZeroUsize>,
+    isa: Option<Isa>,
+    pool: Option<Pool>,
+}
+
+impl LoadOptions {
+    /// Threads of the model's own pool, the caller's included. 0, and what stands if nothing is said: as many as this process
+    /// may use.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = NonZeroUsize::new(threads);
+        self
+    }
+
+    /// The variant to run, instead of the best that the processor can.
+    #[must_use]
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// A pool that several models share, instead of one of its own.
+    #[must_use]
+    pub fn pool(mut self, pool: Pool) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+}
+
+/// A loaded model. Cheap to clone; clones and sessions share code, weights and threads.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    // The pool goes first: its threads may be in the code.
+    pool: Pool,
+    manifest: Manifest,
+    variant: usize,
+    /// By the index of the variant's kernels. They live as long as `_code`.
+    functions: Vec<abi::Kernel>,
+    kept: Vec<Memory>,
+    /// Those that an entry reads; the others were let go when `load` had packed them.
+    params: Vec<Option<BoundParam>>,
+    /// The symbols that an entry depends on.
+    symbols: Vec<Vec<u32>>,
+    _code: Code,
+}
+
+impl Model {
+    /// Loads the artifact at `path` with weights: a path of a `.safetensors` file or of an index of several, tensors
+    /// ([`Weights`](crate::Weights)), or [`WeightSource::Random`].
+    ///
+    /// # Errors
+    /// The artifact or the weights are not what they should be; memory or threads are short.
+    pub fn load(
+        path: impl AsRef<Path>,
+        weights: impl Into<WeightSource>,
+        options: &LoadOptions,
+    ) -> Result<Self, LoadError> {
+        Self::from_artifact(&Artifact::open(path)?, weights, options)
+    }
+
+    /// Loads an artifact that is in memory: `include_bytes!("model.so")`.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_bytes(
+        bytes: impl Into<Vec<u8>>,
+        weights: impl Into<WeightSource>,
+        options: &LoadOptions,
+    ) -> Result<Self, LoadError> {
+        Self::from_artifact(&Artifact::from_bytes(bytes)?, weights, options)
+    }
+
+    /// Loads a checked artifact.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_artifact(
+        artifact: &Artifact,
+        weights: impl Into<WeightSource>,
+        options: &LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let manifest = artifact.manifest().clone();
+        let variant = artifact.variant(options.isa)?;
+        let about = &manifest.variants[variant];
+        if about.isa == Isa::Sm80 {
+            let why = "load it with `cuda::Model`".into();
+            return Err(LoadError::Device { isa: about.isa, why });
+        }
+        let params = bind(&manifest, &weights.into().open(&manifest)?)?;
+        let code = Code::load(artifact)?;
+        let functions = about.kernels.iter().map(|k| code.kernel(&k.symbol)).collect::<Result<Vec<_>, _>>()?;
+        let pool = match &options.pool {
+            Some(pool) => pool.clone(),
+            None => Pool::new(options.threads).map_err(LoadError::Threads)?,
+        };
+        let kept = load(&manifest, about, &functions, &params, &pool)?;
+        let read = |i: usize| about.entries.iter().any(|plan| plan.buffers.iter().any(|b| b.place == Place::Param(i as u32)));
+        let params = params.into_iter().enumerate().map(|(i, param)| read(i).then_some(param)).collect();
+        let symbols = manifest.entries.iter().zip(&about.entries);
+        let symbols = symbols.map(|(entry, plan)| symbols_of(&manifest, entry, plan)).collect();
+        Ok(Self(Arc::new(Inner { pool, variant, functions, kept, params, symbols, _code: code, manifest })))
+    }
+
+    /// What the artifact says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// The variant that was picked.
+    pub fn isa(&self) -> Isa {
+        self.variant().isa
+    }
+
+    /// Threads that sessions may use.
+    pub fn threads(&self) -> usize {
+        self.0.pool.threads()
+    }
+
+    /// A session that runs `entry`, with states of its own at their initial values.
+    ///
+    /// # Errors
+    /// There is no such entry.
+    pub fn session(&self, entry: &str) -> Result<Session, RunError> {
+        Session::new(self.clone(), entry)
+    }
+
+    pub(super) fn variant(&self) -> &Variant {
+        &self.0.manifest.variants[self.0.variant]
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    pub(super) fn functions(&self) -> &[abi::Kernel] {
+        &self.0.functions
+    }
+
+    pub(super) fn symbols_of(&self, entry: usize) -> &[u32] {
+        &self.0.symbols[entry]
+    }
+
+    /// Where a kept buffer or a parameter starts, and its bytes.
+    pub(super) fn shared(&self, place: Place) -> Option<(*mut u8, u64)> {
+        match place {
+            Place::Kept(i) => {
+                Some((self.0.kept.get(i as usize)?.start(), self.variant().kept.get(i as usize)?.bytes))
+            }
+            Place::Param(i) => {
+                let bytes = self.0.manifest.params.get(i as usize)?.tensor.bytes(&[])?;
+                Some((self.0.params.get(i as usize)?.as_ref()?.start().cast_mut(), bytes))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let threads = self.threads();
+        f.debug_struct("Model").field("name", &self.0.manifest.name).field("isa", &self.isa()).field("threads", &threads).finish()
+    }
+}
+
+/// Runs the load plan: parameters to kept buffers.
+fn load(
+    manifest: &Manifest,
+    variant: &Variant,
+    functions: &[abi::Kernel],
+    params: &[BoundParam],
+    pool: &Pool,
+) -> Result<Vec<Memory>, LoadError> {
+    let memory = |bytes: u64, what: &str| LoadError::OutOfMemory { what: what.into(), bytes };
+    let mut kept = Vec::new();
+    for buffer in &variant.kept {
+        kept.push(Memory::zeroed(buffer.bytes).map_err(|e| memory(e.bytes, &buffer.name))?);
+    }
+    let available = |place: Place| match place {
+        Place::Kept(i) => Some(variant.kept.get(i as usize)?.bytes),
+        Place::Param(i) => manifest.params.get(i as usize)?.tensor.bytes(&[]),
+        _ => None,
+    };
+    let mut exec = Exec::new();
+    exec.prepare(&variant.load, functions, &[], &available, pool.threads()).map_err(|error| match error {
+        PrepareError::Size(fault) => LoadError::Inconsistent { what: fault.what },
+        PrepareError::Memory(e) => memory(e.bytes, "scratch"),
+    })?;
+    for (i, buffer) in variant.load.buffers.iter().enumerate() {
+        match buffer.place {
+            Place::Kept(k) => exec.set_base(i, kept[k as usize].start()),
+            Place::Param(p) => exec.set_base(i, params[p as usize].start().cast_mut()),
+            _ => {}
+        }
+    }
+    // SAFETY: every buffer is in the arena, kept or a parameter (`open` allows no other while loading), all of which were set
+    // above; nobody else has them yet. A plan of the compiler does not write parameters, which are mapped read-only.
+    unsafe { exec.run(pool, false) }.map_err(|number| LoadError::IndexOutOfRange {
+        kernel: call_number(&variant.load, number).map_or_else(String::new, |call| label(variant, call)),
+    })?;
+    Ok(kept)
+}
+
+pub(super) fn label(variant: &Variant, call: &Call) -> String {
+    variant.kernels.get(call.kernel as usize).map(|k| k.label.clone()).unwrap_or_default()
+}
+
+/// The call of that number, loops unfolded once. Nesting is bounded (`open`).
+pub(super) fn call_number(plan: &Plan, number: u32) -> Option<&Call> {
+    calls(&plan.steps).nth(number as usize)
+}
+
+/// All calls, loops unfolded once.
+pub(super) fn calls(steps: &[Step]) -> Box<dyn Iterator<Item = &Call> + '_> {
+    Box::new(steps.iter().flat_map(|step| match step {
+        Step::Call(call) => Box::new(std::iter::once(call)) as Box<dyn Iterator<Item = &Call>>,
+        Step::Loop { body, .. } => calls(body),
+    }))
+}
+
+/// The symbols that an entry's tensors or plan name.
+fn symbols_of(manifest: &Manifest, entry: &Entry, plan: &Plan) -> Vec<u32> {
+    let mut sizes: Vec<&SizeExpr> = Vec::new();
+    let states = entry.reads.iter().chain(&entry.sets).filter_map(|s| manifest.states.get(*s as usize));
+    let tensors = entry.inputs.iter().chain(&entry.outputs).chain(states.map(|s| &s.tensor));
+    sizes.extend(tensors.flat_map(|t| &t.axes).map(|axis| &axis.size));
+    sizes.extend(plan.buffers.iter().map(|b| &b.bytes));
+    for call in calls(&plan.steps) {
+        sizes.extend(call.dims.iter().chain([&call.units, &call.scratch_bytes]));
+        sizes.extend(call.args.iter().flat_map(|arg| arg.strides.iter().chain([&arg.offset, &arg.odd])));
+    }
+    let mut open: Vec<&Step> = plan.steps.iter().collect();
+    while let Some(step) = open.pop() {
+        if let Step::Loop { count, body, .. } = step {
+            sizes.push(count);
+            open.extend(body);
+        }
+    }
+    (0..manifest.symbols.len() as u32).filter(|s| sizes.iter().any(|size| size.names(*s))).collect()
+}

@@ -1,0 +1,222 @@
+//! A plan with all its sizes known: what the walker walks.
+//!
+//! Binding evaluates every size once. It also proves what the walker relies on: each pointer that a kernel gets lies in its
+//! buffer, in every iteration of the loops around it.
+
+use std::ops::Range;
+
+use super::arena::{Interval, place};
+use crate::format::{Arg, Call, MAX_BYTES, Place, Plan, SizeExpr, Step};
+
+/// Work of this many nanoseconds is shared out between threads; less is done by one. Half of it must outweigh two barriers
+/// (0.2 to 0.3 microseconds each on a warm pool) and the cache lines that move to another core.
+const SHARE_NS: f64 = 4_000.0;
+/// Nesting that `open` accepts.
+pub(super) use crate::open::MAX_LOOP_DEPTH;
+
+#[derive(Debug, Default)]
+pub(super) struct Program {
+    pub ops: Vec<Op>,
+    pub calls: Vec<CallAt>,
+    pub args: Vec<ArgAt>,
+    strides: Vec<i64>,
+    pub dims: Vec<i64>,
+    pub buffers: Vec<BufferAt>,
+    pub arena_bytes: u64,
+    /// Of one thread, for the call that needs most.
+    pub scratch_bytes: u64,
+    /// Estimated time of all calls that are shared out, on one thread.
+    pub shared_ns: f64,
+    intervals: Vec<Interval>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Op {
+    Call(u32),
+    /// Its body are the operations up to `end`, where its [`Op::End`] stands. `count` is positive.
+    Loop { count: i64, reverse: bool },
+    /// Back to the operation after the loop's, which is at `start`.
+    End { start: u32 },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CallAt {
+    pub kernel: u32,
+    /// Its place in the plan, loops unfolded once: for profiles.
+    pub number: u32,
+    pub args: Range<u32>,
+    pub dims: Range<u32>,
+    /// Positive.
+    pub units: i64,
+    pub shared: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ArgAt {
+    pub buffer: u32,
+    pub offset: i64,
+    pub odd: i64,
+    strides: Range<u32>,
+}
+
+impl ArgAt {
+    /// Does it differ between iterations?
+    pub fn moves(&self) -> bool {
+        self.odd != 0 || !self.strides.is_empty()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BufferAt {
+    pub place: Place,
+    /// Within the arena; 0 for others.
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// Why sizes do not work out. A right artifact has the first only.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SizeFault {
+    pub what: String,
+}
+
+fn fault(what: impl Into<String>) -> SizeFault {
+    SizeFault { what: what.into() }
+}
+
+/// A loop around the step at hand.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    counts: &'a [i64],
+    /// How often the step runs, for the estimate of time.
+    times: f64,
+}
+
+impl Program {
+    /// Evaluates `plan`. `available` tells how many bytes stand behind a place that is not the arena's. Memory of an earlier
+    /// evaluation is used again.
+    pub fn evaluate(
+        &mut self,
+        plan: &Plan,
+        symbols: &[i64],
+        available: &dyn Fn(Place) -> Option<u64>,
+    ) -> Result<(), SizeFault> {
+        self.ops.clear();
+        self.calls.clear();
+        self.args.clear();
+        self.strides.clear();
+        self.dims.clear();
+        self.buffers.clear();
+        self.intervals.clear();
+        (self.scratch_bytes, self.shared_ns) = (0, 0.0);
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            let name = || format!("buffer `{}`", buffer.name);
+            let bytes = bytes(&buffer.bytes, symbols).ok_or_else(|| fault(name()))?;
+            if let Place::Arena { from, to } = buffer.place {
+                self.intervals.push(Interval { buffer: i as u32, from, to, bytes, offset: 0 });
+            } else if available(buffer.place).is_none_or(|have| bytes > have) {
+                return Err(fault(format!("{} of {bytes} bytes, more than {:?} has", name(), buffer.place)));
+            }
+            self.buffers.push(BufferAt { place: buffer.place, offset: 0, bytes });
+        }
+        self.arena_bytes = place(&mut self.intervals).filter(|n| *n <= MAX_BYTES).ok_or_else(|| fault("the arena"))?;
+        for interval in &self.intervals {
+            self.buffers[interval.buffer as usize].offset = interval.offset;
+        }
+        let mut number = 0;
+        self.steps(&plan.steps, symbols, Around { counts: &[], times: 1.0 }, &mut number)
+    }
+
+    /// Nesting is bounded by [`MAX_LOOP_DEPTH`] (`open`), so is this recursion.
+    fn steps(&mut self, steps: &[Step], symbols: &[i64], around: Around, number: &mut u32) -> Result<(), SizeFault> {
+        for step in steps {
+            match step {
+                Step::Call(call) => {
+                    self.call(call, symbols, around, *number)?;
+                    *number += 1;
+                }
+                Step::Loop { count, reverse, body } => {
+                    let count = count.eval(symbols).filter(|n| *n >= 0).ok_or_else(|| fault("the count of a loop"))?;
+                    let depth = around.counts.len();
+                    let mut counts = [0; MAX_LOOP_DEPTH];
+                    let inner = counts.get_mut(..=depth).ok_or_else(|| fault("the nesting of loops"))?;
+                    inner[..depth].copy_from_slice(around.counts);
+                    inner[depth] = count;
+                    let start = self.ops.len();
+                    self.ops.push(Op::Loop { count, reverse: *reverse });
+                    let around = Around { counts: inner, times: around.times * count as f64 };
+                    self.steps(body, symbols, around, number)?;
+                    if self.ops.len() == start + 1 || count == 0 {
+                        self.ops.truncate(start);
+                    } else {
+                        self.ops.push(Op::End { start: start as u32 });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, call: &Call, symbols: &[i64], around: Around, number: u32) -> Result<(), SizeFault> {
+        let name = |what: &str| fault(format!("{what} of a call of kernel {}", call.kernel));
+        let units = call.units.eval(symbols).filter(|n| *n >= 0).ok_or_else(|| name("the units"))?;
+        let scratch = bytes(&call.scratch_bytes, symbols).ok_or_else(|| name("the scratch"))?;
+        if units == 0 || around.counts.contains(&0) {
+            return Ok(());
+        }
+        let (args, dims) = (self.args.len() as u32, self.dims.len() as u32);
+        for dim in &call.dims {
+            self.dims.push(dim.eval(symbols).ok_or_else(|| name("a size"))?);
+        }
+        for arg in &call.args {
+            self.arg(arg, symbols, around.counts).ok_or_else(|| name("a buffer"))?;
+        }
+        self.scratch_bytes = self.scratch_bytes.max(scratch);
+        let ns = units as f64 * f64::from(call.unit_ns);
+        let shared = units > 1 && ns >= SHARE_NS;
+        if shared {
+            self.shared_ns += ns * around.times;
+        }
+        self.ops.push(Op::Call(self.calls.len() as u32));
+        let (args, dims) = (args..self.args.len() as u32, dims..self.dims.len() as u32);
+        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared });
+        Ok(())
+    }
+
+    /// Adds an argument; `None` if it would leave its buffer in some iteration.
+    fn arg(&mut self, arg: &Arg, symbols: &[i64], counts: &[i64]) -> Option<()> {
+        let offset = arg.offset.eval(symbols)?;
+        let odd = arg.odd.eval(symbols)?;
+        let odd = if counts.last().is_some_and(|count| *count > 1) { odd } else { 0 };
+        let start = self.strides.len();
+        let (mut low, mut high) = (offset.checked_add(odd.min(0))?, offset.checked_add(odd.max(0))?);
+        for (stride, count) in arg.strides.iter().zip(counts) {
+            let stride = stride.eval(symbols)?;
+            let last = stride.checked_mul(count - 1)?;
+            (low, high) = (low.checked_add(last.min(0))?, high.checked_add(last.max(0))?);
+            self.strides.push(stride);
+        }
+        // Trailing zeros move nothing.
+        while self.strides.len() > start && self.strides.last() == Some(&0) {
+            self.strides.pop();
+        }
+        let bytes = self.buffers.get(arg.buffer as usize)?.bytes;
+        if low < 0 || high as u64 > bytes {
+            return None;
+        }
+        self.args.push(ArgAt { buffer: arg.buffer, offset, odd, strides: start as u32..self.strides.len() as u32 });
+        Some(())
+    }
+
+    /// Where `arg` starts in the iteration with these `numbers` of the enclosing loops, from its buffer's start. `odd`: the
+    /// innermost loop has run an odd number of iterations.
+    pub fn displacement(&self, arg: &ArgAt, numbers: &[i64], odd: bool) -> i64 {
+        let strides = &self.strides[arg.strides.start as usize..arg.strides.end as usize];
+        let moved: i64 = strides.iter().zip(numbers).map(|(stride, number)| stride * number).sum();
+        arg.offset + moved + if odd { arg.odd } else { 0 }
+    }
+}
+
+fn bytes(size: &SizeExpr, symbols: &[i64]) -> Option<u64> {
+    size.eval(symbols).and_then(|n| u64::try_from(n).ok()).filter(|n| *n <= MAX_BYTES)
+}

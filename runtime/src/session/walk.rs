@@ -1,0 +1,389 @@
+//! Walks a program with all threads at once.
+//!
+//! Every thread goes through the same operations. A call that is worth it is shared: each thread computes its contiguous part
+//! of the units. Others are done by thread 0 alone. A barrier stands only between a call and one that other threads may need
+//! it for. Which thread computes a unit never changes the unit's bits, so a program runs on any number of threads with
+//! the same result.
+#![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use super::program::{CallAt, MAX_LOOP_DEPTH, Op, Program, SizeFault};
+use crate::format::{Place, Plan, abi};
+use crate::memory::{ALIGN, Memory, OutOfMemory};
+use crate::pool::{Barrier, Pool};
+
+/// Programs whose shared calls take less than this run on the caller's thread: waking a sleeping worker takes some ten
+/// microseconds, and the caller would wait for it.
+const POOL_NS: f64 = 20_000.0;
+/// Pointers in a cache line: the tables of two threads do not share one.
+const LINE: usize = ALIGN / size_of::<*mut u8>();
+/// No call failed.
+const NONE: u32 = u32::MAX;
+
+/// A program with its memory and the pointers that its kernels get.
+pub(super) struct Exec {
+    pub program: Program,
+    /// The function of each call.
+    kernels: Vec<abi::Kernel>,
+    /// Where each buffer starts.
+    bases: Vec<*mut u8>,
+    /// The arguments of all calls, once for each thread: moving arguments differ while threads walk.
+    tables: Vec<*mut u8>,
+    table_len: usize,
+    /// Arguments that differ between iterations, by call.
+    moving: Vec<u32>,
+    moving_of: Vec<std::ops::Range<u32>>,
+    /// Arguments to write again when a buffer moves, by buffer.
+    fixed: Vec<u32>,
+    fixed_of: Vec<std::ops::Range<u32>>,
+    arena: Memory,
+    scratch: Memory,
+    scratch_stride: usize,
+    threads: usize,
+    barrier: Barrier,
+    /// The first call that met an index out of range.
+    failed: AtomicU32,
+    times: Vec<CallTime>,
+}
+
+// SAFETY: the pointers lead to memory that `Exec` owns, or that its owner sets before each run (`set_base`) and keeps alive;
+// no thread has an affinity to them.
+unsafe impl Send for Exec {}
+
+impl std::fmt::Debug for Exec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exec").field("program", &self.program).field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// Calls and nanoseconds of one call of a plan, as thread 0 saw it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CallTime {
+    pub calls: u64,
+    pub ns: u64,
+}
+
+pub(super) enum PrepareError {
+    Size(SizeFault),
+    Memory(OutOfMemory),
+}
+
+impl Exec {
+    pub fn new() -> Self {
+        Self {
+            program: Program::default(),
+            kernels: Vec::new(),
+            bases: Vec::new(),
+            tables: Vec::new(),
+            table_len: 0,
+            moving: Vec::new(),
+            moving_of: Vec::new(),
+            fixed: Vec::new(),
+            fixed_of: Vec::new(),
+            arena: Memory::empty(),
+            scratch: Memory::empty(),
+            scratch_stride: 0,
+            threads: 0,
+            barrier: Barrier::default(),
+            failed: AtomicU32::new(NONE),
+            times: Vec::new(),
+        }
+    }
+
+    /// Evaluates `plan` for `symbols` and makes memory for it and for `threads`; memory of an earlier time is used again. Every base
+    /// but the arena's must be set before a run.
+    pub fn prepare(
+        &mut self,
+        plan: &Plan,
+        functions: &[abi::Kernel],
+        symbols: &[i64],
+        available: &dyn Fn(Place) -> Option<u64>,
+        threads: usize,
+    ) -> Result<(), PrepareError> {
+        self.program.evaluate(plan, symbols, available).map_err(PrepareError::Size)?;
+        let program = &self.program;
+        self.threads = threads.max(1);
+        self.scratch_stride = (program.scratch_bytes as usize).next_multiple_of(ALIGN);
+        let scratch = (self.scratch_stride as u64).checked_mul(self.threads as u64).unwrap_or(u64::MAX);
+        self.scratch.reserve(scratch).map_err(PrepareError::Memory)?;
+        self.arena.reserve(program.arena_bytes).map_err(PrepareError::Memory)?;
+        self.kernels.clear();
+        self.kernels.extend(program.calls.iter().map(|call| functions[call.kernel as usize]));
+        self.times.clear();
+        self.times.resize(program.calls.iter().map(|c| c.number as usize + 1).max().unwrap_or(0), CallTime::default());
+
+        self.bases.clear();
+        self.bases.resize(program.buffers.len(), std::ptr::null_mut());
+        self.table_len = program.args.len().next_multiple_of(LINE) + LINE;
+        self.tables.clear();
+        self.tables.resize(self.table_len * self.threads, std::ptr::null_mut());
+        self.moving.clear();
+        self.moving_of.clear();
+        for call in &program.calls {
+            let start = self.moving.len() as u32;
+            self.moving.extend(call.args.clone().filter(|arg| program.args[*arg as usize].moves()));
+            self.moving_of.push(start..self.moving.len() as u32);
+        }
+        self.fixed.clear();
+        self.fixed.extend((0..program.args.len() as u32).filter(|arg| !program.args[*arg as usize].moves()));
+        self.fixed.sort_unstable_by_key(|arg| (program.args[*arg as usize].buffer, *arg));
+        self.fixed_of.clear();
+        let mut start = 0;
+        for buffer in 0..program.buffers.len() as u32 {
+            let of = self.fixed[start..].iter().take_while(|arg| program.args[**arg as usize].buffer == buffer).count();
+            self.fixed_of.push(start as u32..(start + of) as u32);
+            start += of;
+        }
+        for buffer in 0..self.program.buffers.len() {
+            let at = self.program.buffers[buffer];
+            if let Place::Arena { .. } = at.place {
+                self.set_base(buffer, self.arena.start().wrapping_add(at.offset as usize));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where a buffer stands. It must hold the bytes that `prepare` was told to be available, as long as runs follow.
+    pub fn set_base(&mut self, buffer: usize, base: *mut u8) {
+        if self.bases[buffer] == base {
+            return;
+        }
+        self.bases[buffer] = base;
+        let fixed = self.fixed_of[buffer].clone();
+        for arg in &self.fixed[fixed.start as usize..fixed.end as usize] {
+            let start = base.wrapping_offset(self.program.args[*arg as usize].offset as isize);
+            for table in self.tables.chunks_exact_mut(self.table_len) {
+                table[*arg as usize] = start;
+            }
+        }
+    }
+
+    /// Runs the program. The number of the call (in the plan) that met an index out of range, if one did.
+    ///
+    /// # Safety
+    /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
+    pub unsafe fn run(&mut self, pool: &Pool, timed: bool) -> Result<(), u32> {
+        *self.failed.get_mut() = NONE;
+        let walk = Walk {
+            program: &self.program,
+            kernels: &self.kernels,
+            bases: &self.bases,
+            moving: &self.moving,
+            moving_of: &self.moving_of,
+            tables: self.tables.as_mut_ptr(),
+            table_len: self.table_len,
+            scratch: self.scratch.start(),
+            scratch_stride: self.scratch_stride,
+            barrier: &self.barrier,
+            failed: &self.failed,
+            times: self.times.as_mut_ptr(),
+        };
+        let threads = self.threads.min(pool.threads());
+        let worth = threads > 1 && self.program.shared_ns >= POOL_NS;
+        let shared = worth
+            && pool.try_run(threads, &|thread| {
+                // SAFETY: the caller's promise; each thread of the job has a number of its own below `threads`.
+                unsafe { walk.go(thread, threads, timed) }
+            });
+        if !shared {
+            // SAFETY: the caller's promise; this is the only thread.
+            unsafe { walk.go(0, 1, timed) }
+        }
+        match *self.failed.get_mut() {
+            NONE => Ok(()),
+            call => Err(self.program.calls[call as usize].number),
+        }
+    }
+
+    /// Times by the number of a call in the plan.
+    pub fn times(&self) -> &[CallTime] {
+        &self.times
+    }
+
+    pub fn clear_times(&mut self) {
+        self.times.fill(CallTime::default());
+    }
+}
+
+/// One run, as all its threads see it.
+struct Walk<'a> {
+    program: &'a Program,
+    kernels: &'a [abi::Kernel],
+    bases: &'a [*mut u8],
+    moving: &'a [u32],
+    moving_of: &'a [std::ops::Range<u32>],
+    tables: *mut *mut u8,
+    table_len: usize,
+    scratch: *mut u8,
+    scratch_stride: usize,
+    barrier: &'a Barrier,
+    failed: &'a AtomicU32,
+    times: *mut CallTime,
+}
+
+// SAFETY: a thread writes only its own table and scratch, and thread 0 the times; what kernels write is disjoint by their
+// units, and a barrier stands before another thread reads it.
+unsafe impl Sync for Walk<'_> {}
+
+/// What threads may not have seen yet.
+#[derive(Clone, Copy, PartialEq)]
+enum Unseen {
+    Nothing,
+    /// Work of thread 0.
+    Solo,
+    /// Work of all.
+    Shared,
+}
+
+#[derive(Clone, Copy)]
+struct Frame {
+    start: u32,
+    left: i64,
+    step: i64,
+    odd: bool,
+}
+
+impl Walk<'_> {
+    /// # Safety
+    /// As [`Exec::run`]; every `thread` below `threads` is walking, each once.
+    unsafe fn go(&self, thread: usize, threads: usize, timed: bool) {
+        if timed {
+            // SAFETY: the caller's promise.
+            unsafe { self.walk::<true>(thread, threads) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.walk::<false>(thread, threads) }
+        }
+    }
+
+    /// # Safety
+    /// As [`Walk::go`].
+    unsafe fn walk<const TIMED: bool>(&self, thread: usize, threads: usize) {
+        let mut frames = [Frame { start: 0, left: 0, step: 0, odd: false }; MAX_LOOP_DEPTH];
+        let mut numbers = [0i64; MAX_LOOP_DEPTH];
+        let mut depth = 0;
+        let mut unseen = Unseen::Nothing;
+        let mut at = 0;
+        while let Some(op) = self.program.ops.get(at) {
+            at += 1;
+            match *op {
+                Op::Loop { count, reverse } => {
+                    let (first, step) = if reverse { (count - 1, -1) } else { (0, 1) };
+                    frames[depth] = Frame { start: at as u32, left: count - 1, step, odd: false };
+                    numbers[depth] = first;
+                    depth += 1;
+                }
+                Op::End { .. } => {
+                    let frame = &mut frames[depth - 1];
+                    if frame.left > 0 {
+                        frame.left -= 1;
+                        frame.odd = !frame.odd;
+                        numbers[depth - 1] += frame.step;
+                        at = frame.start as usize;
+                    } else {
+                        depth -= 1;
+                    }
+                }
+                Op::Call(number) => {
+                    let call = &self.program.calls[number as usize];
+                    let shared = threads > 1 && call.shared;
+                    if threads > 1 {
+                        if unseen == Unseen::Shared || (shared && unseen == Unseen::Solo) {
+                            self.barrier.wait(threads);
+                        }
+                        unseen = if shared { Unseen::Shared } else { Unseen::Solo };
+                    }
+                    let part = match (shared, thread) {
+                        (true, _) => part(call.units, thread, threads),
+                        (false, 0) => (0, call.units),
+                        (false, _) => continue,
+                    };
+                    if part.0 == part.1 {
+                        continue;
+                    }
+                    let odd = depth > 0 && frames[depth - 1].odd;
+                    let start = TIMED.then(Instant::now);
+                    // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
+                    let status = unsafe { self.call(number, call, thread, part, &numbers[..depth], odd) };
+                    if let Some(start) = start
+                        && thread == 0
+                    {
+                        // SAFETY: only thread 0 writes times; there is one for each call's number.
+                        let time = unsafe { &mut *self.times.add(call.number as usize) };
+                        time.calls += 1;
+                        time.ns += start.elapsed().as_nanos() as u64;
+                    }
+                    if status != 0 {
+                        self.failed.fetch_min(number, Ordering::Relaxed);
+                        // Others walk on to the next barrier and would wait there; going on is safe, for every kernel checks
+                        // the indices that it reads.
+                        if threads == 1 {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Walk::go`]; no other call uses the table of `thread`.
+    #[inline(always)]
+    unsafe fn call(
+        &self,
+        number: u32,
+        call: &CallAt,
+        thread: usize,
+        part: (i64, i64),
+        numbers: &[i64],
+        odd: bool,
+    ) -> i32 {
+        // SAFETY: there is a table for each thread.
+        let table = unsafe { self.tables.add(thread * self.table_len) };
+        let moving = &self.moving_of[number as usize];
+        for arg in &self.moving[moving.start as usize..moving.end as usize] {
+            let at = &self.program.args[*arg as usize];
+            let by = self.program.displacement(at, numbers, odd);
+            // SAFETY: the table has a place for each argument.
+            unsafe { *table.add(*arg as usize) = self.bases[at.buffer as usize].wrapping_offset(by as isize) };
+        }
+        let kernel = self.kernels[number as usize];
+        // SAFETY: as above, for the first argument of the call.
+        let args = unsafe { table.add(call.args.start as usize) };
+        // SAFETY: `dims` of the call are a range of the program's.
+        let dims = unsafe { self.program.dims.as_ptr().add(call.dims.start as usize) };
+        // SAFETY: there is scratch of `scratch_stride` bytes for each thread.
+        let scratch = unsafe { self.scratch.add(thread * self.scratch_stride) };
+        // SAFETY: `kernel` lies in code whose hash and ABI version `open` checked, which stays mapped as long as the model; the
+        // numbers of arguments and sizes are the kernel's (`open`), each pointer lies in its buffer (`Program::arg`), and the
+        // buffers are live (the caller).
+        unsafe { kernel(args.cast_const(), dims, part.0, part.1, scratch) }
+    }
+}
+
+/// The units of one thread: contiguous, and the same at each call, so that a thread meets what it left in its cache.
+fn part(units: i64, thread: usize, threads: usize) -> (i64, i64) {
+    let (each, rest) = (units / threads as i64, units % threads as i64);
+    let cut = |t: i64| each * t + t.min(rest);
+    (cut(thread as i64), cut(thread as i64 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn parts_cover_all_units_once() {
+        for (units, threads) in [(0, 2), (1, 2), (7, 2), (7, 7), (3, 7), (i64::MAX, 5)] {
+            let mut next = 0;
+            for thread in 0..threads {
+                let (begin, end) = part(units, thread, threads);
+                assert!(begin == next && end >= begin);
+                next = end;
+            }
+            assert_eq!(next, units);
+        }
+    }
+}
