@@ -1,5 +1,6 @@
 //! The compiler: typed program to artifact.
 
+pub mod artifact;
 pub mod graph;
 pub mod ops;
 pub mod scalar;

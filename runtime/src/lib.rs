@@ -16,8 +16,6 @@
 //! ```
 
 pub mod cpu;
-#[cfg(feature = "cuda")]
-pub mod cuda;
 pub mod format;
 mod memory;
 pub mod open;

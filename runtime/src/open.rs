@@ -30,7 +30,9 @@ pub enum OpenError {
     Damaged { why: String },
     #[error("damaged or edited artifact: its SHA-256 is {found}, its manifest says {want}")]
     Hash { want: String, found: String },
-    #[error("artifact of format version {found}, this runtime reads version {VERSION}: build it again with a matching gatec")]
+    #[error(
+        "artifact of format version {found}, this runtime reads version {VERSION}: build it again with a matching gatec"
+    )]
     Version { found: u64 },
     #[error("artifact with a faulty manifest: {}", faults.join("; "))]
     Manifest { faults: Vec<String> },
@@ -177,7 +179,8 @@ pub fn manifest_bytes(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error>
 pub fn seal(file: &mut [u8]) -> Result<(), OpenError> {
     let elf = Elf::parse(file)?;
     let json = elf.manifest.slice(file).ok_or_else(|| damaged("the manifest leaves the file"))?;
-    let start = elf.manifest.start + hash_start(json).ok_or_else(|| damaged("the manifest does not end with its hash"))?;
+    let start =
+        elf.manifest.start + hash_start(json).ok_or_else(|| damaged("the manifest does not end with its hash"))?;
     let hash = file_hash(file, start);
     if let Some(digits) = file.get_mut(start..start + HASH_DIGITS) {
         digits.copy_from_slice(hash.as_bytes());
@@ -227,7 +230,8 @@ fn check_kernels(
             faults.push(format!("variant {isa} in a file for {}", machine.name()));
         } else {
             let missing = variant.kernels.iter().filter(|kernel| !exports.contains(&kernel.symbol));
-            faults.extend(missing.map(|kernel| format!("variant {isa}: kernel `{}` is not in the file", kernel.symbol)));
+            faults
+                .extend(missing.map(|kernel| format!("variant {isa}: kernel `{}` is not in the file", kernel.symbol)));
         }
     }
 }

@@ -80,9 +80,8 @@ impl Pool {
         let mut owner = Owner { shared, workers: Vec::new(), handles: Vec::new() };
         for number in 1..threads {
             let shared = owner.shared.clone();
-            let handle = std::thread::Builder::new()
-                .name(format!("gatec-{number}"))
-                .spawn(move || shared.work(number))?;
+            let handle =
+                std::thread::Builder::new().name(format!("gatec-{number}")).spawn(move || shared.work(number))?;
             owner.workers.push(handle.thread().clone());
             owner.handles.push(handle);
         }

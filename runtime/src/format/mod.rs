@@ -218,14 +218,21 @@ pub enum Place {
     Kept(u32),
     /// Scratch that lives from step `from` to step `to`, both inclusive, counted over the top-level steps: the runtime places
     /// such buffers, two that do not live at once may share memory.
-    Arena { from: u32, to: u32 },
+    Arena {
+        from: u32,
+        to: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
     Call(Call),
     /// Runs `body` `count` times; `number` is the iteration for the strides of [`Arg`], counted down if `reverse`.
-    Loop { count: SizeExpr, reverse: bool, body: Vec<Step> },
+    Loop {
+        count: SizeExpr,
+        reverse: bool,
+        body: Vec<Step>,
+    },
 }
 
 /// One call of a kernel.

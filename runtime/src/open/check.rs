@@ -92,7 +92,9 @@ impl Check<'_> {
             if kernel.symbol.is_empty() || kernel.symbol.contains('\0') {
                 self.fault(format_args!("kernel `{}` has no proper symbol", kernel.label));
             }
-            if variant.isa == crate::format::Isa::Sm80 && kernel.launch.as_ref().is_none_or(|l| l.threads == 0 || l.threads > 1024) {
+            if variant.isa == crate::format::Isa::Sm80
+                && kernel.launch.as_ref().is_none_or(|l| l.threads == 0 || l.threads > 1024)
+            {
                 self.fault(format_args!("kernel `{}` has no proper launch", kernel.symbol));
             }
         }

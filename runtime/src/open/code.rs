@@ -38,7 +38,10 @@ impl Code {
 /// A private copy of the file for the dynamic linker.
 enum Backing {
     #[cfg(target_os = "linux")]
-    Sealed { _file: std::fs::File, path: String },
+    Sealed {
+        _file: std::fs::File,
+        path: String,
+    },
     Temporary(tempfile::NamedTempFile),
 }
 

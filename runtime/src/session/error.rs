@@ -79,7 +79,9 @@ fn sizes(bound: &[(String, i64)]) -> String {
 fn lines(lines: &[(String, u32)]) -> String {
     match lines {
         [] => String::new(),
-        all => format!(", from {}", all.iter().map(|(file, line)| format!("{file}:{line}")).collect::<Vec<_>>().join(", ")),
+        all => {
+            format!(", from {}", all.iter().map(|(file, line)| format!("{file}:{line}")).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 mod arena;
 mod error;
 mod model;
-mod program;
 mod profile;
+mod program;
 mod sizes;
 mod state;
 mod view;
@@ -198,7 +198,9 @@ impl Session {
             self.inferred.copy_from(&self.sizes);
             self.rebind()?;
         }
-        let Some(bound) = &mut self.entries[self.entry] else { return Err(RunError::MissingInput { name: name.into() }) };
+        let Some(bound) = &mut self.entries[self.entry] else {
+            return Err(RunError::MissingInput { name: name.into() });
+        };
         let port = &mut bound.inputs[number];
         port.own.reserve(port.bytes)?;
         port.filled = true;
@@ -339,7 +341,9 @@ impl Session {
             })
         });
         let symbols = &self.inferred.values;
-        let same = |a: &Sizes| model.symbols_of(self.entry).iter().all(|s| a.values.get(*s as usize) == symbols.get(*s as usize));
+        let same = |a: &Sizes| {
+            model.symbols_of(self.entry).iter().all(|s| a.values.get(*s as usize) == symbols.get(*s as usize))
+        };
         if !bound.sizes.values.is_empty() && same(&bound.sizes) {
             bound.ready = true;
             return Ok(());
@@ -356,7 +360,8 @@ impl Session {
         }
         for state in entry.reads.iter().chain(&entry.sets) {
             let (slot, about) = (&mut self.states[*state as usize], &manifest.states[*state as usize]);
-            let bytes = about.tensor.bytes(symbols).ok_or_else(|| size(format!("the size of `{}`", about.tensor.name)))?;
+            let bytes =
+                about.tensor.bytes(symbols).ok_or_else(|| size(format!("the size of `{}`", about.tensor.name)))?;
             slot.fit(about, bytes)?;
         }
         let (states, inputs, outputs) = (&self.states, &bound.inputs, &bound.outputs);
@@ -409,7 +414,12 @@ impl Session {
             let number = find("output", name, entry.outputs.iter().map(|t| t.name.as_str()))?;
             let (tensor, port) = (&entry.outputs[number], &mut bound.outputs[number]);
             if !view.elems.contains(&tensor.elem) {
-                return Err(RunError::Elem { kind: "output", name: tensor.name.clone(), want: tensor.elem, found: view.name });
+                return Err(RunError::Elem {
+                    kind: "output",
+                    name: tensor.name.clone(),
+                    want: tensor.elem,
+                    found: view.name,
+                });
             }
             if view.bytes.len() as u64 != port.bytes {
                 let want = Shape { tensor, symbols: Some(&bound.sizes.values) }.to_string();
@@ -473,7 +483,11 @@ fn check_elem(tensor: &Tensor, view: &View) -> Result<(), RunError> {
 }
 
 /// The place of `name`, or an error that lists what there is.
-fn find<'a>(kind: &'static str, name: &str, mut names: impl Iterator<Item = &'a str> + Clone) -> Result<usize, RunError> {
+fn find<'a>(
+    kind: &'static str,
+    name: &str,
+    mut names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<usize, RunError> {
     let all = names.clone();
     names.position(|n| n == name).ok_or_else(|| RunError::Unknown {
         kind,

@@ -114,7 +114,8 @@ impl Model {
             None => Pool::new(options.threads).map_err(LoadError::Threads)?,
         };
         let kept = load(&manifest, about, &functions, &params, &pool)?;
-        let read = |i: usize| about.entries.iter().any(|plan| plan.buffers.iter().any(|b| b.place == Place::Param(i as u32)));
+        let read =
+            |i: usize| about.entries.iter().any(|plan| plan.buffers.iter().any(|b| b.place == Place::Param(i as u32)));
         let params = params.into_iter().enumerate().map(|(i, param)| read(i).then_some(param)).collect();
         let symbols = manifest.entries.iter().zip(&about.entries);
         let symbols = symbols.map(|(entry, plan)| symbols_of(&manifest, entry, plan)).collect();
@@ -163,9 +164,7 @@ impl Model {
     /// Where a kept buffer or a parameter starts, and its bytes.
     pub(super) fn shared(&self, place: Place) -> Option<(*mut u8, u64)> {
         match place {
-            Place::Kept(i) => {
-                Some((self.0.kept.get(i as usize)?.start(), self.variant().kept.get(i as usize)?.bytes))
-            }
+            Place::Kept(i) => Some((self.0.kept.get(i as usize)?.start(), self.variant().kept.get(i as usize)?.bytes)),
             Place::Param(i) => {
                 let bytes = self.0.manifest.params.get(i as usize)?.tensor.bytes(&[])?;
                 Some((self.0.params.get(i as usize)?.as_ref()?.start().cast_mut(), bytes))
@@ -178,7 +177,11 @@ impl Model {
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let threads = self.threads();
-        f.debug_struct("Model").field("name", &self.0.manifest.name).field("isa", &self.isa()).field("threads", &threads).finish()
+        f.debug_struct("Model")
+            .field("name", &self.0.manifest.name)
+            .field("isa", &self.isa())
+            .field("threads", &threads)
+            .finish()
     }
 }
 

@@ -34,9 +34,14 @@ pub(super) struct Program {
 pub(super) enum Op {
     Call(u32),
     /// Its body are the operations up to `end`, where its [`Op::End`] stands. `count` is positive.
-    Loop { count: i64, reverse: bool },
+    Loop {
+        count: i64,
+        reverse: bool,
+    },
     /// Back to the operation after the loop's, which is at `start`.
-    End { start: u32 },
+    End {
+        start: u32,
+    },
 }
 
 #[derive(Clone, Debug)]

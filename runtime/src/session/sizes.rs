@@ -34,7 +34,14 @@ impl Sizes {
         self.from.clone_from(&other.from);
     }
 
-    pub fn set(&mut self, manifest: &Manifest, inputs: &[Tensor], symbol: usize, size: i64, from: Source) -> Result<(), RunError> {
+    pub fn set(
+        &mut self,
+        manifest: &Manifest,
+        inputs: &[Tensor],
+        symbol: usize,
+        size: i64,
+        from: Source,
+    ) -> Result<(), RunError> {
         let about = &manifest.symbols[symbol];
         match self.from[symbol] {
             // Saying it again replaces what was said.
@@ -59,7 +66,13 @@ impl Sizes {
     }
 
     /// Reads what `view` says about symbols. `true` if it said something new.
-    pub fn infer(&mut self, manifest: &Manifest, inputs: &[Tensor], input: usize, view: &View) -> Result<bool, RunError> {
+    pub fn infer(
+        &mut self,
+        manifest: &Manifest,
+        inputs: &[Tensor],
+        input: usize,
+        view: &View,
+    ) -> Result<bool, RunError> {
         let tensor = &inputs[input];
         let mut news = false;
         if let Some(shape) = view.shape {
@@ -118,7 +131,8 @@ impl Sizes {
 
     /// The one symbol in these axes that is not bound, if it is one.
     fn only_unbound(&self, axes: &[crate::format::Axis]) -> Option<usize> {
-        let mut open = (0..self.values.len()).filter(|s| !self.is_bound(*s) && axes.iter().any(|a| a.size.names(*s as u32)));
+        let mut open =
+            (0..self.values.len()).filter(|s| !self.is_bound(*s) && axes.iter().any(|a| a.size.names(*s as u32)));
         open.next().filter(|_| open.next().is_none())
     }
 }

@@ -8,7 +8,12 @@ pub(super) fn widens(from: Elem, to: Elem) -> bool {
     from == to
         || matches!(
             (from, to),
-            (F16 | Bf16, F32 | F64) | (F32, F64) | (I8 | U8, I32 | I64) | (I32, I64) | (I8 | U8, F32 | F64) | (I32, F64)
+            (F16 | Bf16, F32 | F64)
+                | (F32, F64)
+                | (I8 | U8, I32 | I64)
+                | (I32, I64)
+                | (I8 | U8, F32 | F64)
+                | (I32, F64)
         )
 }
 
@@ -111,7 +116,9 @@ mod tests {
 
     #[test]
     fn half_precision_widens_exactly() {
-        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x8000, -0.0)] {
+        for (bits, value) in
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x8000, -0.0)]
+        {
             assert_eq!(f16_to_f32(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
         }
         assert!(f16_to_f32(0x7e00).is_nan());

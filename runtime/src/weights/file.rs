@@ -52,7 +52,8 @@ pub(super) fn open(path: &Path) -> Result<Weights, WeightErrors> {
 fn open_index(path: &Path) -> Result<Weights, WeightErrors> {
     let fault = |why: String| WeightError::Index { path: path.into(), why };
     let text = std::fs::read(path).map_err(|source| WeightError::Read { path: path.into(), source })?;
-    let index: Index = serde_json::from_slice(&text).map_err(|e| fault(format!("not an index of safetensors files: {e}")))?;
+    let index: Index =
+        serde_json::from_slice(&text).map_err(|e| fault(format!("not an index of safetensors files: {e}")))?;
     let mut files: Vec<&String> = index.weight_map.values().collect();
     files.sort();
     files.dedup();
