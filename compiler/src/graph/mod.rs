@@ -171,6 +171,12 @@ pub struct Boundary {
     pub order: Vec<Axis>,
 }
 
+impl Boundary {
+    pub fn ty(&self) -> Type {
+        Type::new(self.elem, self.order.iter().copied().collect())
+    }
+}
+
 /// A parameter and where its values stand in a weight file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Param {

@@ -5,6 +5,7 @@ use crate::graph::tensor::Tensor;
 use crate::graph::{Axis, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
 use gatec_lang::Size;
+use gatec_lang::size::MAX_SIZE;
 
 /// `pad[a, b, before, fill] x`: `y[b, ..] = x[a = b - before, ..]`; outside `fill`, or mirrored without the edge (`reflect`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,9 +45,12 @@ impl OpDef for Pad {
         let rest = x.over(x.axes.without(self.from));
         rest.lacks(0, self.to)?;
         let (from, to) = (sizes.require(self.from)?, sizes.require(self.to)?);
+        if !(0..=MAX_SIZE).contains(&self.before) {
+            return Err(format!("cannot add {} elements", self.before));
+        }
         let after = to.checked_sub(from).and_then(|n| n.checked_sub(&Size::known(self.before)));
         let after = after.ok_or("a size is too large")?;
-        if self.before < 0 || after.as_known().is_some_and(|n| n < 0) {
+        if after.as_known().is_some_and(|n| n < 0) {
             return Err(format!("axis {} of size {to} has no room for {} + {from} elements", self.to, self.before));
         }
         if let (Fill::Reflect, Some(n)) = (self.fill, from.as_known())

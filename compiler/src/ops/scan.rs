@@ -79,7 +79,12 @@ impl OpDef for Scan {
                 _ => {}
             }
         }
-        let results: Vec<&Type> = self.body.results.iter().map(|v| self.body.ty(*v)).collect();
+        let mut results: Vec<&Type> = Vec::with_capacity(self.body.results.len());
+        for (i, value) in self.body.results.iter().enumerate() {
+            let node = self.body.petgraph().node_weight(value.node);
+            let ty = node.and_then(|n| n.types.get(value.result as usize));
+            results.push(ty.ok_or_else(|| format!("result {i} of the body does not exist"))?);
+        }
         if results.len() < carries {
             return Err(format!("the body has {} results for {carries} carries", results.len()));
         }

@@ -5,6 +5,7 @@ use crate::graph::tensor::Tensor;
 use crate::graph::{Axis, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
 use gatec_lang::Size;
+use gatec_lang::size::MAX_SIZE;
 
 /// `slice[a, b, start] x`: `y[b, ..] = x[a = start + b, ..]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +35,11 @@ impl OpDef for Slice {
         let rest = x.over(x.axes.without(self.from));
         rest.lacks(0, self.to)?;
         let (from, to) = (sizes.require(self.from)?, sizes.require(self.to)?);
+        if !(0..=MAX_SIZE).contains(&self.start) {
+            return Err(format!("cannot start at {}", self.start));
+        }
         let left = from.checked_sub(to).and_then(|n| n.checked_sub(&Size::known(self.start)));
-        if self.start < 0 || left.and_then(|n| n.as_known()).is_some_and(|n| n < 0) {
+        if left.and_then(|n| n.as_known()).is_some_and(|n| n < 0) {
             return Err(format!("{to} elements from {} on leave axis {} of size {from}", self.start, self.from));
         }
         Ok(vec![rest.over(rest.axes.with(self.to))])

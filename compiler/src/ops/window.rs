@@ -5,6 +5,9 @@ use crate::graph::tensor::Tensor;
 use crate::graph::{Axis, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
 
+/// The largest stride, dilation and pad: products with extents stay inside `i64`.
+const MAX_STEP: i64 = 1 << 12;
+
 /// `window[a, b, tap, stride, dilation, pad] x`: `y[b, tap, ..] = x[a = b * stride + tap * dilation - pad, ..]`, 0 outside.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
@@ -35,8 +38,9 @@ impl OpDef for Window {
     fn infer(&self, sizes: &Sizes, operands: &[&Type]) -> Result<Vec<Type>, String> {
         let x = operands[0];
         x.needs(0, self.from)?;
-        if self.stride < 1 || self.dilation < 1 || self.pad < 0 {
-            return Err("stride and dilation are at least 1, pad at least 0".into());
+        let limits = [(self.stride, 1), (self.dilation, 1), (self.pad, 0)];
+        if limits.iter().any(|(n, least)| !(*least..=MAX_STEP).contains(n)) {
+            return Err(format!("stride and dilation are at least 1, pad at least 0, none above {MAX_STEP}"));
         }
         let rest = x.over(x.axes.without(self.from));
         rest.lacks(0, self.to)?;
