@@ -1,6 +1,10 @@
-//! The compiler: typed program to artifact.
+//! The compiler: a `.gate` file to one artifact.
 
 pub mod artifact;
+pub mod fuse;
 pub mod graph;
+pub mod kernel;
 pub mod ops;
+pub mod plan;
 pub mod scalar;
+pub mod schedule;

@@ -5,13 +5,11 @@
 //! more: order was chosen when the kernel was made. A [`schedule`](crate::schedule) adds tiles, lanes and packing; the pair is what code
 //! generation and the Kernel IR interpreter run.
 
-pub mod interp;
-pub mod text;
-pub mod verify;
+pub mod index;
 
 pub use gatec_runtime::format::Elem;
 
-use crate::scalar::{Binary, Unary};
+use crate::scalar::{self, Binary, Unary};
 
 /// A kernel before scheduling.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,6 +154,28 @@ pub enum Fold {
     ArgMin,
 }
 
+impl From<scalar::Fold> for Fold {
+    fn from(fold: scalar::Fold) -> Self {
+        match fold {
+            scalar::Fold::Sum => Self::Sum,
+            scalar::Fold::Prod => Self::Prod,
+            scalar::Fold::Max => Self::Max,
+            scalar::Fold::Min => Self::Min,
+            scalar::Fold::Any => Self::Any,
+            scalar::Fold::All => Self::All,
+        }
+    }
+}
+
+impl From<scalar::Extreme> for Fold {
+    fn from(extreme: scalar::Extreme) -> Self {
+        match extreme {
+            scalar::Extreme::Max => Self::ArgMax,
+            scalar::Extreme::Min => Self::ArgMin,
+        }
+    }
+}
+
 /// `buffer[index] = value`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
@@ -170,9 +190,11 @@ pub struct Store {
 /// row, same bits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contract {
-    pub batch: Vec<Loop>,
-    pub rows: Vec<Loop>,
-    pub cols: Vec<Loop>,
+    /// Axes of a role are one loop, outermost first: an index divides and takes remainders where that does not fall away.
+    pub batch: Loop,
+    pub rows: Loop,
+    pub cols: Loop,
+    /// As few loops as the left operand's strides allow.
     pub sums: Vec<Loop>,
     pub groups: u32,
     /// The left operand, an expression over `batch`, `rows`, `sums`: a plain load as a rule; anything more is a prologue.
@@ -186,7 +208,7 @@ pub struct Contract {
 }
 
 /// Grouped contraction: linear row `r` uses matrix `e` of `w`, where the row is in the segment of `e`:
-/// `order[offsets[e] .. offsets[e + 1]]` lists its rows. Both are made by [`GroupRows`]. `batch` is empty then.
+/// `order[offsets[e] .. offsets[e + 1]]` lists its rows. Both are made by [`GroupRows`]. `batch` has one iteration then.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grouping {
     pub experts: Extent,

@@ -41,6 +41,8 @@ pub struct KernelBuilder<'p, 'g> {
     pub known: BTreeMap<Value, ExprId>,
     /// The contraction and its gate axis: picks along it are accumulators.
     pub gates: Option<(Value, Axis)>,
+    /// Where a packing runs over the loops around: the index of the iteration at each depth.
+    pub loop_vars: Vec<Option<Index>>,
     memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
 }
 
@@ -65,6 +67,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             dims: Vec::new(),
             known: BTreeMap::new(),
             gates: None,
+            loop_vars: Vec::new(),
             memo: Vec::new(),
         }
     }
@@ -222,6 +225,24 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
         let expr = self.expand_new(region, value, &point, guard)?;
         self.memo.push((region, value, point, guard.clone(), expr));
         Ok(expr)
+    }
+
+    /// The index of the current iteration of the loop at `depth`; known only where a packing runs over all of them.
+    pub fn loop_index(&self, depth: usize) -> Result<Index, PlanError> {
+        let index = self.loop_vars.get(depth).cloned().flatten();
+        index.ok_or_else(|| PlanError::Internal(format!("the iteration at depth {depth} is no number here")))
+    }
+
+    /// `expr`, but 0 where the guard fails.
+    pub fn zero_outside(&mut self, expr: ExprId, guard: &Guard, elem: Elem) -> ExprId {
+        if matches!(self.kernel.expr(expr), Expr::Load { bounds, otherwise, .. } if *bounds == guard.bounds && *otherwise == 0.0) {
+            return expr;
+        }
+        let zero = self.push(Expr::Const { elem, value: 0.0 });
+        guard.bounds.iter().fold(expr, |expr, bound| {
+            let inside = self.is_inside(bound);
+            self.push(Expr::Select(inside, expr, zero))
+        })
     }
 
     /// Puts the kernel together and adds its call to the plan.

@@ -4,7 +4,7 @@ use gatec_lang::Size;
 
 use crate::fuse::{GroupId, Roles};
 use crate::graph::{Axis, AxisSet, Value};
-use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, index};
+use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, Index, Loop, index};
 use crate::schedule;
 
 use super::builder::{Guard, KernelBuilder, Point};
@@ -95,10 +95,10 @@ impl Planner<'_> {
 
         let mut builder = KernelBuilder::new(self, region, Some(group));
         let mut point = Point::new();
-        let batch = builder.loops(&batch, &mut point);
-        let rows = builder.loops(&rows, &mut point);
-        let cols = builder.loops(&cols, &mut point);
-        let sums = builder.loops(&sums, &mut point);
+        let batch = builder.merged_loop(&batch, &mut point);
+        let rows = builder.merged_loop(&rows, &mut point);
+        let cols = builder.merged_loop(&cols, &mut point);
+        let sums = builder.sum_loops(&sums, roles.x, &mut point)?;
         let x = builder.expand(region, roles.x, &point, &Guard::default())?;
         let w = builder.buffer("w", &packed, elem, Access::Read, true);
         let grouping = sorted.map(|((order, offsets), expert)| {
@@ -167,6 +167,28 @@ impl Planner<'_> {
 }
 
 impl KernelBuilder<'_, '_> {
+    /// One loop over axes, outermost first.
+    fn merged_loop(&mut self, axes: &[Axis], point: &mut Point) -> Loop {
+        let names: Vec<&str> = axes.iter().map(|a| a.name()).collect();
+        let size = self.planner.extent_of(axes);
+        let merged = self.new_loop(&names.join("*"), &size);
+        self.unmerge(Index::Var(merged.var), axes, point);
+        merged
+    }
+
+    /// Contracted axes as one loop if the left operand's elements then stand at equal distances, else as a loop each.
+    fn sum_loops(&mut self, axes: &[Axis], x: Value, point: &mut Point) -> Result<Vec<Loop>, PlanError> {
+        let region = self.region;
+        let merged = self.merged_loop(axes, point);
+        let expr = self.expand(region, x, point, &Guard::default())?;
+        if let Expr::Load { index, .. } = self.kernel.expr(expr)
+            && index::stride(index, merged.var).is_some()
+        {
+            return Ok(vec![merged]);
+        }
+        Ok(self.loops(axes, point))
+    }
+
     /// Stores of a root. The contraction itself, where it has gates, is stored gate by gate.
     fn root_stores(
         &mut self,

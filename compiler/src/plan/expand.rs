@@ -4,7 +4,7 @@ use gatec_lang::Size;
 
 use crate::graph::{Axis, Value};
 use crate::kernel::{Bound, Elem, Expr, ExprId, Index};
-use crate::ops::Op;
+use crate::ops::{Fill, Op};
 use crate::scalar::Binary;
 
 use super::PlanError;
@@ -53,8 +53,8 @@ impl KernelBuilder<'_, '_> {
         // A view that stays inside its operand: the operand at another point.
         let mut inner = point.clone();
         match &op {
-            Op::Const(constant) => return Ok(self.push(Expr::Const { elem, value: constant.value() })),
-            Op::Table(table) => return self.table(elem, &table.order, &table.values(), point),
+            Op::Const(constant) => return Ok(self.push(Expr::Const { elem, value: f64::from_bits(constant.bits) })),
+            Op::Table(table) => return self.table(elem, &table.order, &table.values, point),
             Op::Index(index) => return Ok(self.push(Expr::Index { elem, index: at(index.axis) })),
             Op::SizeOf(size_of) => {
                 let size = self.size(size_of.axis);
@@ -101,14 +101,16 @@ impl KernelBuilder<'_, '_> {
             }
             Op::Shift(shift) => {
                 let index = self.add(vec![at(shift.axis), Index::Known(shift.by)]);
-                return self.inside(region, operands[0], shift.axis, index, shift.fill(), inner, guard);
+                return self.inside(region, operands[0], shift.axis, index, f64::from_bits(shift.fill), inner, guard);
             }
             Op::Pad(pad) => {
                 inner.remove(&pad.to);
                 let index = self.add(vec![at(pad.to), Index::Known(-pad.before)]);
-                return match pad.constant() {
-                    Some(fill) => self.inside(region, operands[0], pad.from, index, fill, inner, guard),
-                    None => self.reflected(region, operands[0], pad.from, index, inner, guard),
+                return match pad.fill {
+                    Fill::Constant(fill) => {
+                        self.inside(region, operands[0], pad.from, index, f64::from_bits(fill), inner, guard)
+                    }
+                    Fill::Reflect => self.reflected(region, operands[0], pad.from, index, inner, guard),
                 };
             }
             Op::Window(window) => {
@@ -163,7 +165,7 @@ impl KernelBuilder<'_, '_> {
     }
 
     /// `0 <= index < extent` as an expression.
-    fn is_inside(&mut self, bound: &Bound) -> ExprId {
+    pub(super) fn is_inside(&mut self, bound: &Bound) -> ExprId {
         let index = self.push(Expr::Index { elem: Elem::I64, index: bound.index.clone() });
         let zero = self.push(Expr::Const { elem: Elem::I64, value: 0.0 });
         let extent = match bound.extent {
@@ -297,18 +299,18 @@ impl KernelBuilder<'_, '_> {
     }
 
     /// A constant tensor, element by element.
-    fn table(&mut self, elem: Elem, order: &[Axis], values: &[f64], point: &Point) -> Result<ExprId, PlanError> {
+    fn table(&mut self, elem: Elem, order: &[Axis], values: &[u64], point: &Point) -> Result<ExprId, PlanError> {
         if values.len() > MAX_TABLE {
             return Err(PlanError::Table { elements: values.len(), most: MAX_TABLE });
         }
         let index = self.merge(order, point);
         if let Index::Known(n) = index {
-            return Ok(self.push(Expr::Const { elem, value: values[n as usize] }));
+            return Ok(self.push(Expr::Const { elem, value: f64::from_bits(values[n as usize]) }));
         }
         let here = self.push(Expr::Index { elem: Elem::I64, index });
-        let mut result = self.push(Expr::Const { elem, value: values.last().copied().unwrap_or(0.0) });
+        let mut result = self.push(Expr::Const { elem, value: f64::from_bits(values.last().copied().unwrap_or(0)) });
         for (i, &value) in values.iter().enumerate().rev().skip(1) {
-            let value = self.push(Expr::Const { elem, value });
+            let value = self.push(Expr::Const { elem, value: f64::from_bits(value) });
             let number = self.push(Expr::Const { elem: Elem::I64, value: i as f64 });
             let is_here = self.push(Expr::Binary(Binary::Eq, here, number));
             result = self.push(Expr::Select(is_here, value, result));

@@ -3,10 +3,11 @@
 
 use crate::fuse::Core;
 use crate::graph::{Axis, AxisSet, Value};
-use crate::ops::Op;
+use crate::ops::{Op, Scan};
 
 use super::Planner;
-use super::region::RegionId;
+use super::manifest::param_order;
+use super::region::{RegionId, capture_operand, item_operand};
 
 /// How far an order is looked for through operands, before any order will do.
 const MAX_DEPTH: usize = 24;
@@ -27,13 +28,13 @@ impl Planner<'_> {
         let operands = graph.operands(value.node);
         let order = match graph.op(value) {
             Op::Input(input) => self.module.entries[self.entry].inputs[input.index as usize].order.clone(),
-            Op::Param(param) => self.module.params[param.index as usize].tensor.order.clone(),
+            Op::Param(param) => param_order(&self.module.params[param.index as usize]),
             Op::State(state) => self.module.states[state.index as usize].tensor.order.clone(),
             Op::Loaded(loaded) => {
                 self.order_within(self.load_region, self.module.load.results[loaded.index as usize], depth)
             }
-            Op::Item(item) => self.outer_order(region, |scan| scan.item_operand(item.index as usize), depth),
-            Op::Capture(capture) => self.outer_order(region, |scan| scan.capture_operand(capture.index as usize), depth),
+            Op::Item(item) => self.outer_order(region, |scan| item_operand(scan, item.index), depth),
+            Op::Capture(capture) => self.outer_order(region, |scan| capture_operand(scan, capture.index), depth),
             Op::Contract(_) => self.order_of_contraction(region, value, depth),
             Op::Rename(rename) => {
                 let order = self.order_within(region, operands[0], depth);
@@ -67,15 +68,10 @@ impl Planner<'_> {
             Op::Scan(scan) => {
                 let carries = scan.carries as usize;
                 let index = value.result as usize;
-                let inner = scan.body.results.get(index).copied();
-                let mut order = match inner {
-                    _ if index < carries => self.order_within(region, operands[index], depth),
-                    _ => Vec::new(),
-                };
-                if index >= carries {
-                    order.insert(0, scan.axis);
+                match operands.get(index).filter(|_| index < carries) {
+                    Some(&init) => self.order_within(region, init, depth),
+                    None => vec![scan.axis],
                 }
-                order
             }
             _ => {
                 // The operand with the most axes leads; others add theirs.
@@ -87,7 +83,7 @@ impl Planner<'_> {
         self.complete(order, axes)
     }
 
-    fn outer_order(&self, region: RegionId, operand: impl Fn(&crate::ops::Scan) -> usize, depth: usize) -> Vec<Axis> {
+    fn outer_order(&self, region: RegionId, operand: impl Fn(&Scan) -> usize, depth: usize) -> Vec<Axis> {
         let Some((parent, node, _)) = self.regions[region.0].parent else { return Vec::new() };
         match &self.graph(parent).node(node).op {
             Op::Scan(scan) => self.order_within(parent, self.graph(parent).operands(node)[operand(scan)], depth),

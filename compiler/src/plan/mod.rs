@@ -8,6 +8,7 @@ mod builder;
 mod contract;
 mod expand;
 mod layout;
+mod manifest;
 mod nest;
 mod pack;
 mod region;
@@ -24,8 +25,10 @@ use thiserror::Error;
 
 use crate::fuse::{self, Core, GroupId};
 use crate::graph::{Axis, Elem, Module, Value};
-use crate::kernel::Kernel;
-use crate::schedule::{self, Schedule};
+use crate::kernel::{Extent, Kernel};
+use crate::schedule::{self, Schedule, UnitsExpr};
+
+pub use manifest::manifest;
 
 use pack::Pack;
 use region::{Location, Region, RegionId};
@@ -178,18 +181,16 @@ impl<'g> Planner<'g> {
         let mut unwritten = Vec::new();
         for (value, location) in targets {
             let fusion = &self.regions[region.0].fusion;
-            let several = fusion.home(value).is_some_and(|home| {
-                matches!(fusion.groups[home.0].core, Core::Nest { .. } | Core::Contract { .. })
-            });
-            let locations = self.regions[region.0].locations.entry(value).or_default();
-            if fusion_stores(&self.regions[region.0].fusion, value) && (several || locations_of(&self.regions, region, value) == 0) {
-                if let Some(locations) = self.regions[region.0].locations.get_mut(&value) {
-                    locations.push(location);
-                }
+            let core = fusion.home(value).filter(|_| fusion.is_root(value)).map(|home| &fusion.groups[home.0].core);
+            // Nests and contractions store a value wherever it is wanted; others store it once.
+            let stored = match core {
+                Some(Core::Nest { .. } | Core::Contract { .. }) => true,
+                Some(_) => self.location(region, value).is_none(),
+                None => false,
+            };
+            if stored {
+                self.regions[region.0].locations.entry(value).or_default().push(location);
             } else {
-                if locations.is_empty() {
-                    self.regions[region.0].locations.remove(&value);
-                }
                 unwritten.push((value, location));
             }
         }
@@ -206,7 +207,7 @@ impl<'g> Planner<'g> {
         let core = self.regions[region.0].fusion.groups[group.0].core.clone();
         for root in self.regions[region.0].fusion.groups[group.0].roots.clone() {
             // A loop places its results by itself.
-            if !matches!(core, Core::Scan { .. }) && locations_of(&self.regions, region, root) == 0 {
+            if !matches!(core, Core::Scan { .. }) && self.location(region, root).is_none() {
                 let order = self.order_of(region, root);
                 let elem = self.graph(region).ty(root).elem;
                 let location = self.scratch(&self.name_of(region, root), elem, &order);
@@ -280,6 +281,17 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
+    /// Units or bytes of a kernel, in the sizes of the model.
+    fn evaluate(&self, units: &UnitsExpr, dims: &[Size]) -> SizeExpr {
+        match units {
+            UnitsExpr::Known(n) => SizeExpr::Known(*n),
+            UnitsExpr::Extent(Extent::Known(n)) => SizeExpr::Known(*n),
+            UnitsExpr::Extent(Extent::Dim(dim)) => self.symbols.expr(&dims[dim.0 as usize]),
+            UnitsExpr::Mul(factors) => SizeExpr::Mul(factors.iter().map(|u| self.evaluate(u, dims)).collect()),
+            UnitsExpr::DivUp(n, by) => SizeExpr::DivUp(Box::new(self.evaluate(n, dims)), *by),
+        }
+    }
+
     fn estimate(&self, size: &SizeExpr) -> i64 {
         let bound: Vec<i64> = self.symbols.assumed().to_vec();
         size.eval(&bound).unwrap_or(1)
@@ -299,14 +311,6 @@ impl<'g> Planner<'g> {
 
 /// What one thread does in a nanosecond, roughly: only to tell work that is worth sharing out from work that is not.
 const FLOPS_PER_NS: f64 = 40.0;
-
-fn fusion_stores(fusion: &fuse::Fusion, value: Value) -> bool {
-    fusion.is_root(value) && fusion.home(value).is_some()
-}
-
-fn locations_of(regions: &[Region<'_>], region: RegionId, value: Value) -> usize {
-    regions[region.0].locations.get(&value).map_or(0, Vec::len)
-}
 
 fn suffix(isa: Isa) -> &'static str {
     match isa {

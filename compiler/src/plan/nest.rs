@@ -60,7 +60,7 @@ impl Planner<'_> {
         let x = builder.expand(region, operand, &point, &Guard::default())?;
         let name = builder.planner.name_of(region, value);
         let store = builder.store(&name, &locations[0], &point, x);
-        let stage = Stage::Running { fold, over, exclusive, value: x, store };
+        let stage = Stage::Running { fold: fold.into(), over, exclusive, value: x, store };
         builder.finish(&label, Body::Nest(Nest { outer: loops, stages: vec![stage] }), work)?;
         for location in &locations[1..] {
             self.copy(region, value, location)?;
@@ -131,8 +131,8 @@ impl KernelBuilder<'_, '_> {
         let graph = self.planner.graph(region);
         let operands = graph.operands(value.node);
         let (fold, over, elem) = match graph.op(value) {
-            Op::Reduce(reduce) => (reduce.fold, reduce.over.clone(), graph.ty(value).elem),
-            Op::ArgReduce(arg) => (arg.fold(), AxisSet::from(arg.over), graph.ty(value).elem),
+            Op::Reduce(reduce) => (reduce.fold.into(), reduce.over.clone(), graph.ty(value).elem),
+            Op::ArgReduce(arg) => (arg.which.into(), AxisSet::from(arg.over), graph.ty(value).elem),
             Op::Contract(contract) => (Fold::Sum, contract.over.clone(), graph.ty(value).elem),
             other => return Err(PlanError::Internal(format!("`{}` is no fold", other.name()))),
         };

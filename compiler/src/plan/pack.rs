@@ -5,11 +5,11 @@ use gatec_runtime::format::{Place, SizeExpr};
 
 use crate::graph::{Axis, Value};
 use crate::kernel::{Access, Body, Bound, Index, Nest, Stage, Store};
-use crate::ops::Op;
+use crate::ops::{Op, Scan};
 
 use super::builder::{Guard, KernelBuilder, Point};
 use super::contract::PackShape;
-use super::region::RegionId;
+use super::region::{RegionId, capture_operand, item_operand};
 use super::sizes::{div_up, times};
 use super::steps::Spot;
 use super::{PlanError, Planner};
@@ -92,9 +92,9 @@ impl Planner<'_> {
             let operand = match graph.op(value) {
                 Op::Item(item) => {
                     loops.push((axis, self.regions[parent.0].depth));
-                    Some(scan.item_operand(item.index as usize))
+                    Some(item_operand(scan, item.index))
                 }
-                Op::Capture(capture) => Some(scan.capture_operand(capture.index as usize)),
+                Op::Capture(capture) => Some(capture_operand(scan, capture.index)),
                 _ => None,
             };
             if let Some(operand) = operand {
@@ -108,15 +108,15 @@ impl Planner<'_> {
 
     /// The parameter or loaded value behind items and captures.
     fn innermost_parameter(&self, region: RegionId, value: Value) -> Option<Op> {
-        let operand = |index: &dyn Fn(&crate::ops::Scan) -> usize| {
+        let operand = |index: &dyn Fn(&Scan) -> usize| {
             let (parent, node, _) = self.regions[region.0].parent?;
             let Op::Scan(scan) = &self.graph(parent).node(node).op else { return None };
             self.innermost_parameter(parent, self.graph(parent).operands(node)[index(scan)])
         };
         match self.graph(region).op(value) {
             op @ (Op::Param(_) | Op::Loaded(_)) => Some(op.clone()),
-            Op::Item(item) => operand(&|scan| scan.item_operand(item.index as usize)),
-            Op::Capture(capture) => operand(&|scan| scan.capture_operand(capture.index as usize)),
+            Op::Item(item) => operand(&|scan| item_operand(scan, item.index)),
+            Op::Capture(capture) => operand(&|scan| capture_operand(scan, capture.index)),
             _ => None,
         }
     }

@@ -8,8 +8,9 @@ use petgraph::graph::NodeIndex;
 
 use crate::fuse::{Fusion, GroupId};
 use crate::graph::{Axis, Boundary, Elem, Graph, Value};
-use crate::ops::{Class, Op};
+use crate::ops::{Class, Op, Scan};
 
+use super::manifest::param_order;
 use super::sizes::product;
 use super::steps::Spot;
 use super::{PlanError, Planner};
@@ -86,6 +87,16 @@ pub enum Source {
     Here,
 }
 
+/// The operand of a loop that its body reads as item `index`.
+pub fn item_operand(scan: &Scan, index: u32) -> usize {
+    (scan.carries + index) as usize
+}
+
+/// The operand of a loop that its body reads as capture `index`.
+pub fn capture_operand(scan: &Scan, index: u32) -> usize {
+    (scan.carries + scan.items + index) as usize
+}
+
 impl<'g> Planner<'g> {
     pub fn graph(&self, region: RegionId) -> &'g Graph {
         self.regions[region.0].graph
@@ -139,24 +150,24 @@ impl<'g> Planner<'g> {
         Ok(match self.graph(region).op(value) {
             Op::Input(input) => {
                 let entry = &module.entries[self.entry];
-                Source::Buffer(self.at_boundary(Place::Input(input.index as u32), &entry.inputs[input.index as usize]))
+                Source::Buffer(self.at_boundary(Place::Input(input.index), &entry.inputs[input.index as usize]))
             }
             Op::Param(param) => {
-                let tensor = &module.params[param.index as usize].tensor;
-                Source::Buffer(self.at_boundary(Place::Param(param.index as u32), tensor))
+                let declared = &module.params[param.index as usize];
+                let tensor = Boundary { order: param_order(declared), ..declared.tensor.clone() };
+                Source::Buffer(self.at_boundary(Place::Param(param.index), &tensor))
             }
             Op::State(state) => {
                 let tensor = &module.states[state.index as usize].tensor;
-                Source::Buffer(self.at_boundary(Place::State(state.index as u32), tensor))
+                Source::Buffer(self.at_boundary(Place::State(state.index), tensor))
             }
             Op::Loaded(loaded) if self.loading => {
                 let value = module.load.results[loaded.index as usize];
                 Source::Elsewhere { region: self.load_region, value, item: None }
             }
             Op::Loaded(loaded) => Source::Buffer(self.kept_plain(loaded.index as usize)),
-            Op::Item(item) => self.outer(region, |scan| scan.item_operand(item.index as usize), true)?,
-            Op::Capture(capture) => self.outer(region, |scan| scan.capture_operand(capture.index as usize), false)?,
-            Op::Step(_) => Source::Buffer(self.step_numbers(region)?),
+            Op::Item(item) => self.outer(region, |scan| item_operand(scan, item.index), true)?,
+            Op::Capture(capture) => self.outer(region, |scan| capture_operand(scan, capture.index), false)?,
             _ => Source::Here,
         })
     }
@@ -165,7 +176,7 @@ impl<'g> Planner<'g> {
     fn outer(
         &mut self,
         region: RegionId,
-        operand: impl Fn(&crate::ops::Scan) -> usize,
+        operand: impl Fn(&Scan) -> usize,
         is_item: bool,
     ) -> Result<Source, PlanError> {
         let (parent, node, axis) = self.parent(region)?;
@@ -198,7 +209,7 @@ impl<'g> Planner<'g> {
             let value = Value::of(id);
             let operands = graph.operands(id);
             let op = &graph.node(id).op;
-            let from_outside = |operand: &dyn Fn(&crate::ops::Scan) -> usize| {
+            let from_outside = |operand: &dyn Fn(&Scan) -> usize| {
                 parent.is_some_and(|(region, node, _)| match &self.graph(region).node(node).op {
                     Op::Scan(scan) => {
                         self.regions[region.0].at_load.contains(&self.graph(region).operands(node)[operand(scan)])
@@ -208,8 +219,8 @@ impl<'g> Planner<'g> {
             };
             let known = match op {
                 Op::Param(_) | Op::Loaded(_) | Op::Const(_) | Op::Table(_) => true,
-                Op::Item(item) => from_outside(&|scan| scan.item_operand(item.index as usize)),
-                Op::Capture(capture) => from_outside(&|scan| scan.capture_operand(capture.index as usize)),
+                Op::Item(item) => from_outside(&|scan| item_operand(scan, item.index)),
+                Op::Capture(capture) => from_outside(&|scan| capture_operand(scan, capture.index)),
                 op => {
                     matches!(op.class(), Class::Pointwise | Class::View)
                         && !operands.is_empty()

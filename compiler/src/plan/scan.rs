@@ -4,8 +4,10 @@ use gatec_lang::Size;
 use petgraph::graph::NodeIndex;
 
 use crate::graph::{Axis, AxisSet, Elem, Value};
+use crate::kernel::{Body, Expr, Nest, Stage};
 use crate::ops::Op;
 
+use super::builder::{KernelBuilder, Point};
 use super::region::{Location, RegionId};
 use super::sizes::{div_up, product, sum, times};
 use super::steps::Spot;
@@ -41,7 +43,7 @@ impl<'g> Planner<'g> {
                 self,
             );
             for id in scan.body.ids() {
-                if matches!(scan.body.node(id).op, Op::Carry(carry) if carry.index as usize == i) {
+                if matches!(&scan.body.node(id).op, Op::Carry(carry) if carry.index as usize == i) {
                     self.regions[body.0].locations.insert(Value::of(id), vec![read.clone()]);
                 }
             }
@@ -58,6 +60,10 @@ impl<'g> Planner<'g> {
             targets.push((value, stacked.item(scan.axis, depth)));
         }
 
+        if let Some(step) = scan.body.ids().find(|id| matches!(scan.body.node(*id).op, Op::Step(_))) {
+            let numbers = self.step_numbers(region, scan.axis)?.item(scan.axis, depth);
+            self.regions[body.0].locations.insert(Value::of(step), vec![numbers]);
+        }
         self.steps.begin_loop();
         let planned = self.plan_region(body, targets);
         let count = self.symbols.expr(&self.size(scan.axis));
@@ -110,12 +116,17 @@ impl<'g> Planner<'g> {
         (Spot::start_of(self.steps.scratch(&format!("carry {name}"), bytes)), half)
     }
 
-    /// The number of the current iteration, as a buffer that holds 0, 1, 2 ... and is read along with the loop.
-    pub(super) fn step_numbers(&mut self, region: RegionId) -> Result<Location, PlanError> {
-        let (parent, _, axis) = self.parent(region)?;
-        Err(PlanError::Internal(format!(
-            "the number of an iteration over `{axis}` is read in region {}: lowering passes it as an item",
-            parent.0
-        )))
+    /// The numbers of a loop's iterations, 0, 1, 2 ..., in a buffer that the body reads along with the loop.
+    fn step_numbers(&mut self, region: RegionId, axis: Axis) -> Result<Location, PlanError> {
+        let location = self.scratch("steps", Elem::I32, &[axis]);
+        let work = self.symbols.estimate(&self.size(axis)) as f64;
+        let mut builder = KernelBuilder::new(self, region, None);
+        let mut point = Point::new();
+        let inner = builder.loops(&[axis], &mut point);
+        let number = builder.push(Expr::Index { elem: Elem::I32, index: point[&axis].clone() });
+        let store = builder.store("steps", &location, &point, number);
+        let stages = vec![Stage::Map { inner, stores: vec![store] }];
+        builder.finish("steps", Body::Nest(Nest { outer: Vec::new(), stages }), work)?;
+        Ok(location)
     }
 }

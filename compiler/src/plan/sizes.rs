@@ -54,6 +54,11 @@ impl Symbols {
         }
     }
 
+    /// Sizes of the symbols for estimates, by number.
+    pub fn assumed(&self) -> &[i64] {
+        &self.assumed
+    }
+
     /// The size for estimates.
     pub fn estimate(&self, size: &Size) -> i64 {
         let of = |name: &str| self.names.iter().position(|n| n == name).map(|i| self.assumed[i]);

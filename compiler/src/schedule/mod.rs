@@ -1,0 +1,191 @@
+//! Schedules: how a kernel runs on a kind of machine. Lanes, register tiles, packing, shares of work for threads.
+//!
+//! A schedule never changes a result: every element's sum is made in the same order whatever the tile.
+
+mod nest;
+
+use gatec_runtime::format::{Isa, Launch};
+
+use crate::kernel::{Body, Contract, Elem, Extent, GroupRows, Kernel, Nest, TopK};
+
+pub use nest::{Along, along};
+
+/// How a kernel runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    pub isa: Isa,
+    /// Elements of a vector: as many f32 as a register holds.
+    pub lanes: u32,
+    pub body: BodySchedule,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum BodySchedule {
+    /// What vectors run along, for nests.
+    Nest(Along),
+    Contract(Tile),
+    /// Element by element.
+    Scalar,
+}
+
+/// The tile of a contraction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Numbers of rows for which there is a microkernel, ascending.
+    pub rows: Vec<u32>,
+    /// Vectors of columns, over all groups.
+    pub vectors: u32,
+    /// Columns of a panel, for each group.
+    pub panel: u32,
+    /// Rows whose left operand stays in the second-level cache while the panels pass by.
+    pub row_block: u32,
+    /// Panels that a microkernel of one and of two rows works on at once: one alone has too few sums under way.
+    pub panels_at_once: [u32; 2],
+}
+
+/// A count over a kernel's extents, for the caller to evaluate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UnitsExpr {
+    Known(i64),
+    Extent(Extent),
+    Mul(Vec<UnitsExpr>),
+    DivUp(Box<UnitsExpr>, i64),
+}
+
+/// Vector lanes of f32.
+pub fn lanes(isa: Isa) -> u32 {
+    match isa {
+        Isa::X86V4 => 16,
+        Isa::X86V3 => 8,
+        Isa::X86 | Isa::Aarch64 => 4,
+        Isa::Sm80 => 1,
+    }
+}
+
+/// (rows, vectors) of a microkernel by groups of accumulators. Measured on Zen 4 (x86-64-v4) and Zen 3 (x86-64-v3): as many
+/// accumulators as fit beside one row of the panel and a broadcast, and no row pointer spilled.
+fn tile_shape(groups: u32, isa: Isa) -> (u32, u32) {
+    match (isa, groups) {
+        (Isa::X86V4, 1 | 3) => (8, 3),
+        (Isa::X86V4, _) => (6, 4),
+        (_, 1 | 2) => (6, 2),
+        (_, 3) => (4, 3),
+        (_, _) => (2, 4),
+    }
+}
+
+/// Columns of a packed panel, for each group.
+pub fn packed_lanes(groups: u32, _: Elem, isa: Isa) -> u32 {
+    if isa == Isa::Sm80 {
+        return GPU_PANEL / groups.max(1).next_power_of_two();
+    }
+    let (_, vectors) = tile_shape(groups, isa);
+    (vectors / groups).max(1) * lanes(isa)
+}
+
+/// Columns of a panel on a GPU, all groups together.
+const GPU_PANEL: u32 = 64;
+
+/// Bytes of the left operand that stay in the second-level cache while panels pass by: half of the smallest in use.
+const ROW_BLOCK_BYTES: i64 = 256 * 1024;
+/// A length of sums for row blocks when it is not known before the run.
+const TYPICAL_SUM: i64 = 1024;
+
+/// Chooses a schedule.
+pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
+    let body = match &kernel.body {
+        Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest)),
+        Body::Contract(contract) => BodySchedule::Contract(tile(contract, isa)),
+        Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
+    };
+    Schedule { isa, lanes: lanes(isa), body }
+}
+
+fn tile(contract: &Contract, isa: Isa) -> Tile {
+    let (most, vectors) = tile_shape(contract.groups, isa);
+    let groups = contract.groups.max(1);
+    let panel = packed_lanes(groups, Elem::F32, isa);
+    let mut rows: Vec<u32> = [1, 2, 4].into_iter().filter(|r| *r < most).collect();
+    rows.push(most);
+    let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
+    let block = (ROW_BLOCK_BYTES / 4 / sum.max(1)).clamp(i64::from(most), MAX_ROW_BLOCK) as u32;
+    let vectors = (panel / lanes(isa)).max(1) * groups;
+    debug_assert!(vectors <= 4 || vectors == groups, "{vectors} vectors");
+    // Eight sums under way hide the latency of an addition, on every machine in the table.
+    let at_once = |rows: u32| (8 / (rows * vectors)).clamp(1, 4);
+    Tile { rows, vectors, panel, row_block: block / most * most, panels_at_once: [at_once(1), at_once(2)] }
+}
+
+const MAX_ROW_BLOCK: i64 = 128;
+
+fn known(extent: Extent) -> Option<i64> {
+    match extent {
+        Extent::Known(n) => Some(n),
+        Extent::Dim(_) => None,
+    }
+}
+
+/// The independent units of a kernel's work; threads take contiguous ranges of them.
+pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
+    match (&kernel.body, &schedule.body) {
+        (Body::Nest(Nest { outer, .. }), BodySchedule::Nest(along)) => {
+            let shared = if *along == Along::Outer { &outer[..outer.len() - 1] } else { &outer[..] };
+            UnitsExpr::Mul(shared.iter().map(|l| UnitsExpr::Extent(l.extent)).collect())
+        }
+        (Body::Contract(contract), BodySchedule::Contract(tile)) => {
+            let panels = div_up(UnitsExpr::Extent(contract.cols.extent), tile.panel);
+            match &contract.grouping {
+                // Panel after panel, all experts for each: threads share evenly, however rows are spread.
+                Some(grouping) => UnitsExpr::Mul(vec![panels, UnitsExpr::Extent(grouping.experts)]),
+                None => UnitsExpr::Mul(vec![
+                    UnitsExpr::Extent(contract.batch.extent),
+                    div_up(UnitsExpr::Extent(contract.rows.extent), tile.row_block),
+                    panels,
+                ]),
+            }
+        }
+        (Body::TopK(TopK { rows, .. }), _) => {
+            UnitsExpr::Mul(rows.iter().map(|l| UnitsExpr::Extent(l.extent)).collect())
+        }
+        (Body::GroupRows(GroupRows { .. }), _) | (Body::Nest(_) | Body::Contract(_), _) => UnitsExpr::Known(1),
+    }
+}
+
+fn div_up(n: UnitsExpr, by: u32) -> UnitsExpr {
+    UnitsExpr::DivUp(Box::new(n), i64::from(by))
+}
+
+/// Bytes of scratch that each thread needs.
+pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
+    match (&kernel.body, &schedule.body) {
+        // Tile, row numbers, row pointers.
+        (Body::Contract(_), BodySchedule::Contract(tile)) => UnitsExpr::Known(tile.scratch_bytes()),
+        _ => UnitsExpr::Known(0),
+    }
+}
+
+impl Tile {
+    /// Rows of the largest microkernel.
+    pub fn most_rows(&self) -> u32 {
+        self.rows.last().copied().unwrap_or(1)
+    }
+
+    /// Floats of the tile in scratch memory: rows, or panels at once, of all groups.
+    pub fn floats(&self, lanes: u32) -> u32 {
+        let width = self.vectors * lanes;
+        let at_once = self.panels_at_once[0].max(2 * self.panels_at_once[1]);
+        width * self.most_rows().max(at_once)
+    }
+
+    fn scratch_bytes(&self) -> i64 {
+        i64::from(self.floats(16)) * 8 + i64::from(self.most_rows()) * 16
+    }
+}
+
+/// How a GPU launches a kernel; `None` for CPUs.
+pub fn launch(schedule: &Schedule) -> Option<Launch> {
+    (schedule.isa == Isa::Sm80).then_some(Launch { threads: GPU_THREADS, shared_bytes: 0 })
+}
+
+/// Threads of a block.
+pub const GPU_THREADS: u32 = 128;
