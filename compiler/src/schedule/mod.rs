@@ -102,7 +102,7 @@ pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
 }
 
 fn tile(contract: &Contract, isa: Isa) -> Tile {
-    let (most, vectors) = tile_shape(contract.groups, isa);
+    let (most, _) = tile_shape(contract.groups, isa);
     let groups = contract.groups.max(1);
     let panel = packed_lanes(groups, Elem::F32, isa);
     let mut rows: Vec<u32> = [1, 2, 4].into_iter().filter(|r| *r < most).collect();
