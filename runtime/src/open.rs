@@ -125,7 +125,7 @@ impl Artifact {
         let variants = &self.manifest.variants;
         let Some(isa) = isa else {
             if !self.machine.is_this() {
-                return Err(OpenError::Machine { found: self.machine.name().into() });
+                return Err(OpenError::Machine { found: self.machine.name() });
             }
             return variants.iter().position(|v| crate::cpu::supports(v.isa)).ok_or_else(|| OpenError::NoVariant {
                 built: variants.iter().map(|v| v.isa).collect(),

@@ -232,3 +232,12 @@ fn the_variant_can_be_chosen() {
     }
     assert!(load(Isa::Sm80).unwrap_err().to_string().starts_with("sm_80 was asked for, but the artifact has"));
 }
+
+#[test]
+fn models_are_shared_and_sessions_move_between_threads() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    fn moved<T: Send>(_: &T) {}
+    let model = model(1);
+    shared(&model);
+    moved(&model.session("scale").unwrap());
+}

@@ -53,6 +53,8 @@ struct Bound {
     exec: Exec,
     sizes: Sizes,
     /// Everything fits `sizes`.
+    prepared: bool,
+    /// `sizes` are those that `bind` asked for, as far as it did.
     ready: bool,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -153,8 +155,7 @@ impl Session {
     pub fn set_threads(&mut self, threads: usize) -> &mut Self {
         self.threads = threads.clamp(1, self.model.threads());
         for bound in self.entries.iter_mut().flatten() {
-            bound.ready = false;
-            bound.sizes = Sizes::default();
+            (bound.ready, bound.prepared) = (false, false);
         }
         self
     }
@@ -335,6 +336,7 @@ impl Session {
             Box::new(Bound {
                 exec: Exec::new(),
                 sizes: Sizes::default(),
+                prepared: false,
                 ready: false,
                 inputs: entry.inputs.iter().map(Port::new).collect(),
                 outputs: entry.outputs.iter().map(Port::new).collect(),
@@ -344,12 +346,11 @@ impl Session {
         let same = |a: &Sizes| {
             model.symbols_of(self.entry).iter().all(|s| a.values.get(*s as usize) == symbols.get(*s as usize))
         };
-        if !bound.sizes.values.is_empty() && same(&bound.sizes) {
+        if bound.prepared && same(&bound.sizes) {
             bound.ready = true;
             return Ok(());
         }
-        bound.ready = false;
-        bound.sizes = Sizes::default();
+        (bound.ready, bound.prepared) = (false, false);
         let size = |what: String| RunError::Size {
             what,
             bound: manifest.symbols.iter().zip(symbols).map(|(s, n)| (s.name.clone(), *n)).collect(),
@@ -382,7 +383,7 @@ impl Session {
             }
         }
         bound.sizes.copy_from(&self.inferred);
-        bound.ready = true;
+        (bound.ready, bound.prepared) = (true, true);
         Ok(())
     }
 

@@ -78,7 +78,7 @@ impl<'a> View<'a> {
         let size = elem.bytes() as usize;
         let elements = bytes.len() / size;
         let product = shape.map_or(Some(elements), |s| s.iter().try_fold(1usize, |n, d| n.checked_mul(*d)));
-        if product != Some(elements) || bytes.len() % size != 0 {
+        if product != Some(elements) || !bytes.len().is_multiple_of(size) {
             return Err(RunError::View { shape: shape.unwrap_or_default().to_vec(), elements });
         }
         let elems: &'static [Elem] = Elem::ALL.iter().find(|e| **e == elem).map_or(&[], std::slice::from_ref);

@@ -106,7 +106,7 @@ impl Exec {
         let program = &self.program;
         self.threads = threads.max(1);
         self.scratch_stride = (program.scratch_bytes as usize).next_multiple_of(ALIGN);
-        let scratch = (self.scratch_stride as u64).checked_mul(self.threads as u64).unwrap_or(u64::MAX);
+        let scratch = (self.scratch_stride as u64).saturating_mul(self.threads as u64);
         self.scratch.reserve(scratch).map_err(PrepareError::Memory)?;
         self.arena.reserve(program.arena_bytes).map_err(PrepareError::Memory)?;
         self.kernels.clear();

@@ -1,5 +1,6 @@
 //! Parameters of a manifest to tensors of files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::file::Blob;
@@ -29,9 +30,11 @@ impl BoundParam {
 /// A value for each parameter, or everything that does not fit.
 pub(crate) fn bind(manifest: &Manifest, weights: &Weights) -> Result<Vec<BoundParam>, WeightErrors> {
     let mut errors = Vec::new();
+    // What another parameter takes is not what a missing one is called.
+    let taken: BTreeSet<&str> = manifest.params.iter().flat_map(|p| &p.parts).map(String::as_str).collect();
     for param in &manifest.params {
         for part in &param.parts {
-            if let Err(error) = check(param, part, weights) {
+            if let Err(error) = check(param, part, weights, &taken) {
                 errors.push(error);
             }
         }
@@ -49,9 +52,9 @@ pub(crate) fn bind(manifest: &Manifest, weights: &Weights) -> Result<Vec<BoundPa
     if errors.is_empty() { Ok(bound) } else { Err(WeightErrors(errors)) }
 }
 
-fn check(param: &Param, part: &str, weights: &Weights) -> Result<(), WeightError> {
+fn check(param: &Param, part: &str, weights: &Weights, taken: &BTreeSet<&str>) -> Result<(), WeightError> {
     let Some(stored) = weights.tensors.get(part) else {
-        return Err(WeightError::Missing { name: part.into(), near_name: near_name(part, weights) });
+        return Err(WeightError::Missing { name: part.into(), near_name: near_name(part, weights, taken) });
     };
     if stored.shape != param.part_shape {
         let (want, found) = (param.part_shape.clone(), stored.shape.clone());
@@ -64,10 +67,11 @@ fn check(param: &Param, part: &str, weights: &Weights) -> Result<(), WeightError
     Ok(())
 }
 
-/// The tensor whose name is nearest, if one is near.
-fn near_name(name: &str, weights: &Weights) -> Option<String> {
+/// The free tensor whose name is nearest, if one is near.
+fn near_name(name: &str, weights: &Weights, taken: &BTreeSet<&str>) -> Option<String> {
     let similar = |other: &str| strsim::normalized_damerau_levenshtein(name, other);
-    let scored = weights.tensors.keys().map(|other| (similar(other), other));
+    let free = weights.tensors.keys().filter(|other| !taken.contains(other.as_str()));
+    let scored = free.map(|other| (similar(other), other));
     let (score, best) = scored.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))?;
     // Half the letters: `conv.weight` for `conv1.weight`, also after a prefix; not any name of the same length.
     (score >= 0.5).then(|| best.clone())
