@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod fuse;
 pub mod graph;
 pub mod kernel;
+pub mod lower;
 pub mod ops;
 pub mod plan;
 pub mod scalar;
