@@ -1,8 +1,9 @@
 //! Threads that run one function at the same time.
 //!
-//! A plan's calls take microseconds, so a wake-up by the system (tens of microseconds) would cost more than it brings: workers
-//! spin for a bounded while after each job and only then sleep. One job runs at a time. A caller that finds the pool busy
-//! runs alone instead of waiting: results do not depend on how many threads there are.
+//! A plan's calls take microseconds, so a wake-up by the system (tens to hundreds of microseconds) would cost more than it
+//! brings: workers spin for a bounded while after each job and only then sleep. A caller that finds them asleep wakes them
+//! and begins alone; they join once they are there. One job runs at a time. A caller that finds the pool busy runs alone
+//! instead of waiting: results do not depend on how many threads there are.
 #![allow(unsafe_code, reason = "lends a borrowed closure to other threads until they are done with it")]
 
 use std::cell::UnsafeCell;
@@ -10,12 +11,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
+use std::time::Instant;
 
 /// Turns that a worker spins before it sleeps: some hundred microseconds, longer than a caller needs between two calls of
 /// a model in a loop.
 const SPINS_BEFORE_SLEEP: u32 = 20_000;
 /// Turns before a waiting thread offers its core to others: more threads than free cores must still make progress.
 const SPINS_BEFORE_YIELD: u32 = 2_000;
+/// Work of this many nanoseconds is worth a wake-up, which costs the caller a system call of some microseconds, and
+/// brings a worker after 50 (bare metal) to 600 (measured on a virtual machine) microseconds.
+const WAKE_NS: f64 = 200_000.0;
+/// Calls that come this close, in microseconds, are in a row: workers stay awake between them.
+const IN_A_ROW_US: u64 = 200;
 /// More threads than this are not started.
 const MAX_THREADS: usize = 1024;
 /// Bits of the epoch that hold the number of threads.
@@ -41,9 +48,12 @@ struct Shared {
     epoch: AtomicU64,
     /// Workers that have not finished the job.
     running: AtomicUsize,
-    /// Workers that sleep or are about to.
-    sleeping: AtomicUsize,
+    /// For each worker: it sleeps or is about to.
+    asleep: Vec<AtomicBool>,
     stop: AtomicBool,
+    start: Instant,
+    /// When a caller last had work to share, in microseconds since `start`.
+    last_us: AtomicU64,
     /// A worker's job panicked.
     panicked: AtomicBool,
     /// Written by the caller who set `busy`, while no worker runs; read by the workers that the epoch wants.
@@ -71,8 +81,10 @@ impl Pool {
             busy: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             running: AtomicUsize::new(0),
-            sleeping: AtomicUsize::new(0),
+            asleep: (1..threads).map(|_| AtomicBool::new(false)).collect(),
             stop: AtomicBool::new(false),
+            start: Instant::now(),
+            last_us: AtomicU64::new(0),
             panicked: AtomicBool::new(false),
             job: UnsafeCell::new(None),
         });
@@ -110,14 +122,10 @@ impl Pool {
         unsafe { *shared.job.get() = Some(lent) };
         shared.running.store(threads - 1, Ordering::Relaxed);
         let number = (shared.epoch.load(Ordering::Relaxed) >> THREAD_BITS).wrapping_add(1);
-        // Sequentially consistent with the worker's `sleeping` and its second look at `epoch`: either we see it sleeping or it
+        // Sequentially consistent with the worker's `asleep` and its second look at `epoch`: either we see it asleep or it
         // sees the new epoch.
         shared.epoch.store((number << THREAD_BITS) | threads as u64, Ordering::SeqCst);
-        if shared.sleeping.load(Ordering::SeqCst) > 0 {
-            for worker in &self.0.workers[..threads - 1] {
-                worker.unpark();
-            }
-        }
+        self.wake(threads);
         let finish = Finish(shared);
         job(0);
         drop(finish);
@@ -125,6 +133,32 @@ impl Pool {
         shared.busy.store(false, Ordering::Release);
         assert!(!panicked, "a thread of gatec's pool panicked");
         true
+    }
+}
+
+impl Pool {
+    /// Would a job of `threads` start at once?
+    pub(crate) fn is_awake(&self, threads: usize) -> bool {
+        let shared = &*self.0.shared;
+        shared.asleep.iter().take(threads - 1).all(|asleep| !asleep.load(Ordering::Relaxed))
+            && !shared.busy.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the workers of a job of `threads`; returns before they are.
+    pub(crate) fn wake(&self, threads: usize) {
+        for (worker, asleep) in self.0.workers.iter().zip(&self.0.shared.asleep).take(threads - 1) {
+            if asleep.load(Ordering::SeqCst) {
+                worker.unpark();
+            }
+        }
+    }
+
+    /// The caller has work of `ns` nanoseconds to share. Is it worth waking workers? Yes if it is long by itself, or if calls
+    /// come in a row.
+    pub(crate) fn is_worth_waking(&self, ns: f64) -> bool {
+        let now = self.0.shared.start.elapsed().as_micros() as u64;
+        let last = self.0.shared.last_us.swap(now, Ordering::Relaxed);
+        ns >= WAKE_NS || now.saturating_sub(last) < IN_A_ROW_US
     }
 }
 
@@ -165,7 +199,7 @@ impl Shared {
     fn work(&self, number: usize) {
         let mut seen = 0;
         loop {
-            seen = self.next_epoch(seen);
+            seen = self.next_epoch(number, seen);
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
@@ -183,24 +217,23 @@ impl Shared {
         }
     }
 
-    fn next_epoch(&self, seen: u64) -> u64 {
-        for _ in 0..SPINS_BEFORE_SLEEP {
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if epoch != seen {
-                return epoch;
+    /// Waits for another epoch than `seen`. Who is woken without one spins again: a job is near.
+    fn next_epoch(&self, number: usize, seen: u64) -> u64 {
+        loop {
+            for _ in 0..SPINS_BEFORE_SLEEP {
+                let epoch = self.epoch.load(Ordering::Acquire);
+                if epoch != seen {
+                    return epoch;
+                }
+                std::hint::spin_loop();
             }
-            std::hint::spin_loop();
+            let asleep = &self.asleep[number - 1];
+            asleep.store(true, Ordering::SeqCst);
+            if self.epoch.load(Ordering::SeqCst) == seen {
+                std::thread::park();
+            }
+            asleep.store(false, Ordering::SeqCst);
         }
-        self.sleeping.fetch_add(1, Ordering::SeqCst);
-        let epoch = loop {
-            let epoch = self.epoch.load(Ordering::SeqCst);
-            if epoch != seen {
-                break epoch;
-            }
-            std::thread::park();
-        };
-        self.sleeping.fetch_sub(1, Ordering::SeqCst);
-        epoch
     }
 }
 

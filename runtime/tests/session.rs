@@ -98,6 +98,20 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
+fn workers_that_wake_join_in_the_middle_of_a_loop() {
+    let model = model(3);
+    let mut session = model.session("scan").unwrap();
+    let rows = 20_000;
+    let x: Vec<f32> = (0..rows).flat_map(|row| [1.0 + row as f32; 4]).collect();
+    for _ in 0..20 {
+        // Long enough for workers to fall asleep.
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let outputs = session.run(&[("x", View::from(&x))]).unwrap();
+        assert_eq!(outputs.slice::<f32>("y").unwrap(), [scan(rows, false); 4]);
+    }
+}
+
+#[test]
 fn sessions_of_one_model_run_in_several_threads() {
     let model = model(3);
     std::thread::scope(|scope| {

@@ -11,6 +11,8 @@ use crate::format::{Arg, Call, MAX_BYTES, Place, Plan, SizeExpr, Step};
 /// Work of this many nanoseconds is shared out between threads; less is done by one. Half of it must outweigh two barriers
 /// (0.2 to 0.3 microseconds each on a warm pool) and the cache lines that move to another core.
 const SHARE_NS: f64 = 4_000.0;
+/// A caller that waits for workers to wake looks for them after this much work.
+const SLICE_NS: f64 = 50_000.0;
 /// Nesting that `open` accepts.
 pub(super) use crate::open::MAX_LOOP_DEPTH;
 
@@ -33,15 +35,12 @@ pub(super) struct Program {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Op {
     Call(u32),
-    /// Its body are the operations up to `end`, where its [`Op::End`] stands. `count` is positive.
+    /// Its body are the operations up to its [`Op::End`]. `count` is positive.
     Loop {
         count: i64,
         reverse: bool,
     },
-    /// Back to the operation after the loop's, which is at `start`.
-    End {
-        start: u32,
-    },
+    End,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +53,8 @@ pub(super) struct CallAt {
     /// Positive.
     pub units: i64,
     pub shared: bool,
+    /// Units that take about [`SLICE_NS`].
+    pub slice: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -154,7 +155,7 @@ impl Program {
                     if self.ops.len() == start + 1 || count == 0 {
                         self.ops.truncate(start);
                     } else {
-                        self.ops.push(Op::End { start: start as u32 });
+                        self.ops.push(Op::End);
                     }
                 }
             }
@@ -184,7 +185,8 @@ impl Program {
         }
         self.ops.push(Op::Call(self.calls.len() as u32));
         let (args, dims) = (args..self.args.len() as u32, dims..self.dims.len() as u32);
-        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared });
+        let slice = (SLICE_NS / f64::from(call.unit_ns)).clamp(1.0, units as f64) as i64;
+        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared, slice });
         Ok(())
     }
 

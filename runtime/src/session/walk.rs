@@ -2,7 +2,7 @@
 //!
 //! Every thread goes through the same operations. A call that is worth it is shared: each thread computes its contiguous part
 //! of the units. Others are done by thread 0 alone. A barrier stands only between a call and one that other threads may need
-//! it for. Which thread computes a unit never changes the unit's bits, so a program runs on any number of threads with
+//! it for. While workers wake from sleep, thread 0 goes on alone; they join where it is then. Which thread computes a unit never changes the unit's bits, so a program runs on any number of threads with
 //! the same result.
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
@@ -14,9 +14,9 @@ use crate::format::{Place, Plan, abi};
 use crate::memory::{ALIGN, Memory, OutOfMemory};
 use crate::pool::{Barrier, Pool};
 
-/// Programs whose shared calls take less than this run on the caller's thread: waking a sleeping worker takes some ten
-/// microseconds, and the caller would wait for it.
-const POOL_NS: f64 = 20_000.0;
+/// Programs whose shared calls take less than this run on the caller's thread: starting and ending a job takes the half of
+/// a microsecond when all are awake.
+const POOL_NS: f64 = 6_000.0;
 /// Pointers in a cache line: the tables of two threads do not share one.
 const LINE: usize = ALIGN / size_of::<*mut u8>();
 /// No call failed.
@@ -181,15 +181,24 @@ impl Exec {
             times: self.times.as_mut_ptr(),
         };
         let threads = self.threads.min(pool.threads());
-        let worth = threads > 1 && self.program.shared_ns >= POOL_NS;
-        let shared = worth
-            && pool.try_run(threads, &|thread| {
-                // SAFETY: the caller's promise; each thread of the job has a number of its own below `threads`.
-                unsafe { walk.go(thread, threads, timed) }
-            });
-        if !shared {
+        let mut cursor = Cursor::default();
+        let mut finished = false;
+        if threads > 1 && self.program.shared_ns >= POOL_NS {
+            if !pool.is_awake(threads) && pool.is_worth_waking(self.program.shared_ns) {
+                pool.wake(threads);
+                // SAFETY: the caller's promise; no other thread walks yet.
+                finished = unsafe { walk.go(&mut cursor, 0, 1, timed, Some(&|| pool.is_awake(threads))) };
+            }
+            finished = finished
+                || pool.is_awake(threads)
+                    && pool.try_run(threads, &|thread| {
+                        // SAFETY: the caller's promise; each thread of the job has a number of its own below `threads`.
+                        unsafe { walk.go(&mut cursor.clone(), thread, threads, timed, None) };
+                    });
+        }
+        if !finished {
             // SAFETY: the caller's promise; this is the only thread.
-            unsafe { walk.go(0, 1, timed) }
+            unsafe { walk.go(&mut cursor, 0, 1, timed, None) };
         }
         match *self.failed.get_mut() {
             NONE => Ok(()),
@@ -237,53 +246,79 @@ enum Unseen {
     Shared,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Frame {
-    start: u32,
+    /// The first operation of the body.
+    start: usize,
     left: i64,
     step: i64,
     odd: bool,
 }
 
+/// Where a walk stands.
+#[derive(Clone, Default)]
+struct Cursor {
+    /// The next operation.
+    at: usize,
+    /// Units of it that are done.
+    done: i64,
+    depth: usize,
+    frames: [Frame; MAX_LOOP_DEPTH],
+    /// The iterations of the loops.
+    numbers: [i64; MAX_LOOP_DEPTH],
+}
+
 impl Walk<'_> {
+    /// Walks from `cursor` to the end, or until `stop` says so before shared work. `true`: to the end.
+    ///
     /// # Safety
-    /// As [`Exec::run`]; every `thread` below `threads` is walking, each once.
-    unsafe fn go(&self, thread: usize, threads: usize, timed: bool) {
+    /// As [`Exec::run`]; every `thread` below `threads` is walking from the same place, each once. `stop` only if alone.
+    unsafe fn go(
+        &self,
+        cursor: &mut Cursor,
+        thread: usize,
+        threads: usize,
+        timed: bool,
+        stop: Option<&dyn Fn() -> bool>,
+    ) -> bool {
         if timed {
             // SAFETY: the caller's promise.
-            unsafe { self.walk::<true>(thread, threads) }
+            unsafe { self.walk::<true>(cursor, thread, threads, stop) }
         } else {
             // SAFETY: the caller's promise.
-            unsafe { self.walk::<false>(thread, threads) }
+            unsafe { self.walk::<false>(cursor, thread, threads, stop) }
         }
     }
 
     /// # Safety
     /// As [`Walk::go`].
-    unsafe fn walk<const TIMED: bool>(&self, thread: usize, threads: usize) {
-        let mut frames = [Frame { start: 0, left: 0, step: 0, odd: false }; MAX_LOOP_DEPTH];
-        let mut numbers = [0i64; MAX_LOOP_DEPTH];
-        let mut depth = 0;
+    unsafe fn walk<const TIMED: bool>(
+        &self,
+        cursor: &mut Cursor,
+        thread: usize,
+        threads: usize,
+        stop: Option<&dyn Fn() -> bool>,
+    ) -> bool {
+        let Cursor { at, done, depth, frames, numbers } = cursor;
         let mut unseen = Unseen::Nothing;
-        let mut at = 0;
-        while let Some(op) = self.program.ops.get(at) {
-            at += 1;
+        while let Some(op) = self.program.ops.get(*at) {
+            *at += 1;
             match *op {
                 Op::Loop { count, reverse } => {
                     let (first, step) = if reverse { (count - 1, -1) } else { (0, 1) };
-                    frames[depth] = Frame { start: at as u32, left: count - 1, step, odd: false };
-                    numbers[depth] = first;
-                    depth += 1;
+                    frames[*depth] = Frame { start: *at, left: count - 1, step, odd: false };
+                    numbers[*depth] = first;
+                    *depth += 1;
                 }
-                Op::End { .. } => {
-                    let frame = &mut frames[depth - 1];
+                Op::End => {
+                    let frame = &mut frames[*depth - 1];
                     if frame.left > 0 {
                         frame.left -= 1;
                         frame.odd = !frame.odd;
-                        numbers[depth - 1] += frame.step;
-                        at = frame.start as usize;
+                        numbers[*depth - 1] += frame.step;
+                        *at = frame.start;
                     } else {
-                        depth -= 1;
+                        *depth -= 1;
                     }
                 }
                 Op::Call(number) => {
@@ -295,14 +330,29 @@ impl Walk<'_> {
                         }
                         unseen = if shared { Unseen::Shared } else { Unseen::Solo };
                     }
-                    let part = match (shared, thread) {
-                        (true, _) => part(call.units, thread, threads),
-                        (false, 0) => (0, call.units),
+                    let begin = std::mem::take(done);
+                    let mut part = match (shared, thread) {
+                        (true, _) => part(begin, call.units, thread, threads),
+                        (false, 0) => (begin, call.units),
                         (false, _) => continue,
                     };
+                    if call.shared
+                        && let Some(stop) = stop
+                    {
+                        if stop() {
+                            (*at, *done) = (*at - 1, begin);
+                            return false;
+                        }
+                        part.1 = part.1.min(begin + call.slice);
+                        if part.1 < call.units {
+                            // This operation again, for the rest.
+                            (*at, *done) = (*at - 1, part.1);
+                        }
+                    }
                     if part.0 == part.1 {
                         continue;
                     }
+                    let (depth, numbers) = (*depth, &*numbers);
                     let odd = depth > 0 && frames[depth - 1].odd;
                     let start = TIMED.then(Instant::now);
                     // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
@@ -312,7 +362,7 @@ impl Walk<'_> {
                     {
                         // SAFETY: only thread 0 writes times; there is one for each call's number.
                         let time = unsafe { &mut *self.times.add(call.number as usize) };
-                        time.calls += 1;
+                        time.calls += u64::from(begin == 0);
                         time.ns += start.elapsed().as_nanos() as u64;
                     }
                     if status != 0 {
@@ -320,12 +370,13 @@ impl Walk<'_> {
                         // Others walk on to the next barrier and would wait there; going on is safe, for every kernel checks
                         // the indices that it reads.
                         if threads == 1 {
-                            return;
+                            return true;
                         }
                     }
                 }
             }
         }
+        true
     }
 
     /// # Safety
@@ -364,9 +415,10 @@ impl Walk<'_> {
 }
 
 /// The units of one thread: contiguous, and the same at each call, so that a thread meets what it left in its cache.
-fn part(units: i64, thread: usize, threads: usize) -> (i64, i64) {
+fn part(begin: i64, end: i64, thread: usize, threads: usize) -> (i64, i64) {
+    let units = end - begin;
     let (each, rest) = (units / threads as i64, units % threads as i64);
-    let cut = |t: i64| each * t + t.min(rest);
+    let cut = |t: i64| begin + each * t + t.min(rest);
     (cut(thread as i64), cut(thread as i64 + 1))
 }
 
@@ -376,14 +428,14 @@ mod tests {
 
     #[test]
     fn parts_cover_all_units_once() {
-        for (units, threads) in [(0, 2), (1, 2), (7, 2), (7, 7), (3, 7), (i64::MAX, 5)] {
-            let mut next = 0;
+        for (begin, end, threads) in [(0, 0, 2), (0, 1, 2), (2, 7, 2), (0, 7, 7), (0, 3, 7), (5, i64::MAX, 5)] {
+            let mut next = begin;
             for thread in 0..threads {
-                let (begin, end) = part(units, thread, threads);
-                assert!(begin == next && end >= begin);
-                next = end;
+                let (from, to) = part(begin, end, thread, threads);
+                assert!(from == next && to >= from);
+                next = to;
             }
-            assert_eq!(next, units);
+            assert_eq!(next, end);
         }
     }
 }
