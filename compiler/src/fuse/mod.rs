@@ -37,13 +37,24 @@ pub struct GroupId(pub usize);
 #[derive(Clone, Debug)]
 pub enum Core {
     /// A contraction that runs on packed panels.
-    Contract { value: Value, roles: Roles },
+    Contract {
+        value: Value,
+        roles: Roles,
+    },
     /// A map/reduce nest: everything in it varies with `outer` at least.
-    Nest { outer: AxisSet },
+    Nest {
+        outer: AxisSet,
+    },
     /// A running fold.
-    Running { value: Value },
-    TopK { value: Value },
-    Scan { node: NodeIndex },
+    Running {
+        value: Value,
+    },
+    TopK {
+        value: Value,
+    },
+    Scan {
+        node: NodeIndex,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -339,8 +350,7 @@ impl Fuser<'_> {
 /// Is it a leaf that stands in a buffer (not a number)?
 pub fn has_buffer(graph: &Graph, value: Value) -> bool {
     let op = graph.op(value);
-    op.class() == Class::Leaf
-        && !matches!(op, Op::Const(_) | Op::Table(_) | Op::Index(_) | Op::SizeOf(_) | Op::Step(_))
+    op.class() == Class::Leaf && !matches!(op, Op::Const(_) | Op::Table(_) | Op::Index(_) | Op::SizeOf(_) | Op::Step(_))
 }
 
 /// Does it cost more than reading it back?

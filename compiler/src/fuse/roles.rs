@@ -69,7 +69,8 @@ impl Roles {
                 (batch.clone(), x_free.minus(&batch), w_free.minus(&batch))
             }
         };
-        let extent = |axes: &AxisSet| axes.iter().try_fold(1i64, |n, a| Some(n.saturating_mul(sizes.get(a)?.as_known()?)));
+        let extent =
+            |axes: &AxisSet| axes.iter().try_fold(1i64, |n, a| Some(n.saturating_mul(sizes.get(a)?.as_known()?)));
         let many = |axes: &AxisSet| !axes.is_empty() && extent(axes).is_none_or(|n| n >= MIN_PACKED_EACH_CALL);
         let pays = match known {
             Some(_) => !cols.is_empty() && extent(&cols) != Some(1),

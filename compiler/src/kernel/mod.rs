@@ -99,11 +99,22 @@ pub struct Bound {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     /// Of the element type that its user needs: `elem`.
-    Const { elem: Elem, value: f64 },
+    Const {
+        elem: Elem,
+        value: f64,
+    },
     /// A loop variable or a size as a number.
-    Index { elem: Elem, index: Index },
+    Index {
+        elem: Elem,
+        index: Index,
+    },
     /// `buffer[index]`. Not read where a bound fails: the value is `otherwise` there.
-    Load { buffer: BufferId, index: Index, bounds: Vec<Bound>, otherwise: f64 },
+    Load {
+        buffer: BufferId,
+        index: Index,
+        bounds: Vec<Bound>,
+        otherwise: f64,
+    },
     Unary(Unary, ExprId),
     /// Comparisons give `bool`; `and`, `or` take it.
     Binary(Binary, ExprId, ExprId),

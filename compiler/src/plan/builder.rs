@@ -210,7 +210,13 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
     }
 
     /// The value at a point as an expression.
-    pub fn expand(&mut self, region: RegionId, value: Value, point: &Point, guard: &Guard) -> Result<ExprId, PlanError> {
+    pub fn expand(
+        &mut self,
+        region: RegionId,
+        value: Value,
+        point: &Point,
+        guard: &Guard,
+    ) -> Result<ExprId, PlanError> {
         if region == self.region
             && let Some(&expr) = self.known.get(&value)
         {
@@ -235,7 +241,8 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
 
     /// `expr`, but 0 where the guard fails.
     pub fn zero_outside(&mut self, expr: ExprId, guard: &Guard, elem: Elem) -> ExprId {
-        if matches!(self.kernel.expr(expr), Expr::Load { bounds, otherwise, .. } if *bounds == guard.bounds && *otherwise == 0.0) {
+        if matches!(self.kernel.expr(expr), Expr::Load { bounds, otherwise, .. } if *bounds == guard.bounds && *otherwise == 0.0)
+        {
             return expr;
         }
         let zero = self.push(Expr::Const { elem, value: 0.0 });

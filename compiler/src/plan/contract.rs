@@ -90,7 +90,8 @@ impl Planner<'_> {
             None => None,
         };
         let label = self.label(region, group, if sorted.is_some() { "grouped contract" } else { "contract" });
-        let estimate = |axes: &[Axis]| axes.iter().map(|a| self.symbols.estimate(&self.size(*a)) as f64).product::<f64>();
+        let estimate =
+            |axes: &[Axis]| axes.iter().map(|a| self.symbols.estimate(&self.size(*a)) as f64).product::<f64>();
         let work = 2.0 * estimate(&batch) * estimate(&rows) * estimate(&cols) * estimate(&sums) * f64::from(gates);
 
         let mut builder = KernelBuilder::new(self, region, Some(group));
@@ -130,7 +131,8 @@ impl Planner<'_> {
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
         let mut loops = Vec::new();
-        let axes = builder.planner.complete(natural_x.to_vec(), &builder.planner.graph(region).ty(roles.x).axes.clone());
+        let axes =
+            builder.planner.complete(natural_x.to_vec(), &builder.planner.graph(region).ty(roles.x).axes.clone());
         for axis in axes {
             let l = builder.loops(&[axis], &mut point).remove(0);
             loops.push((axis, l.var));
@@ -206,7 +208,8 @@ impl KernelBuilder<'_, '_> {
             let acc = self.push(Expr::Acc(number as u32));
             let mut point = point.clone();
             point.insert(gate, crate::kernel::Index::Known(number));
-            stores.extend(locations.iter().map(|location| self.store(&name, location, &point, acc)).collect::<Vec<_>>());
+            stores
+                .extend(locations.iter().map(|location| self.store(&name, location, &point, acc)).collect::<Vec<_>>());
         }
         Ok(stores)
     }

@@ -197,9 +197,16 @@ impl KernelBuilder<'_, '_> {
         let mut bounds = guard.bounds.clone();
         bounds.push(bound.clone());
         let only_here = guard.bounds.is_empty();
-        let expr = self.expand(region, x, &inner, &Guard { bounds: bounds.clone(), fill: if only_here { fill } else { 0.0 } })?;
+        let expr = self.expand(
+            region,
+            x,
+            &inner,
+            &Guard { bounds: bounds.clone(), fill: if only_here { fill } else { 0.0 } },
+        )?;
         // A load that carries exactly this bound gives the fill by itself.
-        if only_here && matches!(self.kernel.expr(expr), Expr::Load { bounds: b, otherwise, .. } if *b == bounds && *otherwise == fill) {
+        if only_here
+            && matches!(self.kernel.expr(expr), Expr::Load { bounds: b, otherwise, .. } if *b == bounds && *otherwise == fill)
+        {
             return Ok(expr);
         }
         let condition = self.is_inside(&bound);
@@ -223,8 +230,8 @@ impl KernelBuilder<'_, '_> {
         let twice = self.number(&super::sizes::times(&last, 2));
         let before = self.mul(vec![index.clone(), Index::Known(-1)]);
         let after = self.add(vec![twice, before.clone()]);
-        let [before, middle, after] = [before, index.clone(), after]
-            .map(|index| self.inside(region, x, axis, index, 0.0, inner.clone(), guard));
+        let [before, middle, after] =
+            [before, index.clone(), after].map(|index| self.inside(region, x, axis, index, 0.0, inner.clone(), guard));
         let index = self.push(Expr::Index { elem: Elem::I64, index });
         let zero = self.push(Expr::Const { elem: Elem::I64, value: 0.0 });
         let size = self.number(&size);

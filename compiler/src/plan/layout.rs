@@ -63,7 +63,10 @@ impl Planner<'_> {
             }
             Op::Window(window) => {
                 let order = self.order_within(region, operands[0], depth);
-                order.into_iter().flat_map(|a| if a == window.from { vec![window.to, window.tap] } else { vec![a] }).collect()
+                order
+                    .into_iter()
+                    .flat_map(|a| if a == window.from { vec![window.to, window.tap] } else { vec![a] })
+                    .collect()
             }
             Op::Scan(scan) => {
                 let carries = scan.carries as usize;
@@ -75,7 +78,8 @@ impl Planner<'_> {
             }
             _ => {
                 // The operand with the most axes leads; others add theirs.
-                let mut orders: Vec<Vec<Axis>> = operands.iter().map(|v| self.order_within(region, *v, depth)).collect();
+                let mut orders: Vec<Vec<Axis>> =
+                    operands.iter().map(|v| self.order_within(region, *v, depth)).collect();
                 orders.sort_by_key(|order| std::cmp::Reverse(order.len()));
                 orders.concat()
             }

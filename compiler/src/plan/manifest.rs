@@ -31,7 +31,11 @@ pub fn manifest(module: &Module, doc: &str, variants: Vec<Variant>) -> Manifest 
         compiler: env!("CARGO_PKG_VERSION").into(),
         name: module.name.clone(),
         doc: doc.into(),
-        symbols: module.symbols.iter().map(|(name, bound)| format::Symbol { name: name.clone(), bound: *bound }).collect(),
+        symbols: module
+            .symbols
+            .iter()
+            .map(|(name, bound)| format::Symbol { name: name.clone(), bound: *bound })
+            .collect(),
         params: module.params.iter().map(|p| writer.param(p)).collect(),
         states: module
             .states

@@ -263,7 +263,12 @@ impl<'g> Planner<'g> {
         let number = match self.kernels.iter().position(|k| k.kernel == kernel && k.schedule == schedule) {
             Some(number) => number,
             None => {
-                let symbol = format!("{}_{}_{}", label.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), self.kernels.len(), suffix(self.isa));
+                let symbol = format!(
+                    "{}_{}_{}",
+                    label.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+                    self.kernels.len(),
+                    suffix(self.isa)
+                );
                 self.kernels.push(PlannedKernel { symbol, label: label.into(), kernel, schedule });
                 self.kernels.len() - 1
             }

@@ -136,11 +136,8 @@ impl KernelBuilder<'_, '_> {
             Op::Contract(contract) => (Fold::Sum, contract.over.clone(), graph.ty(value).elem),
             other => return Err(PlanError::Internal(format!("`{}` is no fold", other.name()))),
         };
-        let natural = operands
-            .iter()
-            .map(|v| self.planner.order_of(region, *v))
-            .max_by_key(Vec::len)
-            .unwrap_or_default();
+        let natural =
+            operands.iter().map(|v| self.planner.order_of(region, *v)).max_by_key(Vec::len).unwrap_or_default();
         let order = self.planner.complete(natural, &over);
         let mut inner_point = point.clone();
         let inner = self.loops(&order, &mut inner_point);

@@ -40,7 +40,9 @@ impl Planner<'_> {
         let loops = self.loops_of(region, value);
         let name = self.innermost_parameter(region, value);
         let same = self.packs.iter().find(|p| {
-            p.shape == *shape && p.loops == loops && (p.region == region && p.value == value || name.is_some() && p.name == name)
+            p.shape == *shape
+                && p.loops == loops
+                && (p.region == region && p.value == value || name.is_some() && p.name == name)
         });
         let kept = match same {
             Some(pack) => pack.kept,
@@ -166,8 +168,7 @@ impl Planner<'_> {
         let lane = builder.new_loop("lane", &Size::known(lanes));
 
         // Linear positions of matrix and sum, from the loops' own variables.
-        let outer_point: Point =
-            matrix_axes.iter().zip(&outer).map(|(axis, l)| (*axis, Index::Var(l.var))).collect();
+        let outer_point: Point = matrix_axes.iter().zip(&outer).map(|(axis, l)| (*axis, Index::Var(l.var))).collect();
         let matrix = builder.merge(&matrix_axes, &outer_point);
         let sum = builder.merge(&shape.sums, &point.clone());
         let first = builder.mul(vec![Index::Var(panel.var), Index::Known(lanes)]);

@@ -23,7 +23,8 @@ pub fn along(kernel: &Kernel, nest: &Nest) -> Along {
     });
     let inner: Vec<Var> = nest.stages.iter().filter_map(|s| innermost(s).map(|l| l.var)).collect();
     let outer = nest.outer.last().map(|l| l.var);
-    let neighbours = |vars: &[Var]| accesses(kernel, nest).filter(|i| vars.iter().any(|v| known_stride(i, *v) == Some(1))).count();
+    let neighbours =
+        |vars: &[Var]| accesses(kernel, nest).filter(|i| vars.iter().any(|v| known_stride(i, *v) == Some(1))).count();
     let by_inner = if inner.is_empty() { 0 } else { neighbours(&inner) };
     let by_outer = outer.map_or(0, |v| neighbours(&[v]));
     if serial {

@@ -53,7 +53,8 @@ impl Names {
     pub fn value(&self, value: Value) -> String {
         let i = value.node.index();
         match &self.names[i] {
-            Name::Leaf(name) => name.clone(),
+            Name::Leaf(name) if value.result == 0 => name.clone(),
+            Name::Leaf(name) => format!("{name}#{}", value.result),
             Name::Statement(name) if self.results[i] == 1 && value.result == 0 => format!("%{name}"),
             Name::Statement(name) => format!("%{name}#{}", value.result),
         }
