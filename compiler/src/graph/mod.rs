@@ -7,6 +7,7 @@
 mod axis;
 mod builder;
 pub mod interp;
+pub mod random;
 pub mod tensor;
 pub mod text;
 mod ty;
