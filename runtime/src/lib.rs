@@ -16,9 +16,12 @@
 //! ```
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod format;
 mod memory;
 pub mod open;
+mod plan;
 pub mod pool;
 pub mod session;
 pub mod weights;

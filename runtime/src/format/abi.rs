@@ -1,4 +1,4 @@
-//! The kernel ABI.
+//! The kernel ABI: for CPUs a function type, for GPUs the parameters of a PTX entry.
 
 /// A CPU kernel. Computes units `begin..end` of its work.
 ///
@@ -10,3 +10,17 @@
 /// It neither allocates nor locks, and calls nothing outside the artifact. Two calls with disjoint ranges may run at once.
 pub type Kernel =
     unsafe extern "C" fn(args: *const *mut u8, dims: *const i64, begin: i64, end: i64, scratch: *mut u8) -> i32;
+
+/// The parameters of a GPU kernel, a `.visible .entry` of PTX, each 8 bytes wide, in this order:
+///
+/// - one global address for each buffer, in the order of the call;
+/// - run-time sizes, in the order of the call;
+/// - `begin`: the unit of the first block; block `b` (`%ctaid.x`) computes unit `begin + b`;
+/// - `scratch`: a global address; block `b` has the call's `scratch_bytes` from `scratch + b * scratch_bytes` on, 64-byte aligned
+///   if that number is a multiple of 64;
+/// - `failed`: the global address of an `i32`; a kernel that meets an index out of range stores 1 there, and touches
+///   nothing outside the buffers.
+///
+/// The grid is one-dimensional, a block has [`Launch::threads`](super::Launch::threads) threads in one dimension and
+/// [`Launch::shared_bytes`](super::Launch::shared_bytes) of dynamic shared memory. This many parameters follow the sizes.
+pub const GPU_EXTRA_PARAMETERS: usize = 3;

@@ -22,8 +22,11 @@ pub enum LoadError {
     Inconsistent { what: String },
     #[error("while loading, kernel `{kernel}` met an index out of range")]
     IndexOutOfRange { kernel: String },
-    #[error("{isa} does not run through this call: {why}")]
-    Device { isa: Isa, why: String },
+    #[error("{isa} was asked for, but this runtime was built without the feature `cuda`")]
+    NoCuda { isa: Isa },
+    #[cfg(feature = "cuda")]
+    #[error("the GPU: {0}")]
+    Cuda(#[from] crate::cuda::CudaError),
 }
 
 /// Why a call failed. The session stays usable; states are as they were before the call.
@@ -58,6 +61,8 @@ pub enum RunError {
     OutOfMemory { bytes: u64 },
     #[error("state `{name}` holds {was} bytes and these sizes want {now}: `reset` it first")]
     StateSize { name: String, was: u64, now: u64 },
+    #[error("the GPU: {message}")]
+    Device { message: String },
     #[error("an index out of range in kernel `{kernel}`{}", lines(lines_of))]
     IndexOutOfRange { kernel: String, lines_of: Vec<(String, u32)> },
 }

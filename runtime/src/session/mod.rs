@@ -1,11 +1,10 @@
 //! Sessions: what a caller runs. A session has its own sizes, memory and states; the model behind it is shared.
 #![allow(unsafe_code, reason = "runs programs over memory that the session and its caller own")]
 
-mod arena;
+mod engine;
 mod error;
 mod model;
 mod profile;
-mod program;
 mod sizes;
 mod state;
 mod view;
@@ -18,10 +17,11 @@ pub use view::{Element, View, ViewMut};
 
 use crate::format::{Elem, Entry, Place, Tensor};
 use crate::memory::{Memory, OutOfMemory};
+use crate::plan::PrepareError;
+use engine::{Engine, Stopped};
 use error::Shape;
 use sizes::{Sizes, Source, mismatch};
 use state::StateSlot;
-use walk::{Exec, PrepareError};
 
 impl From<OutOfMemory> for RunError {
     fn from(error: OutOfMemory) -> Self {
@@ -50,7 +50,7 @@ pub struct Session {
 /// An entry with its memory.
 #[derive(Debug)]
 struct Bound {
-    exec: Exec,
+    engine: Engine,
     sizes: Sizes,
     /// Everything fits `sizes`.
     prepared: bool,
@@ -79,7 +79,7 @@ unsafe impl Send for Port {}
 unsafe impl Sync for Port {}
 
 impl Port {
-    fn new(_: &Tensor) -> Self {
+    fn new() -> Self {
         Self { own: Memory::empty(), bytes: 0, shape: Vec::new(), filled: false, given: None }
     }
 
@@ -332,16 +332,17 @@ impl Session {
         if model.symbols_of(self.entry).iter().any(|s| !self.inferred.is_bound(*s as usize)) {
             return Err(self.unbound());
         }
-        let bound = self.entries[self.entry].get_or_insert_with(|| {
-            Box::new(Bound {
-                exec: Exec::new(),
+        let bound = match &mut self.entries[self.entry] {
+            Some(bound) => bound,
+            empty => empty.insert(Box::new(Bound {
+                engine: Engine::new(&model)?,
                 sizes: Sizes::default(),
                 prepared: false,
                 ready: false,
-                inputs: entry.inputs.iter().map(Port::new).collect(),
-                outputs: entry.outputs.iter().map(Port::new).collect(),
-            })
-        });
+                inputs: entry.inputs.iter().map(|_| Port::new()).collect(),
+                outputs: entry.outputs.iter().map(|_| Port::new()).collect(),
+            })),
+        };
         let symbols = &self.inferred.values;
         let same = |a: &Sizes| {
             model.symbols_of(self.entry).iter().all(|s| a.values.get(*s as usize) == symbols.get(*s as usize))
@@ -373,13 +374,15 @@ impl Session {
             place => model.shared(place).map(|(_, bytes)| bytes),
         };
         let plan = &model.variant().entries[self.entry];
-        bound.exec.prepare(plan, model.functions(), symbols, &available, self.threads).map_err(|e| match e {
+        bound.engine.prepare(&model, plan, symbols, &available, self.threads).map_err(|e| match e {
             PrepareError::Size(fault) => size(fault.what),
             PrepareError::Memory(memory) => memory.into(),
+            #[cfg(feature = "cuda")]
+            PrepareError::Device(error) => RunError::Device { message: error.to_string() },
         })?;
         for (i, buffer) in plan.buffers.iter().enumerate() {
             if let Some((base, _)) = model.shared(buffer.place) {
-                bound.exec.set_base(i, base);
+                bound.engine.set_base(i, base);
             }
         }
         bound.sizes.copy_from(&self.inferred);
@@ -444,22 +447,27 @@ impl Session {
     fn go(&mut self) -> Result<(), RunError> {
         let manifest = self.model.manifest();
         let Some(bound) = &mut self.entries[self.entry] else { return Err(self.unbound()) };
-        for i in 0..bound.exec.program.buffers.len() {
-            let base = match bound.exec.program.buffers[i].place {
+        for i in 0..bound.engine.program().buffers.len() {
+            let base = match bound.engine.program().buffers[i].place {
                 Place::Input(n) => bound.inputs[n as usize].start(),
                 Place::Output(n) => bound.outputs[n as usize].start(),
                 Place::State(n) => self.states[n as usize].current.start(),
                 Place::NextState(n) => self.states[n as usize].next.start(),
                 Place::Arena { .. } | Place::Kept(_) | Place::Param(_) => continue,
             };
-            bound.exec.set_base(i, base);
+            bound.engine.set_base(i, base);
         }
         // SAFETY: every base is set: those of the arena, kept buffers and parameters by `rebind`, the others here, to memory of
         // the sizes that `rebind` evaluated and `place` compared. The session is borrowed mutably, inputs and outputs are borrowed
         // by the caller of `run_into`; what is shared with other sessions (kept buffers, parameters) no entry writes.
-        let result = unsafe { bound.exec.run(self.model.pool(), self.profiled) };
-        if let Err(number) = result {
+        let result = unsafe { bound.engine.run(&self.model, self.profiled) };
+        if let Err(stopped) = result {
             bound.outputs.iter_mut().for_each(|port| port.filled = false);
+            let number = match stopped {
+                Stopped::Index(number) => number,
+                #[cfg(feature = "cuda")]
+                Stopped::Device(error) => return Err(RunError::Device { message: error.to_string() }),
+            };
             let variant = self.model.variant();
             let call = model::call_number(&variant.entries[self.entry], number);
             return Err(RunError::IndexOutOfRange {

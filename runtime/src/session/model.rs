@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::walk::{Exec, PrepareError};
+use super::walk::Exec;
 use super::{LoadError, RunError, Session};
 use crate::format::{Call, Entry, Isa, Manifest, Place, Plan, SizeExpr, Step, Variant, abi};
 use crate::memory::Memory;
 use crate::open::{Artifact, Code};
+use crate::plan::PrepareError;
 use crate::pool::Pool;
 use crate::weights::{BoundParam, WeightSource, bind};
 
@@ -54,13 +55,24 @@ struct Inner {
     pool: Pool,
     manifest: Manifest,
     variant: usize,
+    /// The symbols that an entry depends on.
+    symbols: Vec<Vec<u32>>,
+    place: Loaded,
+}
+
+/// Where code and weights are.
+enum Loaded {
+    Cpu(Cpu),
+    #[cfg(feature = "cuda")]
+    Cuda(crate::cuda::Loaded),
+}
+
+struct Cpu {
     /// By the index of the variant's kernels. They live as long as `_code`.
     functions: Vec<abi::Kernel>,
     kept: Vec<Memory>,
     /// Those that an entry reads; the others were let go when `load` had packed them.
     params: Vec<Option<BoundParam>>,
-    /// The symbols that an entry depends on.
-    symbols: Vec<Vec<u32>>,
     _code: Code,
 }
 
@@ -102,24 +114,22 @@ impl Model {
         let manifest = artifact.manifest().clone();
         let variant = artifact.variant(options.isa)?;
         let about = &manifest.variants[variant];
-        if about.isa == Isa::Sm80 {
-            let why = "load it with `cuda::Model`".into();
-            return Err(LoadError::Device { isa: about.isa, why });
+        if about.isa == Isa::Sm80 && !cfg!(feature = "cuda") {
+            return Err(LoadError::NoCuda { isa: about.isa });
         }
         let params = bind(&manifest, &weights.into().open(&manifest)?)?;
-        let code = Code::load(artifact)?;
-        let functions = about.kernels.iter().map(|k| code.kernel(&k.symbol)).collect::<Result<Vec<_>, _>>()?;
         let pool = match &options.pool {
             Some(pool) => pool.clone(),
             None => Pool::new(options.threads).map_err(LoadError::Threads)?,
         };
-        let kept = load(&manifest, about, &functions, &params, &pool)?;
-        let read =
-            |i: usize| about.entries.iter().any(|plan| plan.buffers.iter().any(|b| b.place == Place::Param(i as u32)));
-        let params = params.into_iter().enumerate().map(|(i, param)| read(i).then_some(param)).collect();
+        let place = match about.isa {
+            #[cfg(feature = "cuda")]
+            Isa::Sm80 => Loaded::Cuda(load_cuda(&manifest, about, artifact, &params)?),
+            _ => Loaded::Cpu(load_cpu(&manifest, about, artifact, params, &pool)?),
+        };
         let symbols = manifest.entries.iter().zip(&about.entries);
         let symbols = symbols.map(|(entry, plan)| symbols_of(&manifest, entry, plan)).collect();
-        Ok(Self(Arc::new(Inner { pool, variant, functions, kept, params, symbols, _code: code, manifest })))
+        Ok(Self(Arc::new(Inner { pool, variant, symbols, place, manifest })))
     }
 
     /// What the artifact says of itself.
@@ -153,21 +163,44 @@ impl Model {
         &self.0.pool
     }
 
+    /// None on a GPU.
     pub(super) fn functions(&self) -> &[abi::Kernel] {
-        &self.0.functions
+        match &self.0.place {
+            Loaded::Cpu(cpu) => &cpu.functions,
+            #[cfg(feature = "cuda")]
+            Loaded::Cuda(_) => &[],
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn cuda(&self) -> Option<&crate::cuda::Loaded> {
+        match &self.0.place {
+            Loaded::Cpu(_) => None,
+            Loaded::Cuda(loaded) => Some(loaded),
+        }
     }
 
     pub(super) fn symbols_of(&self, entry: usize) -> &[u32] {
         &self.0.symbols[entry]
     }
 
-    /// Where a kept buffer or a parameter starts, and its bytes.
+    /// Where a kept buffer or a parameter starts (on a GPU: its address there), and its bytes.
     pub(super) fn shared(&self, place: Place) -> Option<(*mut u8, u64)> {
+        match &self.0.place {
+            Loaded::Cpu(cpu) => cpu.shared(self.variant(), &self.0.manifest, place),
+            #[cfg(feature = "cuda")]
+            Loaded::Cuda(loaded) => loaded.shared(self.variant(), &self.0.manifest, place),
+        }
+    }
+}
+
+impl Cpu {
+    fn shared(&self, variant: &Variant, manifest: &Manifest, place: Place) -> Option<(*mut u8, u64)> {
         match place {
-            Place::Kept(i) => Some((self.0.kept.get(i as usize)?.start(), self.variant().kept.get(i as usize)?.bytes)),
+            Place::Kept(i) => Some((self.kept.get(i as usize)?.start(), variant.kept.get(i as usize)?.bytes)),
             Place::Param(i) => {
-                let bytes = self.0.manifest.params.get(i as usize)?.tensor.bytes(&[])?;
-                Some((self.0.params.get(i as usize)?.as_ref()?.start().cast_mut(), bytes))
+                let bytes = manifest.params.get(i as usize)?.tensor.bytes(&[])?;
+                Some((self.params.get(i as usize)?.as_ref()?.start().cast_mut(), bytes))
             }
             _ => None,
         }
@@ -185,42 +218,71 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// Runs the load plan: parameters to kept buffers.
-fn load(
+/// Maps the code and runs the load plan: parameters to kept buffers.
+fn load_cpu(
     manifest: &Manifest,
     variant: &Variant,
-    functions: &[abi::Kernel],
-    params: &[BoundParam],
+    artifact: &Artifact,
+    params: Vec<BoundParam>,
     pool: &Pool,
-) -> Result<Vec<Memory>, LoadError> {
+) -> Result<Cpu, LoadError> {
+    let code = Code::load(artifact)?;
+    let functions = variant.kernels.iter().map(|k| code.kernel(&k.symbol)).collect::<Result<Vec<_>, _>>()?;
     let memory = |bytes: u64, what: &str| LoadError::OutOfMemory { what: what.into(), bytes };
     let mut kept = Vec::new();
     for buffer in &variant.kept {
         kept.push(Memory::zeroed(buffer.bytes).map_err(|e| memory(e.bytes, &buffer.name))?);
     }
-    let available = |place: Place| match place {
-        Place::Kept(i) => Some(variant.kept.get(i as usize)?.bytes),
-        Place::Param(i) => manifest.params.get(i as usize)?.tensor.bytes(&[]),
-        _ => None,
-    };
+    let params = params.into_iter().map(Some).collect();
+    let mut cpu = Cpu { functions, kept, params, _code: code };
+    let available = |place| cpu.shared(variant, manifest, place).map(|(_, bytes)| bytes);
     let mut exec = Exec::new();
-    exec.prepare(&variant.load, functions, &[], &available, pool.threads()).map_err(|error| match error {
-        PrepareError::Size(fault) => LoadError::Inconsistent { what: fault.what },
-        PrepareError::Memory(e) => memory(e.bytes, "scratch"),
-    })?;
+    exec.prepare(&variant.load, &cpu.functions, &[], &available, pool.threads()).map_err(prepare_error)?;
     for (i, buffer) in variant.load.buffers.iter().enumerate() {
-        match buffer.place {
-            Place::Kept(k) => exec.set_base(i, kept[k as usize].start()),
-            Place::Param(p) => exec.set_base(i, params[p as usize].start().cast_mut()),
-            _ => {}
+        if let Some((base, _)) = cpu.shared(variant, manifest, buffer.place) {
+            exec.set_base(i, base);
         }
     }
     // SAFETY: every buffer is in the arena, kept or a parameter (`open` allows no other while loading), all of which were set
     // above; nobody else has them yet. A plan of the compiler does not write parameters, which are mapped read-only.
-    unsafe { exec.run(pool, false) }.map_err(|number| LoadError::IndexOutOfRange {
-        kernel: call_number(&variant.load, number).map_or_else(String::new, |call| label(variant, call)),
-    })?;
-    Ok(kept)
+    unsafe { exec.run(pool, false) }.map_err(|number| index_error(variant, number))?;
+    let read = |i: usize| variant.entries.iter().any(|p| p.buffers.iter().any(|b| b.place == Place::Param(i as u32)));
+    for (i, param) in cpu.params.iter_mut().enumerate() {
+        if !read(i) {
+            *param = None;
+        }
+    }
+    Ok(cpu)
+}
+
+#[cfg(feature = "cuda")]
+fn load_cuda(
+    manifest: &Manifest,
+    variant: &Variant,
+    artifact: &Artifact,
+    params: &[BoundParam],
+) -> Result<crate::cuda::Loaded, LoadError> {
+    use crate::cuda::{LoadFault, Loaded};
+
+    Loaded::load(manifest, variant, artifact.ptx().unwrap_or_default(), params).map_err(|fault| match fault {
+        LoadFault::Device(error) => LoadError::Cuda(error),
+        LoadFault::Prepare(error) => prepare_error(error),
+        LoadFault::Index(number) => index_error(variant, number),
+    })
+}
+
+fn prepare_error(error: PrepareError) -> LoadError {
+    match error {
+        PrepareError::Size(fault) => LoadError::Inconsistent { what: fault.what },
+        PrepareError::Memory(e) => LoadError::OutOfMemory { what: "the load plan".into(), bytes: e.bytes },
+        #[cfg(feature = "cuda")]
+        PrepareError::Device(error) => LoadError::Cuda(error),
+    }
+}
+
+fn index_error(variant: &Variant, number: u32) -> LoadError {
+    let call = call_number(&variant.load, number);
+    LoadError::IndexOutOfRange { kernel: call.map_or_else(String::new, |call| label(variant, call)) }
 }
 
 pub(super) fn label(variant: &Variant, call: &Call) -> String {

@@ -19,7 +19,7 @@ impl Session {
     pub fn set_profiled(&mut self, on: bool) -> &mut Self {
         self.profiled = on;
         for bound in self.entries.iter_mut().flatten() {
-            bound.exec.clear_times();
+            bound.engine.clear_times();
         }
         self
     }
@@ -27,7 +27,7 @@ impl Session {
     /// The calls of the entry's plan in their order, with their times.
     pub fn profile(&self) -> Vec<CallProfile> {
         let variant = self.model.variant();
-        let times = self.entries[self.entry].as_ref().map(|b| b.exec.times()).unwrap_or_default();
+        let times = self.entries[self.entry].as_ref().map(|b| b.engine.times()).unwrap_or_default();
         let calls = model::calls(&variant.entries[self.entry].steps).enumerate();
         calls
             .map(|(number, call)| {

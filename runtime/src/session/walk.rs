@@ -9,9 +9,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use super::program::{CallAt, MAX_LOOP_DEPTH, Op, Program, SizeFault};
 use crate::format::{Place, Plan, abi};
-use crate::memory::{ALIGN, Memory, OutOfMemory};
+use crate::memory::{ALIGN, Memory};
+use crate::plan::{CallAt, MAX_LOOP_DEPTH, Op, PrepareError, Program};
 use crate::pool::{Barrier, Pool};
 
 /// Programs whose shared calls take less than this run on the caller's thread: starting and ending a job takes the half of
@@ -48,6 +48,8 @@ pub(super) struct Exec {
     times: Vec<CallTime>,
 }
 
+// SAFETY: nothing is reached through `&Exec` but numbers.
+unsafe impl Sync for Exec {}
 // SAFETY: the pointers lead to memory that `Exec` owns, or that its owner sets before each run (`set_base`) and keeps alive;
 // no thread has an affinity to them.
 unsafe impl Send for Exec {}
@@ -63,11 +65,6 @@ impl std::fmt::Debug for Exec {
 pub(super) struct CallTime {
     pub calls: u64,
     pub ns: u64,
-}
-
-pub(super) enum PrepareError {
-    Size(SizeFault),
-    Memory(OutOfMemory),
 }
 
 impl Exec {

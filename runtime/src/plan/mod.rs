@@ -3,10 +3,13 @@
 //! Binding evaluates every size once. It also proves what the walker relies on: each pointer that a kernel gets lies in its
 //! buffer, in every iteration of the loops around it.
 
+mod arena;
+
 use std::ops::Range;
 
-use super::arena::{Interval, place};
 use crate::format::{Arg, Call, MAX_BYTES, Place, Plan, SizeExpr, Step};
+use crate::memory::OutOfMemory;
+use arena::{Interval, place};
 
 /// Work of this many nanoseconds is shared out between threads; less is done by one. Half of it must outweigh two barriers
 /// (0.2 to 0.3 microseconds each on a warm pool) and the cache lines that move to another core.
@@ -14,10 +17,10 @@ const SHARE_NS: f64 = 4_000.0;
 /// A caller that waits for workers to wake looks for them after this much work.
 const SLICE_NS: f64 = 50_000.0;
 /// Nesting that `open` accepts.
-pub(super) use crate::open::MAX_LOOP_DEPTH;
+pub(crate) use crate::open::MAX_LOOP_DEPTH;
 
 #[derive(Debug, Default)]
-pub(super) struct Program {
+pub(crate) struct Program {
     pub ops: Vec<Op>,
     pub calls: Vec<CallAt>,
     pub args: Vec<ArgAt>,
@@ -33,7 +36,7 @@ pub(super) struct Program {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Call(u32),
     /// Its body are the operations up to its [`Op::End`]. `count` is positive.
     Loop {
@@ -44,7 +47,7 @@ pub(super) enum Op {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct CallAt {
+pub(crate) struct CallAt {
     pub kernel: u32,
     /// Its place in the plan, loops unfolded once: for profiles.
     pub number: u32,
@@ -58,7 +61,7 @@ pub(super) struct CallAt {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct ArgAt {
+pub(crate) struct ArgAt {
     pub buffer: u32,
     pub offset: i64,
     pub odd: i64,
@@ -73,16 +76,25 @@ impl ArgAt {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BufferAt {
+pub(crate) struct BufferAt {
     pub place: Place,
     /// Within the arena; 0 for others.
     pub offset: u64,
     pub bytes: u64,
 }
 
+/// Why a plan cannot be made ready.
+#[derive(Debug)]
+pub(crate) enum PrepareError {
+    Size(SizeFault),
+    Memory(OutOfMemory),
+    #[cfg(feature = "cuda")]
+    Device(crate::cuda::CudaError),
+}
+
 /// Why sizes do not work out. A right artifact has the first only.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SizeFault {
+pub(crate) struct SizeFault {
     pub what: String,
 }
 

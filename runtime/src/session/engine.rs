@@ -1,0 +1,96 @@
+//! What runs a plan: this machine's processor or a GPU.
+#![allow(unsafe_code, reason = "hands on a promise about memory")]
+
+use super::walk::{self, CallTime};
+use super::{Model, RunError};
+use crate::format::{Place, Plan};
+use crate::plan::{PrepareError, Program};
+
+#[derive(Debug)]
+pub(super) enum Engine {
+    Cpu(walk::Exec),
+    #[cfg(feature = "cuda")]
+    Cuda(crate::cuda::Exec),
+}
+
+/// Why a run ended early.
+pub(super) enum Stopped {
+    /// The call of that number met an index out of range.
+    Index(u32),
+    #[cfg(feature = "cuda")]
+    Device(crate::cuda::CudaError),
+}
+
+impl Engine {
+    /// For the variant that `model` runs.
+    pub fn new(model: &Model) -> Result<Self, RunError> {
+        #[cfg(feature = "cuda")]
+        if let Some(loaded) = model.cuda() {
+            let exec = crate::cuda::Exec::new(loaded).map_err(|e| RunError::Device { message: e.to_string() })?;
+            return Ok(Self::Cuda(exec));
+        }
+        let _ = model;
+        Ok(Self::Cpu(walk::Exec::new()))
+    }
+
+    pub fn prepare(
+        &mut self,
+        model: &Model,
+        plan: &Plan,
+        symbols: &[i64],
+        available: &dyn Fn(Place) -> Option<u64>,
+        threads: usize,
+    ) -> Result<(), PrepareError> {
+        match self {
+            Self::Cpu(exec) => exec.prepare(plan, model.functions(), symbols, available, threads),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(exec) => exec.prepare(plan, symbols, available),
+        }
+    }
+
+    pub fn program(&self) -> &Program {
+        match self {
+            Self::Cpu(exec) => &exec.program,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(exec) => &exec.program,
+        }
+    }
+
+    /// Says where a buffer stands; kept buffers and parameters where [`Model::shared`] has them.
+    pub fn set_base(&mut self, buffer: usize, base: *mut u8) {
+        match self {
+            Self::Cpu(exec) => exec.set_base(buffer, base),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(exec) => exec.set_base(buffer, base),
+        }
+    }
+
+    /// # Safety
+    /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
+    pub unsafe fn run(&mut self, model: &Model, timed: bool) -> Result<(), Stopped> {
+        match self {
+            // SAFETY: the caller's promise.
+            Self::Cpu(exec) => unsafe { exec.run(model.pool(), timed) }.map_err(Stopped::Index),
+            #[cfg(feature = "cuda")]
+            // SAFETY: the caller's promise.
+            Self::Cuda(exec) => unsafe { exec.run() }.map_err(Stopped::Device)?.map_err(Stopped::Index),
+        }
+    }
+
+    /// Times by the number of a call in the plan. On a GPU, none: the host does not see them.
+    pub fn times(&self) -> &[CallTime] {
+        match self {
+            Self::Cpu(exec) => exec.times(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => &[],
+        }
+    }
+
+    pub fn clear_times(&mut self) {
+        match self {
+            Self::Cpu(exec) => exec.clear_times(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The GPU variant: what is said where there is no GPU, and a kernel written by hand where there is one.
+
+mod fixture;
+
+use fixture::{arg, f32s, known, safetensors};
+use gatec_runtime::format::*;
+use gatec_runtime::{LoadError, LoadOptions, Model, Weights};
+
+/// `y = 2 w x` over `n` elements, by the kernel in `twice.ptx`.
+fn manifest() -> Manifest {
+    let n = || SizeExpr::Symbol(0);
+    let elements =
+        |name: &str| Tensor { name: name.into(), elem: Elem::F32, axes: vec![Axis { name: "n".into(), size: n() }] };
+    let buffer = |name: &str, place, bytes| Buffer { name: name.into(), place, bytes };
+    let bytes = || SizeExpr::Mul(vec![known(4), n()]);
+    let launch = Some(Launch { threads: 32, shared_bytes: 0 });
+    let call = Call {
+        kernel: 0,
+        args: vec![arg(0), arg(1), arg(2)],
+        dims: vec![n()],
+        units: SizeExpr::DivUp(Box::new(n()), 32),
+        unit_ns: 1.0,
+        scratch_bytes: known(0),
+        lines: vec![],
+    };
+    let plan = Plan {
+        buffers: vec![
+            buffer("w", Place::Param(0), known(4)),
+            buffer("x", Place::Input(0), bytes()),
+            buffer("y", Place::Output(0), bytes()),
+        ],
+        steps: vec![Step::Call(call)],
+    };
+    Manifest {
+        version: VERSION,
+        compiler: "by hand".into(),
+        name: "twice".into(),
+        doc: String::new(),
+        symbols: vec![Symbol { name: "n".into(), bound: None }],
+        params: vec![Param {
+            tensor: Tensor { name: "w".into(), elem: Elem::F32, axes: vec![] },
+            parts: vec!["w".into()],
+            part_shape: vec![],
+        }],
+        states: vec![],
+        entries: vec![Entry {
+            name: "twice".into(),
+            inputs: vec![elements("x")],
+            outputs: vec![elements("y")],
+            reads: vec![],
+            sets: vec![],
+        }],
+        variants: vec![Variant {
+            isa: Isa::Sm80,
+            kernels: vec![Kernel { symbol: "twice".into(), label: "twice".into(), args: 3, dims: 1, launch }],
+            kept: vec![],
+            load: Plan::default(),
+            entries: vec![plan],
+        }],
+        code_hash: String::new(),
+    }
+}
+
+fn load() -> Result<Model, LoadError> {
+    let weights = Weights::from_bytes(safetensors(&[("w", "F32", &[], &f32s(&[3.0]))])).unwrap();
+    Model::from_bytes(fixture::artifact(&manifest()), weights, &LoadOptions::default().threads(1).isa(Isa::Sm80))
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_runtime_without_cuda_says_so() {
+    let error = load().unwrap_err().to_string();
+    assert_eq!(error, "sm_80 was asked for, but this runtime was built without the feature `cuda`");
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn a_kernel_runs_where_there_is_a_gpu_and_an_error_says_where_there_is_none() {
+    let model = match load() {
+        Ok(model) => model,
+        Err(error) if gatec_runtime::cuda::is_driver_present() => panic!("{error}"),
+        Err(error) => {
+            return assert_eq!(error.to_string(), "the GPU: no CUDA driver on this machine (libcuda was not found)");
+        }
+    };
+    let mut session = model.session("twice").unwrap();
+    for n in [1usize, 32, 1000] {
+        let x: Vec<f32> = (0..n).map(|i| i as f32).collect();
+        let outputs = session.run(&[("x", (&x).into())]).unwrap();
+        assert!(outputs.slice::<f32>("y").unwrap().iter().zip(&x).all(|(y, x)| *y == 6.0 * x));
+    }
+}
+
+#[test]
+fn a_cpu_is_not_asked_to_run_gpu_code() {
+    let error =
+        Model::from_bytes(fixture::artifact(&manifest()), Weights::default(), &LoadOptions::default()).unwrap_err();
+    assert!(error.to_string().starts_with("artifact with code for sm_80; this processor runs "), "{error}");
+}
