@@ -1,6 +1,7 @@
 //! The compiler: a `.gate` file to one artifact.
 
 pub mod artifact;
+pub mod codegen;
 pub mod fuse;
 pub mod graph;
 pub mod kernel;

@@ -1,6 +1,6 @@
 //! The roles of axes and operands in a contraction that runs on packed panels.
 
-use crate::graph::{Axis, AxisSet, Graph, Sizes, Value};
+use crate::graph::{Axis, AxisSet, Elem, Graph, Sizes, Value};
 use crate::ops::{Class, Op};
 
 use super::MAX_GATES;
@@ -38,11 +38,11 @@ impl Roles {
         self.batch.union(&self.rows).union(&self.cols)
     }
 
-    /// The roles, or `None` where a plain nest serves better: no columns (a dot product), integers, or both operands vary and
+    /// The roles, or `None` where a plain nest serves better: no columns (a dot product), other elements than f32, or both operands vary and
     /// too few rows would share the packing.
     pub fn of(graph: &Graph, sizes: &Sizes, value: Value, at_load: &dyn Fn(Value) -> bool) -> Option<Self> {
         let Op::Contract(op) = graph.op(value) else { return None };
-        if !graph.ty(value).elem.is_float() {
+        if graph.ty(value).elem != Elem::F32 {
             return None;
         }
         let operands = graph.operands(value.node);

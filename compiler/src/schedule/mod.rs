@@ -136,7 +136,10 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
             let panels = div_up(UnitsExpr::Extent(contract.cols.extent), tile.panel);
             match &contract.grouping {
                 // Panel after panel, all experts for each: threads share evenly, however rows are spread.
-                Some(grouping) => UnitsExpr::Mul(vec![panels, UnitsExpr::Extent(grouping.experts)]),
+                Some(grouping) => {
+                    let spans = div_up(UnitsExpr::Extent(contract.cols.extent), tile.panel * tile.span());
+                    UnitsExpr::Mul(vec![spans, UnitsExpr::Extent(grouping.experts)])
+                }
                 None => UnitsExpr::Mul(vec![
                     UnitsExpr::Extent(contract.batch.extent),
                     div_up(UnitsExpr::Extent(contract.rows.extent), tile.row_block),
@@ -175,6 +178,11 @@ impl Tile {
         let width = self.vectors * lanes;
         let at_once = self.panels_at_once[0].max(2 * self.panels_at_once[1]);
         width * self.most_rows().max(at_once)
+    }
+
+    /// Panels of a unit of a grouped contraction.
+    pub fn span(&self) -> u32 {
+        self.panels_at_once[0].max(2)
     }
 
     fn scratch_bytes(&self) -> i64 {

@@ -1,0 +1,506 @@
+//! Indices and scalar expressions of a kernel as LLVM values.
+//!
+//! At most one loop variable at a time runs along vectors. An expression that does not vary with it is a scalar, one that does is
+//! a vector. Neighbouring elements are loaded as a vector, others lane by lane.
+
+use std::collections::BTreeMap;
+
+use inkwell::types::BasicTypeEnum;
+use inkwell::values::{InstructionOpcode, PointerValue};
+use inkwell::{FloatPredicate, IntPredicate};
+
+use super::emit::{Emit, Val};
+use crate::codegen::math;
+use crate::kernel::index::{mentions, stride, values};
+use crate::kernel::{Bound, BufferId, Dim, Elem, Expr, ExprId, Extent, Index, Kernel, Store, Temp, Var};
+use crate::scalar::{Binary, Unary};
+
+/// The vector that is being worked on.
+#[derive(Clone, Copy)]
+pub struct Lanes<'ctx> {
+    pub var: Var,
+    /// Index of lane 0.
+    pub first: Val<'ctx>,
+    pub count: u32,
+    /// In a tail: which lanes are inside, and the index of the last of them.
+    pub tail: Option<(Val<'ctx>, Val<'ctx>)>,
+}
+
+/// A kernel's values while its code is emitted.
+pub struct Frame<'a, 'ctx> {
+    pub emit: &'a Emit<'ctx>,
+    pub kernel: &'a Kernel,
+    pub buffers: Vec<PointerValue<'ctx>>,
+    pub dims: Vec<Val<'ctx>>,
+    pub vars: BTreeMap<Var, Val<'ctx>>,
+    pub temps: BTreeMap<Temp, Val<'ctx>>,
+    pub temp_elems: BTreeMap<Temp, Elem>,
+    /// Accumulators of the contraction, for its epilogue.
+    pub accs: Vec<Val<'ctx>>,
+    pub lanes: Option<Lanes<'ctx>>,
+    /// Set to 1 when an index was out of range.
+    pub fault: PointerValue<'ctx>,
+    memo: BTreeMap<ExprId, Val<'ctx>>,
+}
+
+/// How an index varies along the vector.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Same,
+    Next,
+    Any,
+}
+
+impl<'a, 'ctx> Frame<'a, 'ctx> {
+    pub fn new(
+        emit: &'a Emit<'ctx>,
+        kernel: &'a Kernel,
+        buffers: Vec<PointerValue<'ctx>>,
+        dims: Vec<Val<'ctx>>,
+        fault: PointerValue<'ctx>,
+    ) -> Self {
+        Self {
+            emit,
+            kernel,
+            buffers,
+            dims,
+            vars: BTreeMap::new(),
+            temps: BTreeMap::new(),
+            temp_elems: BTreeMap::new(),
+            accs: Vec::new(),
+            lanes: None,
+            fault,
+            memo: BTreeMap::new(),
+        }
+    }
+
+    /// Values computed so far are not at hand where control goes next.
+    pub fn forget(&mut self) {
+        self.memo.clear();
+    }
+
+    pub fn extent(&self, extent: Extent) -> Val<'ctx> {
+        match extent {
+            Extent::Known(n) => self.emit.index(n),
+            Extent::Dim(Dim(d)) => self.dims[d as usize],
+        }
+    }
+
+    // Types.
+
+    /// The element type of an expression.
+    pub fn elem(&self, id: ExprId) -> Elem {
+        match self.kernel.expr(id) {
+            Expr::Const { elem, .. } | Expr::Index { elem, .. } | Expr::Cast(elem, _) => *elem,
+            Expr::Load { buffer, .. } => self.kernel.buffer(*buffer).elem,
+            Expr::Unary(Unary::Not, _) => Elem::Bool,
+            Expr::Unary(_, x) => self.elem(*x),
+            Expr::Binary(f, ..) if f.is_predicate() => Elem::Bool,
+            Expr::Binary(_, a, _) => self.elem(*a),
+            Expr::Select(_, a, _) => self.elem(*a),
+            Expr::Temp(temp) => self.temp_elems.get(temp).copied().unwrap_or(Elem::F32),
+            Expr::Acc(_) => Elem::F32,
+        }
+    }
+
+    /// The type in which elements are computed: halves in f32.
+    pub fn register(&self, elem: Elem) -> BasicTypeEnum<'ctx> {
+        match elem {
+            Elem::F32 | Elem::F16 | Elem::Bf16 => self.emit.f32(),
+            Elem::F64 => self.emit.f64(),
+            Elem::I32 => self.emit.int(32),
+            Elem::I64 => self.emit.i64(),
+            Elem::I8 | Elem::U8 => self.emit.int(8),
+            Elem::Bool => self.emit.int(1),
+        }
+    }
+
+    /// The type in which elements are stored.
+    fn memory(&self, elem: Elem) -> BasicTypeEnum<'ctx> {
+        match elem {
+            Elem::Bool => self.emit.int(8),
+            Elem::Bf16 => self.emit.int(16),
+            Elem::F16 => self.emit.context.f16_type().into(),
+            other => self.register(other),
+        }
+    }
+
+    fn from_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
+        let e = self.emit;
+        match elem {
+            Elem::Bool => e.icmp(IntPredicate::NE, v, e.same(v, 0.0)),
+            Elem::Bf16 => e.bitcast(e.shl(e.cast(InstructionOpcode::ZExt, v, e.int(32)), 16), e.f32()),
+            Elem::F16 => e.cast(InstructionOpcode::FPExt, v, e.f32()),
+            _ => v,
+        }
+    }
+
+    fn to_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
+        let e = self.emit;
+        match elem {
+            Elem::Bool => e.cast(InstructionOpcode::ZExt, v, e.int(8)),
+            Elem::F16 => e.cast(InstructionOpcode::FPTrunc, v, e.context.f16_type().into()),
+            Elem::Bf16 => {
+                // To nearest, ties to even; NaN stays NaN.
+                let bits = e.bitcast(v, e.int(32));
+                let odd = e.and(e.shr(bits, 16), e.bits(bits.get_type(), 1));
+                let rounded = e.add(e.add(bits, e.bits(bits.get_type(), 0x7FFF)), odd);
+                let nan = e.fcmp(FloatPredicate::UNO, v, v);
+                let quiet = e.or(bits, e.bits(bits.get_type(), 0x0040_0000));
+                e.cast(InstructionOpcode::Trunc, e.shr(e.select(nan, quiet, rounded), 16), e.int(16))
+            }
+            _ => v,
+        }
+    }
+
+    // Indices.
+
+    /// How does an index vary with the vector's variable?
+    fn step(&self, index: &Index) -> Step {
+        let Some(lanes) = &self.lanes else { return Step::Same };
+        let mut read = Vec::new();
+        values(index, &mut read);
+        if read.iter().any(|v| self.varies(*v, lanes.var)) {
+            return Step::Any;
+        }
+        if !mentions(index, lanes.var) {
+            return Step::Same;
+        }
+        match stride(index, lanes.var) {
+            Some(s) if s.known == 1 && s.dims.is_empty() => Step::Next,
+            _ => Step::Any,
+        }
+    }
+
+    /// Does an expression vary with a loop variable?
+    fn varies(&self, id: ExprId, var: Var) -> bool {
+        let index_varies = |index: &Index| {
+            let mut read = Vec::new();
+            values(index, &mut read);
+            mentions(index, var) || read.iter().any(|v| self.varies(*v, var))
+        };
+        match self.kernel.expr(id) {
+            Expr::Const { .. } => false,
+            Expr::Index { index, .. } => index_varies(index),
+            Expr::Load { index, bounds, .. } => index_varies(index) || bounds.iter().any(|b| index_varies(&b.index)),
+            Expr::Unary(_, x) | Expr::Cast(_, x) => self.varies(*x, var),
+            Expr::Binary(_, a, b) => self.varies(*a, var) || self.varies(*b, var),
+            Expr::Select(c, a, b) => self.varies(*c, var) || self.varies(*a, var) || self.varies(*b, var),
+            Expr::Temp(_) | Expr::Acc(_) => true,
+        }
+    }
+
+    /// An index as i64: a scalar where it is the same in all lanes. In a tail, lanes outside repeat the last one inside.
+    pub fn index(&mut self, index: &Index) -> Val<'ctx> {
+        let e = self.emit;
+        match index {
+            Index::Known(n) => e.index(*n),
+            Index::Dim(Dim(d)) => self.dims[*d as usize],
+            Index::Var(var) => match self.lanes {
+                Some(lanes) if lanes.var == *var => {
+                    let all = e.add(lanes.first, e.iota(lanes.count));
+                    match lanes.tail {
+                        Some((_, last)) => e.min(all, last),
+                        None => all,
+                    }
+                }
+                _ => self.vars[var],
+            },
+            Index::Add(terms) => self.fold_index(terms, Emit::add),
+            Index::Mul(factors) => self.fold_index(factors, Emit::mul),
+            Index::Div(n, by) => {
+                let (n, by) = (self.index(n), self.index(by));
+                self.floor_div(n, by)
+            }
+            Index::Mod(n, by) => {
+                let (n, by) = (self.index(n), self.index(by));
+                let quotient = self.floor_div(n, by);
+                e.sub(n, e.mul(quotient, by))
+            }
+            Index::Value(expr, extent) => {
+                let v = self.eval(*expr);
+                let wide = if e.element_of(v.get_type()) == e.i64() { v } else { e.cast(InstructionOpcode::SExt, v, e.i64()) };
+                let extent = self.extent(*extent);
+                let outside = e.icmp(IntPredicate::UGE, wide, extent);
+                let any = if outside.is_vector_value() { e.call("llvm.vector.reduce.or", &[outside]) } else { outside };
+                e.when(any, || e.store(e.bits(e.int(32), 1), self.fault));
+                e.select(outside, e.same(wide, 0.0), wide)
+            }
+        }
+    }
+
+    fn fold_index(&mut self, parts: &[Index], f: impl Fn(&Emit<'ctx>, Val<'ctx>, Val<'ctx>) -> Val<'ctx>) -> Val<'ctx> {
+        let mut all = parts.iter();
+        let mut sum = match all.next() {
+            Some(first) => self.index(first),
+            None => self.emit.index(0),
+        };
+        for part in all {
+            let part = self.index(part);
+            sum = f(self.emit, sum, part);
+        }
+        sum
+    }
+
+    /// Division by a positive number, rounded down.
+    fn floor_div(&self, n: Val<'ctx>, by: Val<'ctx>) -> Val<'ctx> {
+        let e = self.emit;
+        let quotient = e.op(InstructionOpcode::SDiv, n, by);
+        let rest = e.sub(n, e.mul(quotient, by));
+        let below = e.icmp(IntPredicate::SLT, rest, e.same(rest, 0.0));
+        e.select(below, e.sub(quotient, e.same(quotient, 1.0)), quotient)
+    }
+
+    /// An index in one lane.
+    fn index_at(&mut self, index: &Index, lane: u32) -> Val<'ctx> {
+        let all = self.index(index);
+        self.emit.lane(all, lane)
+    }
+
+    /// Index of lane 0 of an index whose lanes are neighbours.
+    fn first_index(&mut self, index: &Index) -> Val<'ctx> {
+        let Some(lanes) = self.lanes.take() else { return self.index(index) };
+        let before = self.vars.insert(lanes.var, lanes.first);
+        let first = self.index(index);
+        match before {
+            Some(v) => self.vars.insert(lanes.var, v),
+            None => self.vars.remove(&lanes.var),
+        };
+        self.lanes = Some(lanes);
+        first
+    }
+
+    /// Whether all bounds hold: `None` if there are none.
+    fn inside(&mut self, bounds: &[Bound]) -> Option<Val<'ctx>> {
+        let e = self.emit;
+        let mut all = None;
+        for bound in bounds {
+            let index = self.index(&bound.index);
+            let extent = self.extent(bound.extent);
+            // Unsigned: below 0 is far above.
+            let inside = e.icmp(IntPredicate::ULT, index, extent);
+            all = Some(match all {
+                Some(all) => e.and(all, inside),
+                None => inside,
+            });
+        }
+        all
+    }
+
+    // Expressions.
+
+    pub fn eval(&mut self, id: ExprId) -> Val<'ctx> {
+        if let Some(&v) = self.memo.get(&id) {
+            return v;
+        }
+        let v = self.eval_new(id);
+        self.memo.insert(id, v);
+        v
+    }
+
+    fn eval_new(&mut self, id: ExprId) -> Val<'ctx> {
+        let e = self.emit;
+        let kernel = self.kernel;
+        match kernel.expr(id) {
+            Expr::Const { elem, value } => e.number(self.register(*elem), *value),
+            Expr::Index { elem, index } => {
+                let index = self.index(index);
+                match elem {
+                    Elem::I64 => index,
+                    elem if elem.is_float() => e.cast(InstructionOpcode::SIToFP, index, self.register(*elem)),
+                    elem => e.cast(InstructionOpcode::Trunc, index, self.register(*elem)),
+                }
+            }
+            Expr::Load { buffer, index, bounds, otherwise } => self.load(*buffer, index, bounds, *otherwise),
+            Expr::Unary(f, x) => {
+                let elem = self.elem(*x);
+                let x = self.eval(*x);
+                self.unary(*f, elem, x)
+            }
+            Expr::Binary(f, a, b) => {
+                let elem = self.elem(*a);
+                let (a, b) = (self.eval(*a), self.eval(*b));
+                self.binary(*f, elem, a, b)
+            }
+            Expr::Select(c, a, b) => {
+                let (c, a, b) = (self.eval(*c), self.eval(*a), self.eval(*b));
+                e.select(c, a, b)
+            }
+            Expr::Cast(to, x) => {
+                let from = self.elem(*x);
+                let x = self.eval(*x);
+                self.cast(from, *to, x)
+            }
+            Expr::Temp(temp) => self.temps[temp],
+            Expr::Acc(group) => self.accs[*group as usize],
+        }
+    }
+
+    fn load(&mut self, buffer: BufferId, index: &Index, bounds: &[Bound], otherwise: f64) -> Val<'ctx> {
+        let e = self.emit;
+        let elem = self.kernel.buffer(buffer).elem;
+        let (memory, pointer) = (self.memory(elem), self.buffers[buffer.0 as usize]);
+        let inside = self.inside(bounds);
+        let fill = e.number(self.register(elem), otherwise);
+        let step = self.step(index);
+        let varying_bounds = inside.is_some_and(|i| i.is_vector_value());
+        match (step, self.lanes) {
+            (Step::Next, Some(lanes)) => {
+                let first = self.first_index(index);
+                let at = e.at(pointer, memory, first);
+                let ty = e.vector(memory, lanes.count);
+                let mask = match (inside, lanes.tail) {
+                    (None, None) => return self.from_memory(elem, e.load(ty, at)),
+                    (Some(inside), None) => e.splat(inside, lanes.count),
+                    (None, Some((mask, _))) => mask,
+                    (Some(inside), Some((mask, _))) => e.and(inside, mask),
+                };
+                let loaded = self.from_memory(elem, e.masked_load(ty, at, mask, e.zero(ty)));
+                match inside {
+                    Some(inside) => e.select(inside, loaded, fill),
+                    None => loaded,
+                }
+            }
+            (Step::Any, Some(lanes)) => self.load_lanes(elem, pointer, index, inside, fill, lanes.count),
+            (_, Some(lanes)) if varying_bounds => self.load_lanes(elem, pointer, index, inside, fill, lanes.count),
+            _ => {
+                let at = self.index(index);
+                match inside {
+                    None => self.from_memory(elem, e.load(memory, e.at(pointer, memory, at))),
+                    Some(inside) => {
+                        e.choose(inside, || self.from_memory(elem, e.load(memory, e.at(pointer, memory, at))), fill)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lane by lane. Lanes outside of a tail repeat a lane inside, so they may be read.
+    fn load_lanes(
+        &mut self,
+        elem: Elem,
+        pointer: PointerValue<'ctx>,
+        index: &Index,
+        inside: Option<Val<'ctx>>,
+        fill: Val<'ctx>,
+        count: u32,
+    ) -> Val<'ctx> {
+        let e = self.emit;
+        let memory = self.memory(elem);
+        let indices = self.index(index);
+        let mut all = e.splat(fill, count);
+        for lane in 0..count {
+            let at = e.lane(indices, lane);
+            let read = || self.from_memory(elem, e.load(memory, e.at(pointer, memory, at)));
+            let value = match inside {
+                Some(inside) => e.choose(e.lane(inside, lane), read, fill),
+                None => read(),
+            };
+            all = e.insert(all, value, lane);
+        }
+        all
+    }
+
+    /// `buffer[index] = value`, lanes inside only.
+    pub fn store(&mut self, store: &Store) {
+        let value = self.eval(store.value);
+        self.store_value(store, value);
+    }
+
+    /// `buffer[index] = value` for a value that is at hand.
+    pub fn store_value(&mut self, store: &Store, value: Val<'ctx>) {
+        let e = self.emit;
+        let elem = self.kernel.buffer(store.buffer).elem;
+        let pointer = self.buffers[store.buffer.0 as usize];
+        let memory = self.memory(elem);
+        let value = self.to_memory(elem, value);
+        match (self.step(&store.index), self.lanes) {
+            (Step::Next, Some(lanes)) => {
+                let first = self.first_index(&store.index);
+                let at = e.at(pointer, memory, first);
+                let value = e.splat(value, lanes.count);
+                match lanes.tail {
+                    None => e.store(value, at),
+                    Some((mask, _)) => e.masked_store(value, at, mask),
+                }
+            }
+            (Step::Any, Some(lanes)) => {
+                let value = e.splat(value, lanes.count);
+                // Lanes outside repeat the last one inside: they store what it stores.
+                let last = lanes.tail.map(|(_, last)| e.sub(last, lanes.first));
+                for lane in 0..lanes.count {
+                    let at = self.index_at(&store.index, lane);
+                    let write = || e.store(e.lane(value, lane), e.at(pointer, memory, at));
+                    match last {
+                        Some(last) => e.when(e.icmp(IntPredicate::SLE, e.index(i64::from(lane)), last), write),
+                        None => write(),
+                    }
+                }
+            }
+            _ => {
+                let at = self.index(&store.index);
+                e.store(e.lane(value, 0), e.at(pointer, memory, at));
+            }
+        }
+    }
+
+    fn cast(&self, from: Elem, to: Elem, x: Val<'ctx>) -> Val<'ctx> {
+        let e = self.emit;
+        let register = self.register(to);
+        let signed = !matches!(from, Elem::U8 | Elem::Bool);
+        match (from.is_float(), to.is_float()) {
+            (true, true) => match (self.register(from) == e.f64(), register == e.f64()) {
+                (true, false) => e.cast(InstructionOpcode::FPTrunc, x, register),
+                (false, true) => e.cast(InstructionOpcode::FPExt, x, register),
+                _ => x,
+            },
+            (_, _) if to == Elem::Bool && from == Elem::Bool => x,
+            (true, false) if to == Elem::Bool => e.fcmp(FloatPredicate::UNE, x, e.same(x, 0.0)),
+            (false, false) if to == Elem::Bool => e.icmp(IntPredicate::NE, x, e.same(x, 0.0)),
+            (true, false) => {
+                let name = if to == Elem::U8 { "llvm.fptoui.sat" } else { "llvm.fptosi.sat" };
+                let ty = e.like(x, register);
+                e.call_as(name, &[ty, x.get_type()], &[x])
+            }
+            (false, true) => {
+                e.cast(if signed { InstructionOpcode::SIToFP } else { InstructionOpcode::UIToFP }, x, register)
+            }
+            (false, false) => {
+                let bits = |ty: BasicTypeEnum<'ctx>| ty.into_int_type().get_bit_width();
+                match bits(self.register(from)).cmp(&bits(register)) {
+                    std::cmp::Ordering::Equal => x,
+                    std::cmp::Ordering::Greater => e.cast(InstructionOpcode::Trunc, x, register),
+                    std::cmp::Ordering::Less => {
+                        e.cast(if signed { InstructionOpcode::SExt } else { InstructionOpcode::ZExt }, x, register)
+                    }
+                }
+            }
+        }
+    }
+
+    fn unary(&self, f: Unary, elem: Elem, x: Val<'ctx>) -> Val<'ctx> {
+        let e = self.emit;
+        if elem.is_float() {
+            return math::unary(e, f, x);
+        }
+        let zero = e.same(x, 0.0);
+        match f {
+            Unary::Not => e.not(x),
+            Unary::Neg => e.sub(zero, x),
+            Unary::Abs => e.select(e.icmp(IntPredicate::SLT, x, zero), e.sub(zero, x), x),
+            Unary::Sign => {
+                let below = e.select(e.icmp(IntPredicate::SLT, x, zero), e.bits(x.get_type(), u64::MAX), zero);
+                e.select(e.icmp(IntPredicate::SGT, x, zero), e.bits(x.get_type(), 1), below)
+            }
+            // Integers are their own floor; the front end takes the others of floats only.
+            _ => x,
+        }
+    }
+
+    fn binary(&self, f: Binary, elem: Elem, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
+        if elem.is_float() {
+            return math::binary(self.emit, f, a, b);
+        }
+        math::integer(self.emit, f, !matches!(elem, Elem::U8 | Elem::Bool), a, b)
+    }
+}

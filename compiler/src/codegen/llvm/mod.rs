@@ -1,0 +1,16 @@
+//! What all targets of LLVM share.
+
+pub mod emit;
+pub mod expr;
+
+use gatec_runtime::format::Isa;
+
+/// LLVM's name of a processor, and the vectors it should prefer.
+pub(super) fn processor(isa: Isa) -> Option<(&'static str, &'static str)> {
+    match isa {
+        Isa::X86V4 => Some(("x86-64-v4", "512")),
+        Isa::X86V3 => Some(("x86-64-v3", "256")),
+        Isa::X86 => Some(("x86-64", "128")),
+        Isa::Aarch64 | Isa::Sm80 => None,
+    }
+}

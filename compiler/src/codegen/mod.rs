@@ -1,0 +1,125 @@
+//! Code generation: scheduled kernels to object code. The only folder that names LLVM.
+
+pub mod llvm;
+pub mod math;
+pub mod x86;
+
+use std::sync::Once;
+
+use gatec_runtime::format::Isa;
+use inkwell::OptimizationLevel;
+use inkwell::context::Context;
+use inkwell::module::Module;
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
+use thiserror::Error;
+
+use crate::kernel::{Elem, Expr, Kernel};
+use crate::schedule::Schedule;
+use llvm::emit::Emit;
+
+/// A kernel with its symbol and schedule.
+pub type Scheduled = (String, Kernel, Schedule);
+
+/// Why code could not be generated.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CodegenError {
+    #[error("`{function}` of {elem} has no code yet (kernel {kernel})")]
+    Unsupported { function: &'static str, elem: Elem, kernel: String },
+    #[error("LLVM: {0}")]
+    Llvm(String),
+}
+
+/// What `--emit` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    Llvm,
+    Assembly,
+}
+
+/// Explicit vectors need little: variables into registers, common subexpressions, invariant code out of loops. The
+/// whole of `-O3` takes ten times as long and finds no more.
+const PASSES: &str = "sroa,early-cse<memssa>,loop-mssa(licm),instcombine,early-cse,simplifycfg";
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// Compiles kernels for x86-64 to one relocatable ELF object.
+pub fn compile(kernels: &[Scheduled]) -> Result<Vec<u8>, CodegenError> {
+    let context = Context::create();
+    let (module, machine) = build(&context, kernels)?;
+    let object = machine.write_to_memory_buffer(&module, FileType::Object).map_err(|e| CodegenError::Llvm(e.to_string()))?;
+    Ok(object.as_slice().to_vec())
+}
+
+/// The code of kernels as text.
+pub fn text(kernels: &[Scheduled], text: Text) -> Result<String, CodegenError> {
+    let context = Context::create();
+    let (module, machine) = build(&context, kernels)?;
+    match text {
+        Text::Llvm => Ok(module.print_to_string().to_string()),
+        Text::Assembly => {
+            let assembly = machine.write_to_memory_buffer(&module, FileType::Assembly);
+            let assembly = assembly.map_err(|e| CodegenError::Llvm(e.to_string()))?;
+            Ok(String::from_utf8_lossy(assembly.as_slice()).into_owned())
+        }
+    }
+}
+
+fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<'ctx>, TargetMachine), CodegenError> {
+    static INITIALIZE: Once = Once::new();
+    INITIALIZE.call_once(|| Target::initialize_x86(&InitializationConfig::default()));
+    let failed = |e: &dyn ToString| CodegenError::Llvm(e.to_string());
+    let triple = TargetTriple::create(TRIPLE);
+    let target = Target::from_triple(&triple).map_err(|e| failed(&e))?;
+    let machine = target
+        .create_target_machine(&triple, "x86-64", "", OptimizationLevel::Default, RelocMode::PIC, CodeModel::Default)
+        .ok_or_else(|| CodegenError::Llvm(format!("no target machine for {TRIPLE}")))?;
+    let module = context.create_module("gatec");
+    module.set_triple(&triple);
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+
+    let mut isas: Vec<Isa> = kernels.iter().map(|(_, _, schedule)| schedule.isa).collect();
+    isas.sort();
+    isas.dedup();
+    let mut module = module;
+    for isa in isas {
+        let lanes = crate::schedule::lanes(isa);
+        let emit = Emit { context, module, builder: context.create_builder(), isa, lanes };
+        let mut micros = x86::Micros::default();
+        for (symbol, kernel, schedule) in kernels.iter().filter(|(_, _, s)| s.isa == isa) {
+            check(kernel)?;
+            x86::kernel(&emit, &mut micros, symbol, kernel, schedule);
+        }
+        module = emit.module;
+    }
+    module.verify().map_err(|e| failed(&e))?;
+    module.run_passes(PASSES, &machine, PassBuilderOptions::create()).map_err(|e| failed(&e))?;
+    Ok((module, machine))
+}
+
+/// Refuses what has no code.
+fn check(kernel: &Kernel) -> Result<(), CodegenError> {
+    for (id, expr) in kernel.exprs.iter().enumerate() {
+        if let Expr::Unary(f, x) = expr
+            && !math::has_f64(*f)
+            && is_double(kernel, x.0 as usize)
+        {
+            let name = kernel.name.clone();
+            let _ = id;
+            return Err(CodegenError::Unsupported { function: f.name(), elem: Elem::F64, kernel: name });
+        }
+    }
+    Ok(())
+}
+
+fn is_double(kernel: &Kernel, expr: usize) -> bool {
+    match &kernel.exprs[expr] {
+        Expr::Const { elem, .. } | Expr::Index { elem, .. } | Expr::Cast(elem, _) => *elem == Elem::F64,
+        Expr::Load { buffer, .. } => kernel.buffer(*buffer).elem == Elem::F64,
+        Expr::Unary(_, x) | Expr::Select(_, x, _) => is_double(kernel, x.0 as usize),
+        Expr::Binary(f, x, _) => !f.is_predicate() && is_double(kernel, x.0 as usize),
+        // A fold of f64 is f64: its stage says so; none of the functions in question is applied to one without a cast.
+        Expr::Temp(_) | Expr::Acc(_) => false,
+    }
+}

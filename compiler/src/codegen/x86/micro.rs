@@ -1,0 +1,171 @@
+//! Microkernels: a tile of sums held in registers, shared by all contractions of a module.
+//!
+//! `rows` rows of the left operand, each behind a pointer of its own, against `panels` packed panels of `vectors` vectors. Every
+//! accumulator adds its products one after the other in the order of the sums, whatever the tile: one row and many rows
+//! give the same bits.
+
+use std::collections::BTreeMap;
+
+use inkwell::IntPredicate;
+use inkwell::module::Linkage;
+use inkwell::values::{BasicValueEnum, FunctionValue};
+
+use super::super::llvm::emit::{Emit, Val};
+
+/// How far ahead of its use a panel is fetched, in steps of the sum.
+const PREFETCH_STEPS: i64 = 16;
+/// Steps of the sum in one turn of the loop.
+const UNROLL: i64 = 4;
+
+/// What tells one microkernel from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape {
+    pub rows: u32,
+    pub panels: u32,
+    pub vectors: u32,
+    /// Loops that make up the sum.
+    pub sums: u32,
+    /// The innermost one steps over neighbours.
+    pub dense: bool,
+}
+
+/// Microkernels that a module has so far.
+#[derive(Default)]
+pub struct Micros<'ctx> {
+    functions: BTreeMap<Shape, FunctionValue<'ctx>>,
+}
+
+impl<'ctx> Micros<'ctx> {
+    /// `fn(rows: *const *const f32, panels: *const f32, panel_floats, counts: *const i64, strides: *const i64, tile: *mut f32)`:
+    /// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum.
+    pub fn get(&mut self, emit: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
+        if let Some(&function) = self.functions.get(&shape) {
+            return function;
+        }
+        let here = emit.builder.get_insert_block();
+        let function = build(emit, shape);
+        if let Some(here) = here {
+            emit.builder.position_at_end(here);
+        }
+        self.functions.insert(shape, function);
+        function
+    }
+}
+
+fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
+    let Shape { rows, panels, vectors, sums, dense } = shape;
+    let (pointer, i64) = (e.pointer(), e.i64());
+    let ty = e.context.void_type().fn_type(
+        &[pointer.into(), pointer.into(), i64.into(), pointer.into(), pointer.into(), pointer.into()],
+        false,
+    );
+    let name = format!("micro_{rows}x{panels}x{vectors}_{sums}{}", if dense { "d" } else { "s" });
+    let function = e.module.add_function(&name, ty, Some(Linkage::Internal));
+    e.mark(function);
+    let params: Vec<BasicValueEnum> = function.get_param_iter().collect();
+    e.builder.position_at_end(e.context.append_basic_block(function, "entry"));
+
+    let vector = e.vector(e.f32(), e.lanes);
+    let accs: Vec<_> = (0..panels * rows * vectors).map(|_| e.variable(function, vector)).collect();
+    let acc = |p: u32, r: u32, v: u32| accs[((p * rows + r) * vectors + v) as usize];
+    accs.iter().for_each(|a| e.store(e.zero(vector), *a));
+    let row_pointers: Vec<_> = (0..rows)
+        .map(|r| e.load(pointer, e.at(params[0].into_pointer_value(), pointer, e.index(i64::from(r)))))
+        .collect();
+    let panel = e.variable(function, pointer);
+    e.store(params[1], panel);
+    let (counts, strides) = (params[3].into_pointer_value(), params[4].into_pointer_value());
+    let number = |at, i: u32| e.load(i64, e.at(at, i64, e.index(i64::from(i))));
+    let step_floats = i64::from(vectors * e.lanes);
+
+    // One step of the sum: `offset` elements into each row, `ahead` steps beyond the panels' position.
+    let step = |offset: Val<'ctx>, base: Val<'ctx>, ahead: i64| {
+        for p in 0..panels {
+            let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead * step_floats));
+            let row = e.at(base.into_pointer_value(), e.f32(), shift);
+            let w: Vec<_> = (0..vectors)
+                .map(|v| e.load(vector, e.at(row, e.f32(), e.index(i64::from(v * e.lanes)))))
+                .collect();
+            for r in 0..rows {
+                let x = e.load(e.f32(), e.at(row_pointers[r as usize].into_pointer_value(), e.f32(), offset));
+                let x = e.splat(x, e.lanes);
+                for v in 0..vectors {
+                    let sum = e.load(vector, acc(p, r, v));
+                    e.store(e.fma(x, w[v as usize], sum), acc(p, r, v));
+                }
+            }
+        }
+    };
+    let innermost = |start: Val<'ctx>| {
+        let count = number(counts, sums - 1);
+        let stride = if dense { e.index(1) } else { number(strides, sums - 1) };
+        let at = |k: Val<'ctx>| if dense { e.add(start, k) } else { e.add(start, e.mul(k, stride)) };
+        let whole = e.sub(count, e.index(UNROLL - 1));
+        let rest = e.each(e.index(0), whole, UNROLL, |k| {
+            let base = e.load(pointer, panel);
+            if rows <= 2 {
+                for p in 0..panels {
+                    let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(PREFETCH_STEPS * step_floats));
+                    e.prefetch(e.at(base.into_pointer_value(), e.f32(), shift), UNROLL * step_floats * 4);
+                }
+            }
+            for u in 0..UNROLL {
+                step(at(e.add(k, e.index(u))), base, u);
+            }
+            e.store(e.at(base.into_pointer_value(), e.f32(), e.index(UNROLL * step_floats)).into(), panel);
+        });
+        e.each(rest, count, 1, |k| {
+            let base = e.load(pointer, panel);
+            step(at(k), base, 0);
+            e.store(e.at(base.into_pointer_value(), e.f32(), e.index(step_floats)).into(), panel);
+        });
+    };
+    outer_sums(e, sums, &number, counts, strides, 0, e.index(0), &innermost);
+
+    let tile = params[5].into_pointer_value();
+    for (i, a) in accs.iter().enumerate() {
+        let at = e.at(tile, e.f32(), e.index(i as i64 * i64::from(e.lanes)));
+        e.store(e.load(vector, *a), at);
+    }
+    e.builder.build_return(None).expect("the function returns nothing");
+    function
+}
+
+/// The loops of the sum around the innermost one; `start` is the offset in each row.
+#[allow(clippy::too_many_arguments, reason = "one recursive loop nest, spelled out")]
+fn outer_sums<'ctx>(
+    e: &Emit<'ctx>,
+    sums: u32,
+    number: &dyn Fn(inkwell::values::PointerValue<'ctx>, u32) -> Val<'ctx>,
+    counts: inkwell::values::PointerValue<'ctx>,
+    strides: inkwell::values::PointerValue<'ctx>,
+    level: u32,
+    start: Val<'ctx>,
+    innermost: &dyn Fn(Val<'ctx>),
+) {
+    if level + 1 >= sums {
+        return innermost(start);
+    }
+    let (count, stride) = (number(counts, level), number(strides, level));
+    e.each(e.index(0), count, 1, |i| {
+        let start = e.add(start, e.mul(i, stride));
+        outer_sums(e, sums, number, counts, strides, level + 1, start, innermost);
+    });
+}
+
+/// Calls a microkernel for as many rows as there are: the smallest that holds them.
+pub fn smallest<'ctx>(e: &Emit<'ctx>, sizes: &[u32], rows: Val<'ctx>, mut call: impl FnMut(u32)) {
+    let Some((&most, smaller)) = sizes.split_last() else { return };
+    let after = e.block("tiled");
+    for &size in smaller {
+        let (fits, next) = (e.block("fits"), e.block("next"));
+        e.branch(e.icmp(IntPredicate::SLE, rows, e.index(i64::from(size))), fits, next);
+        e.builder.position_at_end(fits);
+        call(size);
+        e.go(after);
+        e.builder.position_at_end(next);
+    }
+    call(most);
+    e.go(after);
+    e.builder.position_at_end(after);
+}

@@ -1,0 +1,115 @@
+//! Top-k and sorting rows by expert.
+
+use inkwell::{FloatPredicate, IntPredicate};
+
+use super::super::llvm::expr::Frame;
+use super::{Range, for_units, nested};
+use crate::codegen::math;
+use crate::kernel::{Elem, GroupRows, Loop, Store, TopK};
+use crate::scalar::Binary;
+
+/// For each slot the best candidate that comes after the one before it in the total order (greater first, equal ones by index,
+/// NaN last): no memory, `k` walks over the candidates.
+pub fn top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Range<'ctx>) {
+    let e = frame.emit;
+    let elem = frame.elem(top_k.value);
+    let ty = frame.register(elem);
+    let function = e.function();
+    let (best, place, last, last_place) =
+        (e.variable(function, ty), e.variable(function, e.i64()), e.variable(function, ty), e.variable(function, e.i64()));
+    // a before b in the order; places tell equal ones apart.
+    let before = |a, a_place, b, b_place| {
+        let earlier = e.icmp(IntPredicate::SLT, a_place, b_place);
+        if !elem.is_float() {
+            let greater = math::integer(e, Binary::Gt, elem != Elem::U8, a, b);
+            return e.or(greater, e.and(e.icmp(IntPredicate::EQ, a, b), earlier));
+        }
+        let (a_nan, b_nan) = (e.fcmp(FloatPredicate::UNO, a, a), e.fcmp(FloatPredicate::UNO, b, b));
+        let greater = e.or(e.fcmp(FloatPredicate::OGT, a, b), e.and(b_nan, e.not(a_nan)));
+        let equal = e.or(e.fcmp(FloatPredicate::OEQ, a, b), e.and(a_nan, b_nan));
+        e.or(greater, e.and(equal, earlier))
+    };
+    for_units(frame, &top_k.rows, range, |frame| {
+        e.store(e.index(-1), last_place);
+        e.store(e.zero(ty), last);
+        let k = frame.extent(top_k.k);
+        let count = frame.extent(top_k.over.extent);
+        let slot_end = e.min(k, count);
+        e.each(e.index(0), slot_end, 1, |slot| {
+            e.store(e.index(-1), place);
+            e.store(e.zero(ty), best);
+            nested(frame, std::slice::from_ref(&top_k.over), &mut |frame| {
+                let v = frame.eval(top_k.value);
+                let at = frame.vars[&top_k.over.var];
+                let (p, b) = (e.load(e.i64(), place), e.load(ty, best));
+                let (lp, l) = (e.load(e.i64(), last_place), e.load(ty, last));
+                let first_slot = e.icmp(IntPredicate::SLT, lp, e.index(0));
+                let open = e.or(first_slot, before(l, lp, v, at));
+                let none = e.icmp(IntPredicate::SLT, p, e.index(0));
+                let wins = e.and(open, e.or(none, before(v, at, b, p)));
+                e.store(e.select(wins, v, b), best);
+                e.store(e.select(wins, at, p), place);
+            });
+            let p = e.load(e.i64(), place);
+            e.store(p, last_place);
+            e.store(e.load(ty, best), last);
+            frame.vars.insert(top_k.slot, slot);
+            frame.forget();
+            let number = e.cast(inkwell::values::InstructionOpcode::Trunc, p, e.int(32));
+            frame.store_value(&Store { buffer: top_k.buffer, index: top_k.index.clone(), value: top_k.value }, number);
+        });
+        frame.forget();
+    });
+}
+
+/// Histogram, prefix sum, permutation: stable, two walks over the rows. The offsets of experts serve as cursors in the second.
+pub fn group_rows<'ctx>(frame: &mut Frame<'_, 'ctx>, group: &GroupRows) {
+    let e = frame.emit;
+    let i32 = e.int(32);
+    let offsets = frame.buffers[group.offsets.0 as usize];
+    let order = frame.buffers[group.order.0 as usize];
+    let experts = frame.extent(group.experts);
+    let end = e.add(experts, e.index(1));
+    let one = e.bits(i32, 1);
+    e.each(e.index(0), end, 1, |i| e.store(e.bits(i32, 0), e.at(offsets, i32, i)));
+    let row = e.variable(e.function(), e.i64());
+
+    // For each row that has an expert, `f(expert, row)`.
+    let walk = |frame: &mut Frame<'_, 'ctx>, f: &dyn Fn(&Frame<'_, 'ctx>, super::Val<'ctx>, super::Val<'ctx>)| {
+        e.store(e.index(0), row);
+        let loops: Vec<Loop> = group.rows.clone();
+        nested(frame, &loops, &mut |frame| {
+            let expert = frame.eval(group.expert);
+            let expert = match frame.elem(group.expert) {
+                Elem::I64 => expert,
+                _ => e.cast(inkwell::values::InstructionOpcode::SExt, expert, e.i64()),
+            };
+            let number = e.load(e.i64(), row);
+            let inside = e.icmp(IntPredicate::ULT, expert, experts);
+            e.when(inside, || f(frame, expert, number));
+            e.when(e.not(inside), || e.store(one, frame.fault));
+            e.store(e.add(number, e.index(1)), row);
+        });
+    };
+    // Count: offsets[e + 1] holds the rows of e.
+    walk(frame, &|_, expert, _| {
+        let at = e.at(offsets, i32, e.add(expert, e.index(1)));
+        e.store(e.add(e.load(i32, at), one), at);
+    });
+    // Sum: offsets[e + 1] is where e begins, shifted by one so that the next walk leaves the ends there.
+    let sum = e.variable(e.function(), i32);
+    e.store(e.bits(i32, 0), sum);
+    e.each(e.index(1), end, 1, |i| {
+        let at = e.at(offsets, i32, i);
+        let (count, before) = (e.load(i32, at), e.load(i32, sum));
+        e.store(before, at);
+        e.store(e.add(before, count), sum);
+    });
+    walk(frame, &|_, expert, number| {
+        let at = e.at(offsets, i32, e.add(expert, e.index(1)));
+        let place = e.load(i32, at);
+        e.store(e.add(place, one), at);
+        let number = e.cast(inkwell::values::InstructionOpcode::Trunc, number, i32);
+        e.store(number, e.at(order, i32, e.cast(inkwell::values::InstructionOpcode::SExt, place, e.i64())));
+    });
+}
