@@ -10,6 +10,8 @@ mod norm;
 mod pointwise;
 mod reduce;
 mod route;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use gatec_lang::program::{self as lang, FileAxis};

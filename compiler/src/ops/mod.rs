@@ -2,6 +2,8 @@
 //! This module is the list and the dispatch; nothing else in the compiler matches on the name of an op to learn about it.
 
 mod attr;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -1,0 +1,301 @@
+//! Where the meaning of an op is subtle: ties, NaN, empty axes, one element, the ends of ranges.
+
+use gatec_lang::Size;
+
+use super::*;
+use crate::graph::interp::run_graph;
+use crate::graph::tensor::Extents;
+use crate::graph::{Axis, Builder, Elem};
+use crate::scalar;
+
+/// Axes by name and extent, in order.
+fn axes(list: &[(&str, usize)]) -> Vec<(Axis, usize)> {
+    list.iter().map(|(name, n)| (Axis::new(name), *n)).collect()
+}
+
+fn f32s(list: &[(&str, usize)], data: &[f64]) -> Tensor {
+    Tensor::new(Elem::F32, axes(list), data.to_vec())
+}
+
+fn i32s(list: &[(&str, usize)], data: &[f64]) -> Tensor {
+    Tensor::new(Elem::I32, axes(list), data.to_vec())
+}
+
+/// Runs one op; `sizes` are those of axes that only the results have. Results come with their axes sorted by name.
+fn try_eval(op: impl Into<Op>, operands: &[Tensor], extra: &[(&str, usize)]) -> Result<Tensor, String> {
+    let mut extents: Vec<(Axis, usize)> = axes(extra);
+    extents.extend(operands.iter().flat_map(|x| x.axes.clone()));
+    let mut sizes = Sizes::default();
+    for (axis, n) in &extents {
+        assert!(sizes.declare(*axis, Size::known(*n as i64)), "{axis} has two extents");
+    }
+    let extents: Extents = extents.into_iter().collect();
+    let mut b = Builder::new(&mut sizes);
+    let leaves: Vec<_> =
+        operands.iter().enumerate().map(|(i, x)| b.add(Input { index: i as u32, ty: x.ty() }, &[])).collect();
+    let value = b.try_add(op, &leaves).map_err(|e| e.message)?;
+    let ty = b.ty(value).clone();
+    let graph = b.finish(vec![value]);
+    let env = Env { inputs: operands, ..Env::new(&extents) };
+    let y = run_graph(&graph, &env).map_err(|e| e.to_string())?.remove(0);
+    assert_eq!(y.ty(), ty, "the meaning and the type rule differ");
+    let order: Vec<Axis> = ty.axes.iter().collect();
+    Ok(y.ordered(&order))
+}
+
+fn eval(op: impl Into<Op>, operands: &[Tensor], extra: &[(&str, usize)]) -> Vec<f64> {
+    try_eval(op, operands, extra).unwrap().data.to_vec()
+}
+
+/// NaN equals NaN here.
+fn same(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || a.is_nan() && b.is_nan())
+}
+
+fn axis(name: &str) -> Axis {
+    Axis::new(name)
+}
+
+const NAN: f64 = f64::NAN;
+const INF: f64 = f64::INFINITY;
+
+#[test]
+fn top_k_takes_ties_in_order_and_nan_last() {
+    let op = TopK { axis: axis("a"), slot: axis("s") };
+    let x = f32s(&[("a", 5)], &[1.0, NAN, 3.0, 3.0, -INF]);
+    assert_eq!(eval(op.clone(), &[x], &[("s", 5)]), [2.0, 3.0, 0.0, 4.0, 1.0]);
+    // -0 and 0 are equal: the lower index first.
+    assert_eq!(eval(op.clone(), &[f32s(&[("a", 2)], &[-0.0, 0.0])], &[("s", 2)]), [0.0, 1.0]);
+    assert_eq!(eval(op.clone(), &[f32s(&[("a", 2)], &[NAN, NAN])], &[("s", 1)]), [0.0]);
+    let rows = f32s(&[("a", 2), ("r", 2)], &[1.0, 5.0, 2.0, 4.0]);
+    assert_eq!(eval(op.clone(), &[rows], &[("s", 1)]), [1.0, 0.0]);
+    assert_eq!(
+        try_eval(op, &[f32s(&[("a", 2)], &[1.0, 2.0])], &[("s", 3)]).unwrap_err(),
+        "axis a has 2 elements, axis s asks for 3"
+    );
+}
+
+#[test]
+fn arg_reduce_takes_the_first_and_never_nan() {
+    let max = ArgReduce { which: scalar::Extreme::Max, over: axis("a") };
+    let min = ArgReduce { which: scalar::Extreme::Min, over: axis("a") };
+    assert_eq!(eval(max.clone(), &[f32s(&[("a", 4)], &[NAN, 2.0, 2.0, 1.0])], &[]), [1.0]);
+    assert_eq!(eval(min, &[f32s(&[("a", 4)], &[NAN, 2.0, 1.0, 1.0])], &[]), [2.0]);
+    assert_eq!(eval(max.clone(), &[f32s(&[("a", 2)], &[NAN, -INF])], &[]), [1.0]);
+    assert_eq!(eval(max.clone(), &[f32s(&[("a", 2)], &[NAN, NAN])], &[]), [0.0]);
+    assert_eq!(eval(max, &[f32s(&[("a", 0), ("r", 2)], &[])], &[]), [0.0, 0.0]);
+}
+
+#[test]
+fn folds_over_nothing_give_their_unit() {
+    let fold = |fold, elem| {
+        let x = Tensor::new(elem, axes(&[("a", 0)]), vec![]);
+        eval(Reduce { fold, over: axis("a").into() }, &[x], &[])[0]
+    };
+    assert_eq!(fold(scalar::Fold::Sum, Elem::F32), 0.0);
+    assert_eq!(fold(scalar::Fold::Prod, Elem::F32), 1.0);
+    assert_eq!(fold(scalar::Fold::Max, Elem::F32), -INF);
+    assert_eq!(fold(scalar::Fold::Max, Elem::I8), -128.0);
+    assert_eq!(fold(scalar::Fold::Min, Elem::U8), 255.0);
+    assert_eq!(fold(scalar::Fold::All, Elem::Bool), 1.0);
+    assert_eq!(fold(scalar::Fold::Any, Elem::Bool), 0.0);
+    let empty = [f32s(&[("a", 0), ("m", 2)], &[]), f32s(&[("a", 0)], &[])];
+    assert_eq!(eval(Contract { over: axis("a").into() }, &empty, &[]), [0.0, 0.0]);
+}
+
+#[test]
+fn max_and_min_give_nan_where_an_element_is() {
+    let x = f32s(&[("a", 3)], &[1.0, NAN, 2.0]);
+    for fold in [scalar::Fold::Max, scalar::Fold::Min] {
+        assert!(eval(Reduce { fold, over: axis("a").into() }, std::slice::from_ref(&x), &[])[0].is_nan());
+    }
+    let y = eval(Running { fold: scalar::Fold::Max, over: axis("a"), exclusive: true }, &[x], &[]);
+    assert!(same(&y, &[-INF, 1.0, NAN]));
+}
+
+#[test]
+fn integers_wrap_and_divide_downwards() {
+    let int8 = |x: f64| Tensor::scalar(Elem::I8, x);
+    assert_eq!(eval(Add, &[int8(100.0), int8(100.0)], &[]), [-56.0]);
+    assert_eq!(eval(Mul, &[int8(-128.0), int8(-1.0)], &[]), [-128.0]);
+    assert_eq!(eval(Unary { f: scalar::Unary::Neg }, &[int8(-128.0)], &[]), [-128.0]);
+    let binary = |f, a, b| eval(Binary { f }, &[int8(a), int8(b)], &[])[0];
+    assert_eq!(binary(scalar::Binary::Div, -7.0, 2.0), -4.0);
+    assert_eq!(binary(scalar::Binary::Rem, -7.0, 2.0), 1.0);
+    assert_eq!(binary(scalar::Binary::Div, 7.0, 0.0), 0.0);
+    assert_eq!(binary(scalar::Binary::Rem, 7.0, 0.0), 0.0);
+    let cast = |from, to, x| eval(Cast { to }, &[Tensor::scalar(from, x)], &[])[0];
+    assert_eq!(cast(Elem::F32, Elem::I8, 300.7), 127.0);
+    assert_eq!(cast(Elem::F32, Elem::U8, -1.5), 0.0);
+    assert_eq!(cast(Elem::F32, Elem::I32, NAN), 0.0);
+    assert_eq!(cast(Elem::F32, Elem::I32, -2.9), -2.0);
+    assert_eq!(cast(Elem::I32, Elem::U8, 257.0), 1.0);
+    assert_eq!(cast(Elem::F32, Elem::Bool, NAN), 1.0);
+}
+
+#[test]
+fn comparisons_with_nan_are_false_but_ne() {
+    let compare = |f| eval(Binary { f }, &[f32s(&[], &[NAN]), f32s(&[], &[1.0])], &[])[0];
+    for f in [scalar::Binary::Eq, scalar::Binary::Lt, scalar::Binary::Le, scalar::Binary::Gt, scalar::Binary::Ge] {
+        assert_eq!(compare(f), 0.0, "{f}");
+    }
+    assert_eq!(compare(scalar::Binary::Ne), 1.0);
+}
+
+#[test]
+fn pointwise_ops_broadcast_by_name() {
+    let a = f32s(&[("b", 2), ("a", 3)], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let b = f32s(&[("a", 3), ("c", 1)], &[10.0, 20.0, 30.0]);
+    // In the order a, b, c.
+    assert_eq!(eval(Add, &[a, b], &[]), [11.0, 14.0, 22.0, 25.0, 33.0, 36.0]);
+    let empty = f32s(&[("a", 0)], &[]);
+    assert!(eval(Add, &[empty, f32s(&[], &[1.0])], &[]).is_empty());
+}
+
+#[test]
+fn contraction_has_batch_and_free_axes() {
+    let a = f32s(&[("b", 2), ("m", 1), ("k", 2)], &[1.0, 2.0, 3.0, 4.0]);
+    let b = f32s(&[("n", 2), ("k", 2), ("b", 2)], &[1.0, 0.0, 0.0, 1.0, 5.0, 6.0, 7.0, 8.0]);
+    // y[b, m, n] = sum over k of a[b, m, k] * b[n, k, b]
+    assert_eq!(eval(Contract { over: axis("k").into() }, &[a, b], &[]), [1.0, 19.0, 4.0, 50.0]);
+    let outer = [f32s(&[("m", 2)], &[1.0, 2.0]), f32s(&[("n", 2)], &[3.0, 4.0])];
+    assert_eq!(eval(Contract { over: Default::default() }, &outer, &[]), [3.0, 4.0, 6.0, 8.0]);
+}
+
+#[test]
+fn split_and_merge_are_each_others_inverse() {
+    let x = f32s(&[("r", 2), ("d", 6)], &(0..12).map(f64::from).collect::<Vec<_>>());
+    let split = Split { from: axis("d"), to: vec![axis("q"), axis("p")] };
+    let y = try_eval(split, &[x], &[("q", 2), ("p", 3)]).unwrap();
+    // p, q, r: x[r, d = q * 3 + p]
+    assert_eq!(y.data[..4], [0.0, 6.0, 3.0, 9.0]);
+    let merge = Merge { from: vec![axis("q"), axis("p")], to: axis("d") };
+    assert_eq!(eval(merge, &[y], &[("d", 6)]), [0.0, 6.0, 1.0, 7.0, 2.0, 8.0, 3.0, 9.0, 4.0, 10.0, 5.0, 11.0]);
+}
+
+#[test]
+fn shift_fills_what_comes_from_outside() {
+    let x = f32s(&[("t", 3)], &[1.0, 2.0, 3.0]);
+    let shift = |by| eval(Shift { axis: axis("t"), by, fill: bits(9.0) }, std::slice::from_ref(&x), &[]);
+    assert_eq!(shift(-1), [9.0, 1.0, 2.0]);
+    assert_eq!(shift(2), [3.0, 9.0, 9.0]);
+    assert_eq!(shift(i64::MIN), [9.0; 3]);
+    assert_eq!(shift(i64::MAX), [9.0; 3]);
+}
+
+#[test]
+fn reflection_leaves_the_edge_out() {
+    let x = f32s(&[("t", 3)], &[1.0, 2.0, 3.0]);
+    let pad = Pad { from: axis("t"), to: axis("u"), before: 2, fill: Fill::Reflect };
+    assert_eq!(eval(pad.clone(), std::slice::from_ref(&x), &[("u", 7)]), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]);
+    assert!(try_eval(pad.clone(), std::slice::from_ref(&x), &[("u", 8)]).unwrap_err().contains("too short to mirror"));
+    let constant = Pad { fill: Fill::Constant(bits(-1.0)), ..pad };
+    assert_eq!(eval(constant, &[x], &[("u", 6)]), [-1.0, -1.0, 1.0, 2.0, 3.0, -1.0]);
+}
+
+#[test]
+fn windows_read_zero_outside() {
+    let x = f32s(&[("t", 4)], &[1.0, 2.0, 3.0, 4.0]);
+    let (from, to, tap) = (axis("t"), axis("u"), axis("k"));
+    let op = Window { from, to, tap, stride: 2, dilation: 1, pad: 1 };
+    // In the order k, u.
+    assert_eq!(eval(op.clone(), std::slice::from_ref(&x), &[("u", 2), ("k", 3)]), [0.0, 2.0, 1.0, 3.0, 2.0, 4.0]);
+    let dilated = Window { stride: 1, dilation: 3, pad: 0, ..op };
+    assert_eq!(eval(dilated, &[x], &[("u", 1), ("k", 2)]), [1.0, 4.0]);
+}
+
+#[test]
+fn gather_aligns_shared_axes_and_refuses_what_is_outside() {
+    let x = f32s(&[("e", 3), ("t", 2)], &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
+    let gather = Gather { axis: axis("e") };
+    let index = i32s(&[("t", 2), ("s", 2)], &[2.0, 0.0, 1.0, 1.0]);
+    // In the order s, t: x[e = index[t, s], t]
+    assert_eq!(eval(gather.clone(), &[x.clone(), index], &[]), [20.0, 11.0, 0.0, 11.0]);
+    // The index may have the axis itself: a permutation.
+    let permutation = i32s(&[("e", 3)], &[2.0, 1.0, 0.0]);
+    let y = f32s(&[("e", 3)], &[5.0, 6.0, 7.0]);
+    assert_eq!(eval(gather.clone(), &[y, permutation], &[]), [7.0, 6.0, 5.0]);
+    for outside in [-1.0, 3.0] {
+        let error = try_eval(gather.clone(), &[x.clone(), i32s(&[], &[outside])], &[]).unwrap_err();
+        assert!(error.contains("is outside axis e of extent 3"), "{error}");
+    }
+    assert!(eval(gather, &[x, i32s(&[("s", 0)], &[])], &[]).is_empty());
+}
+
+#[test]
+fn concat_and_stack_keep_the_order_of_operands() {
+    let a = f32s(&[("r", 2), ("a", 1)], &[1.0, 2.0]);
+    let b = f32s(&[("b", 2), ("r", 2)], &[3.0, 4.0, 5.0, 6.0]);
+    let concat = Concat { to: axis("c"), axes: vec![axis("a"), axis("b")] };
+    // In the order c, r.
+    assert_eq!(eval(concat, &[a, b], &[("c", 3)]), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    // In the order a, r, s.
+    let a = f32s(&[("a", 1), ("r", 2)], &[1.0, 2.0]);
+    let b = f32s(&[("r", 2), ("a", 1)], &[3.0, 4.0]);
+    assert_eq!(eval(Stack { axis: axis("s") }, &[a, b], &[("s", 2)]), [1.0, 3.0, 2.0, 4.0]);
+}
+
+/// `h' = 2 h + x`, yielding `h'`.
+fn doubling(reverse: bool, n: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut sizes = Sizes::default();
+    sizes.declare(axis("t"), Size::known(n as i64));
+    let ty = Type::scalar(Elem::F32);
+    let mut b = Builder::new(&mut sizes);
+    let h = b.add(Carry { index: 0, ty: ty.clone() }, &[]);
+    let x = b.add(Item { index: 0, ty: ty.clone() }, &[]);
+    let next = b.add(Add, &[h, h, x]);
+    let body = std::sync::Arc::new(b.finish(vec![next, next]));
+    let mut b = Builder::new(&mut sizes);
+    let h = b.number(Elem::F32, 1.0);
+    let x = b.add(Input { index: 0, ty: ty.over(axis("t").into()) }, &[]);
+    let scan = Scan { axis: axis("t"), reverse, carries: 1, items: 1, body };
+    let node = b.try_node(scan, &[h, x]).unwrap();
+    let results = b.results(node);
+    let graph = b.finish(results);
+    let extents: Extents = [(axis("t"), n)].into_iter().collect();
+    let inputs = [f32s(&[("t", n)], &(0..n).map(|i| i as f64).collect::<Vec<_>>())];
+    let results = run_graph(&graph, &Env { inputs: &inputs, ..Env::new(&extents) }).unwrap();
+    (results[0].data.to_vec(), results[1].data.to_vec())
+}
+
+#[test]
+fn scans_run_both_ways_and_over_nothing() {
+    assert_eq!(doubling(false, 3), (vec![12.0], vec![2.0, 5.0, 12.0]));
+    assert_eq!(doubling(true, 3), (vec![18.0], vec![18.0, 9.0, 4.0]));
+    assert_eq!(doubling(false, 1), (vec![2.0], vec![2.0]));
+    assert_eq!(doubling(true, 0), (vec![1.0], vec![]));
+}
+
+#[test]
+fn tensors_above_the_limit_are_refused() {
+    let extents: Extents = [(axis("huge"), 1 << 40)].into_iter().collect();
+    let mut sizes = Sizes::default();
+    sizes.declare(axis("huge"), Size::known(1 << 40));
+    let mut b = Builder::new(&mut sizes);
+    let index = b.add(Index { axis: axis("huge") }, &[]);
+    let graph = b.finish(vec![index]);
+    let error = run_graph(&graph, &Env::new(&extents)).unwrap_err().to_string();
+    assert!(error.contains("over the interpreter's limit"), "{error}");
+}
+
+#[test]
+fn every_op_has_a_name_of_its_own_and_reads_what_it_writes() {
+    let names: std::collections::BTreeSet<&str> = REFERENCE.iter().map(|r| r.0).collect();
+    assert_eq!(names.len(), REFERENCE.len());
+    let [d, e] = [axis("d"), axis("e")];
+    let ty = Type::scalar(Elem::F32);
+    let ops: Vec<Op> = vec![
+        Const::new(Elem::F32, -0.0).into(),
+        Window { from: d, to: e, tap: axis("k"), stride: 2, dilation: 3, pad: 4 }.into(),
+        Pad { from: d, to: e, before: 1, fill: Fill::Reflect }.into(),
+        Pad { from: d, to: e, before: 1, fill: Fill::Constant(bits(2.0)) }.into(),
+        Concat { to: d, axes: vec![e, e] }.into(),
+        Running { fold: scalar::Fold::Prod, over: d, exclusive: true }.into(),
+        SizeOf { axis: d, elem: Elem::F32 }.into(),
+        Loaded { index: 3, ty: ty.clone() }.into(),
+    ];
+    for op in ops {
+        assert_eq!(Op::parse(op.name(), &op.attrs(), std::slice::from_ref(&ty)), Some(op));
+    }
+    assert_eq!(Op::parse("binary", &[Attr::word("add")], &[]), None);
+}
