@@ -234,6 +234,8 @@ fn a_profile_counts_calls() {
     let counts: Vec<_> = profile.iter().map(|call| (call.label.as_str(), call.calls)).collect();
     assert_eq!(counts, [("zero it", 1), ("step it", 5), ("copy it", 1)]);
     assert_eq!(profile[1].lines, [("test.gate".to_owned(), 15)]);
+    let shown = profile[1].to_string();
+    assert!(shown.contains("5 x") && shown.ends_with("us  step it  test.gate:15"), "{shown}");
 }
 
 #[test]

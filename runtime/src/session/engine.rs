@@ -21,6 +21,17 @@ pub(super) enum Stopped {
     Device(crate::cuda::CudaError),
 }
 
+impl Stopped {
+    /// The call that met an index out of range, or the error of a device.
+    pub fn index(self) -> Result<u32, RunError> {
+        match self {
+            Self::Index(number) => Ok(number),
+            #[cfg(feature = "cuda")]
+            Self::Device(error) => Err(RunError::Device { message: error.to_string() }),
+        }
+    }
+}
+
 impl Engine {
     /// For the variant that `model` runs.
     pub fn new(model: &Model) -> Result<Self, RunError> {

@@ -1,6 +1,7 @@
 //! A model: an artifact's code with weights bound to it, shared by any number of sessions.
 #![allow(unsafe_code, reason = "runs the load plan over memory that it owns")]
 
+use std::borrow::Borrow;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ impl Model {
         weights: impl Into<WeightSource>,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
-        Self::from_artifact(&Artifact::open(path)?, weights, options)
+        Self::from_artifact(Artifact::open(path)?, weights, options)
     }
 
     /// Loads an artifact that is in memory: `include_bytes!("model.so")`.
@@ -99,7 +100,7 @@ impl Model {
         weights: impl Into<WeightSource>,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
-        Self::from_artifact(&Artifact::from_bytes(bytes)?, weights, options)
+        Self::from_artifact(Artifact::from_bytes(bytes)?, weights, options)
     }
 
     /// Loads a checked artifact.
@@ -107,10 +108,11 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn from_artifact(
-        artifact: &Artifact,
+        artifact: impl Borrow<Artifact>,
         weights: impl Into<WeightSource>,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
+        let artifact = artifact.borrow();
         let manifest = artifact.manifest().clone();
         let variant = artifact.variant(options.isa)?;
         let about = &manifest.variants[variant];

@@ -1,5 +1,7 @@
 //! Where the time of runs goes, by call of a kernel.
 
+use std::fmt;
+
 use super::{Session, model};
 
 /// A call of a kernel, over all runs since the profile was switched on.
@@ -12,6 +14,17 @@ pub struct CallProfile {
     pub calls: u64,
     /// As the calling thread saw it: its own share of work that several threads did.
     pub ns: u64,
+}
+
+impl fmt::Display for CallProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = self.ns as f64 / self.calls.max(1) as f64;
+        write!(f, "{:>10.1} us  {:>8} x {:>9.2} us  {}", self.ns as f64 / 1e3, self.calls, each / 1e3, self.label)?;
+        for (i, (file, line)) in self.lines.iter().enumerate() {
+            write!(f, "{}{file}:{line}", if i == 0 { "  " } else { ", " })?;
+        }
+        Ok(())
+    }
 }
 
 impl Session {
