@@ -48,7 +48,8 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 pub fn compile(kernels: &[Scheduled]) -> Result<Vec<u8>, CodegenError> {
     let context = Context::create();
     let (module, machine) = build(&context, kernels)?;
-    let object = machine.write_to_memory_buffer(&module, FileType::Object).map_err(|e| CodegenError::Llvm(e.to_string()))?;
+    let object =
+        machine.write_to_memory_buffer(&module, FileType::Object).map_err(|e| CodegenError::Llvm(e.to_string()))?;
     Ok(object.as_slice().to_vec())
 }
 

@@ -63,6 +63,19 @@ impl<'a> Builder<'a> {
         Ok(id)
     }
 
+    /// Adds a copy of another graph's node, with its origin and name, over operands of this graph. Types are inferred anew.
+    pub fn copy(&mut self, node: &Node, operands: &[Value]) -> Result<NodeIndex, TypeError> {
+        let (span, made_by) = (self.span, self.made_by);
+        (self.span, self.made_by) = (node.span, node.made_by);
+        let id = self.try_node(node.op.clone(), operands);
+        (self.span, self.made_by) = (span, made_by);
+        let id = id?;
+        if let Some(name) = &node.name {
+            self.name(id, name);
+        }
+        Ok(id)
+    }
+
     fn push(&mut self, op: Op, types: Vec<Type>, operands: &[Value]) -> NodeIndex {
         self.graph.push(Node { op, types, span: self.span, made_by: self.made_by, name: None }, operands)
     }

@@ -299,3 +299,32 @@ fn every_op_has_a_name_of_its_own_and_reads_what_it_writes() {
     }
     assert_eq!(Op::parse("binary", &[Attr::word("add")], &[]), None);
 }
+
+/// `docs/generated/ops.md` comes from the list of ops and the list of rules of the verifier.
+#[test]
+fn the_reference_page_is_fresh() {
+    let mut page = String::from(
+        "# Ops and rules of the Graph IR\n\nWritten by `make bless` from `compiler/src/ops` and `compiler/src/graph/verify.rs`.\n\n",
+    );
+    page.push_str("| op | meaning |\n| --- | --- |\n");
+    for (name, doc) in REFERENCE {
+        page.push_str(&format!("| {name} | {} |\n", doc.replace('|', "\\|")));
+    }
+    for (title, names) in [
+        ("Functions of `unary`", scalar::Unary::ALL.iter().map(|f| f.name()).collect::<Vec<_>>()),
+        ("Functions of `binary`", scalar::Binary::ALL.iter().map(|f| f.name()).collect()),
+        ("Folds of `reduce` and `running`", scalar::Fold::ALL.iter().map(|f| f.name()).collect()),
+    ] {
+        page.push_str(&format!("\n{title}: {}\n", names.join(" ")));
+    }
+    page.push_str("\n| rule | what the verifier asks |\n| --- | --- |\n");
+    for (rule, text) in crate::graph::verify::RULES {
+        page.push_str(&format!("| {rule} | {text} |\n"));
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/generated/ops.md");
+    if matches!(std::env::var("INSTA_UPDATE").as_deref(), Ok("always" | "1")) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page, "docs/generated/ops.md is stale: make bless");
+}

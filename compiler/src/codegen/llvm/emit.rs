@@ -309,7 +309,12 @@ impl<'ctx> Emit<'ctx> {
 
     // Memory.
 
-    pub fn at(&self, pointer: PointerValue<'ctx>, element: BasicTypeEnum<'ctx>, index: Val<'ctx>) -> PointerValue<'ctx> {
+    pub fn at(
+        &self,
+        pointer: PointerValue<'ctx>,
+        element: BasicTypeEnum<'ctx>,
+        index: Val<'ctx>,
+    ) -> PointerValue<'ctx> {
         #[allow(unsafe_code, reason = "inkwell marks address arithmetic unsafe; it only emits an instruction")]
         // SAFETY: the index has an integer type, as the instruction wants; nothing is accessed here.
         let pointer = unsafe { self.builder.build_gep(element, pointer, &[index.into_int_value()], "") };
@@ -463,9 +468,7 @@ impl<'ctx> Emit<'ctx> {
     /// Attributes of generated functions: the processor, no unwinding, no calls into a C library.
     pub fn mark(&self, function: FunctionValue<'ctx>) {
         let text = |key: &str, value: &str| self.context.create_string_attribute(key, value);
-        let flag = |name: &str| {
-            self.context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0)
-        };
+        let flag = |name: &str| self.context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0);
         function.add_attribute(AttributeLoc::Function, flag("nounwind"));
         function.add_attribute(AttributeLoc::Function, text("no-builtins", ""));
         function.add_attribute(AttributeLoc::Function, text("frame-pointer", "none"));

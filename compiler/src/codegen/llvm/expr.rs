@@ -219,7 +219,8 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             }
             Index::Value(expr, extent) => {
                 let v = self.eval(*expr);
-                let wide = if e.element_of(v.get_type()) == e.i64() { v } else { e.cast(InstructionOpcode::SExt, v, e.i64()) };
+                let wide =
+                    if e.element_of(v.get_type()) == e.i64() { v } else { e.cast(InstructionOpcode::SExt, v, e.i64()) };
                 let extent = self.extent(*extent);
                 let outside = e.icmp(IntPredicate::UGE, wide, extent);
                 let any = if outside.is_vector_value() { e.call("llvm.vector.reduce.or", &[outside]) } else { outside };

@@ -21,7 +21,11 @@ fn split<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>) {
     let scaled = e.select(tiny, e.mul(x, e.same(x, up)), x);
     let bits = e.bitcast(scaled, int);
     // Subtracting the bits of sqrt 1/2 makes the exponent field count from there.
-    let root = if double { std::f64::consts::FRAC_1_SQRT_2.to_bits() } else { u64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits()) };
+    let root = if double {
+        std::f64::consts::FRAC_1_SQRT_2.to_bits()
+    } else {
+        u64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits())
+    };
     let from_root = e.sub(bits, e.bits(bits.get_type(), root));
     let k = e.op(InstructionOpcode::AShr, from_root, e.bits(bits.get_type(), fraction));
     let m = e.bitcast(e.sub(bits, e.shl(k, fraction)), float);
@@ -46,8 +50,15 @@ pub fn log<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
         let p = e.horner(
             f,
             &[
-                7.037_683_629_2e-2, -1.151_461_031e-1, 1.167_699_874e-1, -1.242_014_084_6e-1, 1.424_932_278_7e-1,
-                -1.666_805_766_5e-1, 2.000_071_476_5e-1, -2.499_999_399_3e-1, 3.333_333_117_4e-1,
+                7.037_683_629_2e-2,
+                -1.151_461_031e-1,
+                1.167_699_874e-1,
+                -1.242_014_084_6e-1,
+                1.424_932_278_7e-1,
+                -1.666_805_766_5e-1,
+                2.000_071_476_5e-1,
+                -2.499_999_399_3e-1,
+                3.333_333_117_4e-1,
             ],
         );
         let tail = e.fma_n(k, -2.121_944_4e-4, e.mul(e.mul(f, z), p));

@@ -55,10 +55,10 @@ impl<'ctx> Micros<'ctx> {
 fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
     let Shape { rows, panels, vectors, sums, dense } = shape;
     let (pointer, i64) = (e.pointer(), e.i64());
-    let ty = e.context.void_type().fn_type(
-        &[pointer.into(), pointer.into(), i64.into(), pointer.into(), pointer.into(), pointer.into()],
-        false,
-    );
+    let ty = e
+        .context
+        .void_type()
+        .fn_type(&[pointer.into(), pointer.into(), i64.into(), pointer.into(), pointer.into(), pointer.into()], false);
     let name = format!("micro_{rows}x{panels}x{vectors}_{sums}{}", if dense { "d" } else { "s" });
     let function = e.module.add_function(&name, ty, Some(Linkage::Internal));
     e.mark(function);
@@ -83,9 +83,8 @@ fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
         for p in 0..panels {
             let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead * step_floats));
             let row = e.at(base.into_pointer_value(), e.f32(), shift);
-            let w: Vec<_> = (0..vectors)
-                .map(|v| e.load(vector, e.at(row, e.f32(), e.index(i64::from(v * e.lanes)))))
-                .collect();
+            let w: Vec<_> =
+                (0..vectors).map(|v| e.load(vector, e.at(row, e.f32(), e.index(i64::from(v * e.lanes))))).collect();
             for r in 0..rows {
                 let x = e.load(e.f32(), e.at(row_pointers[r as usize].into_pointer_value(), e.f32(), offset));
                 let x = e.splat(x, e.lanes);

@@ -60,7 +60,9 @@ fn stage<'ctx>(frame: &mut Frame<'_, 'ctx>, stage: &Stage, along: Along) {
             Fold::ArgMax | Fold::ArgMin => arg_extreme(frame, *temp, *fold, inner, *value),
             fold => reduce(frame, *temp, *elem, *fold, inner, *value, along),
         },
-        Stage::Running { fold, over, exclusive, value, store } => running(frame, *fold, over, *exclusive, *value, store),
+        Stage::Running { fold, over, exclusive, value, store } => {
+            running(frame, *fold, over, *exclusive, *value, store)
+        }
     }
 }
 

@@ -15,8 +15,12 @@ pub fn top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Range<'ctx>
     let elem = frame.elem(top_k.value);
     let ty = frame.register(elem);
     let function = e.function();
-    let (best, place, last, last_place) =
-        (e.variable(function, ty), e.variable(function, e.i64()), e.variable(function, ty), e.variable(function, e.i64()));
+    let (best, place, last, last_place) = (
+        e.variable(function, ty),
+        e.variable(function, e.i64()),
+        e.variable(function, ty),
+        e.variable(function, e.i64()),
+    );
     // a before b in the order; places tell equal ones apart.
     let before = |a, a_place, b, b_place| {
         let earlier = e.icmp(IntPredicate::SLT, a_place, b_place);
