@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use gatec_lang::program::{AxisId, Entry, Kind, Node, NodeId};
 
+use super::leaf::is_free;
+use super::looped::operands;
 use super::{Names, Problem};
 use crate::graph::text::MAX_DEPTH;
 use crate::graph::{Builder, Graph, Sizes, Type, Value};
@@ -45,6 +47,8 @@ pub(super) fn entry(names: Names, sizes: &mut Sizes, entry: &Entry) -> Result<Gr
     let scene = Scene { names, entry, homes: &homes };
     let mut frame = Frame { scene, home: None, build: Builder::new(sizes), values: HashMap::new() };
     frame.nodes()?;
+    frame.free_leaves(&entry.results)?;
+    frame.free_leaves(&entry.next_states.iter().map(|n| n.1).collect::<Vec<_>>())?;
     let mut results = Vec::new();
     for (tensor, id) in entry.outputs.iter().zip(&entry.results) {
         let value = frame.value(*id)?;
@@ -68,6 +72,7 @@ impl Frame<'_, '_> {
             }
             let node = &self.scene.entry.nodes[i];
             self.build.span = Some(node.span);
+            self.free_leaves(&operands(&node.kind))?;
             let values = self.node(id, node).map_err(|p| Problem { span: p.span.or(Some(node.span)), ..p })?;
             self.values.insert(id, values);
         }
@@ -159,6 +164,18 @@ impl Frame<'_, '_> {
             Kind::Last { of, index } => self.result(*of, |_| *index)?,
         };
         Ok(vec![self.fit(value, &ty)?])
+    }
+
+    /// Makes numbers and the like that stand in a loop's body but are named from outside it.
+    fn free_leaves(&mut self, named: &[NodeId]) -> Result<(), Problem> {
+        for id in named {
+            let Some(node) = self.scene.entry.nodes.get(id.0 as usize) else { continue };
+            if is_free(&node.kind) && !self.values.contains_key(id) && self.scene.homes.of(*id) != self.home {
+                let value = self.leaf(&node.kind, &self.scene.names.ty(&node.ty))?;
+                self.values.insert(*id, vec![value]);
+            }
+        }
+        Ok(())
     }
 
     /// The value of a node that came before.

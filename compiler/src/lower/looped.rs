@@ -200,7 +200,7 @@ fn depth(scene: Scene, id: NodeId) -> Result<usize, Problem> {
 }
 
 /// The nodes that a node names.
-fn operands(kind: &Kind) -> Vec<NodeId> {
+pub(super) fn operands(kind: &Kind) -> Vec<NodeId> {
     match kind {
         Kind::Input(_)
         | Kind::Param(_)

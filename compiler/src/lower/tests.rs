@@ -111,15 +111,14 @@ fn close(found: &[f64], want: &[f64]) {
     }
 }
 
-/// A loop in a loop. The inner body reads the outer carry, an item of the outer loop that stands in the inner body, a parameter, a
-/// number from outside; the outer one yields what the inner one ends with.
+/// A loop in a loop. The inner body reads the outer carry, an item of the outer loop, a parameter and a number; the outer
+/// loop's first value is a number that stands in its body.
 #[test]
 fn bodies_take_what_they_read_from_outside_as_operands() {
     let mut w = Writer::new(&[("t", 2), ("u", 2)]);
     let (t, u) = (w.axis("t"), w.axis("u"));
     let x = w.input("x", &["t"]);
     let ten = w.node(Kind::Number(10.0), F32, &[]);
-    let zero = w.node(Kind::Number(0.0), F32, &[]);
     let outer = w.nodes.len();
     let h = w.node(Kind::Carry(0), F32, &[]);
     let inner = w.nodes.len();
@@ -134,6 +133,7 @@ fn bodies_take_what_they_read_from_outside_as_operands() {
     let l = w.looped("u", inner, &[h], &[sum], &[h]);
     let last = w.node(Kind::Last { of: l, index: 0 }, F32, &[]);
     let stacked = w.node(Kind::Yielded { of: l, index: 0 }, F32, &["u"]);
+    let zero = w.node(Kind::Number(0.0), F32, &[]);
     let l = w.looped("t", outer, &[zero], &[last], &[last, stacked]);
     let end = w.node(Kind::Last { of: l, index: 0 }, F32, &[]);
     let ys = w.node(Kind::Yielded { of: l, index: 0 }, F32, &["t"]);
