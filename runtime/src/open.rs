@@ -69,7 +69,12 @@ impl Artifact {
     /// Whatever is wrong with the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| OpenError::Read { path: path.into(), source })?;
+        let fault = |source| OpenError::Read { path: path.into(), source };
+        // A device or a pipe has no end, or blocks.
+        if !std::fs::metadata(path).map_err(fault)?.is_file() {
+            return Err(OpenError::NotAnArtifact { why: "it is no regular file".into() });
+        }
+        let bytes = std::fs::read(path).map_err(fault)?;
         Self::from_bytes(bytes)
     }
 

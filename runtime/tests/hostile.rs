@@ -52,6 +52,8 @@ fn other_files_are_refused_by_what_they_are() {
     let mut narrow = bytes().to_vec();
     narrow[4] = 1;
     assert_eq!(told(&narrow), "not an artifact: it is not a 64-bit little-endian ELF file");
+    let endless = Artifact::open("/dev/zero").unwrap_err().to_string();
+    assert_eq!(endless, "not an artifact: it is no regular file");
     let error = Artifact::open("no/such/file.so").unwrap_err().to_string();
     assert!(error.starts_with("cannot read no/such/file.so: "), "{error}");
 }

@@ -221,6 +221,7 @@ fn no_rows_are_an_ordinary_size() {
     let outputs = session.run(&[("x", View::shaped::<f32>(&[], &[0, 4]).unwrap())]).unwrap();
     assert_eq!(outputs.shape("y").unwrap(), [0, 4]);
     assert_eq!(outputs.slice::<f32>("y").unwrap(), [0.0f32; 0]);
+    session.run(&[("x", View::bytes(Elem::F32, &[], Some(&[0, 4])).unwrap())]).unwrap();
     assert_eq!(session.state::<f32>("sum").unwrap(), [1.0; 4]);
 }
 

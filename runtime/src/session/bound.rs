@@ -178,7 +178,7 @@ impl Session {
                 return Err(mismatch(tensor, Some(&bound.sizes.values), view));
             }
             let align = tensor.elem.bytes();
-            if !(view.bytes.as_ptr() as usize as u64).is_multiple_of(align) {
+            if !view.bytes.is_empty() && !(view.bytes.as_ptr() as usize as u64).is_multiple_of(align) {
                 return Err(RunError::Misaligned { name: tensor.name.clone(), align });
             }
             if port.given.replace(view.bytes.as_ptr().cast_mut()).is_some() {

@@ -51,6 +51,7 @@ pub(super) fn open(path: &Path) -> Result<Weights, WeightErrors> {
 
 fn open_index(path: &Path) -> Result<Weights, WeightErrors> {
     let fault = |why: String| WeightError::Index { path: path.into(), why };
+    regular(path)?;
     let text = std::fs::read(path).map_err(|source| WeightError::Read { path: path.into(), source })?;
     let index: Index =
         serde_json::from_slice(&text).map_err(|e| fault(format!("not an index of safetensors files: {e}")))?;
@@ -74,12 +75,19 @@ fn open_index(path: &Path) -> Result<Weights, WeightErrors> {
     if errors.is_empty() { Ok(weights) } else { Err(WeightErrors(errors)) }
 }
 
+/// A device or a pipe has no end, or blocks when it is opened.
+fn regular(path: &Path) -> Result<(), WeightError> {
+    let read = |source| WeightError::Read { path: path.into(), source };
+    if std::fs::metadata(path).map_err(read)?.is_file() {
+        return Ok(());
+    }
+    Err(WeightError::Format { path: path.into(), why: "it is no regular file".into() })
+}
+
 fn map(path: &Path) -> Result<Arc<Blob>, WeightErrors> {
     let fault = |source| WeightError::Read { path: path.into(), source };
+    regular(path)?;
     let file = File::open(path).map_err(fault)?;
-    if file.metadata().map_err(fault)?.is_dir() {
-        return Err(fault(std::io::ErrorKind::IsADirectory.into()).into());
-    }
     // SAFETY: mapped for reading; that nobody cuts or edits the file meanwhile is a documented duty of the caller
     // (`Weights::open`).
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(fault)?;
