@@ -1,1 +1,203 @@
-//! placeholder
+//! What several runners share: running a module's compiled code beside the interpreter.
+
+use std::collections::BTreeMap;
+
+use gatec::graph::interp::{self, Values};
+use gatec::graph::tensor::Tensor;
+use gatec::graph::{Axis, Elem, Module};
+use gatec::plan;
+use gatec_runtime::format::Isa;
+use gatec_runtime::{LoadOptions, Model, View, Weights, cpu};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+/// CPU variants, best first.
+pub const ISAS: [Isa; 3] = [Isa::X86V4, Isa::X86V3, Isa::X86];
+
+/// Those that this machine can run. Says which it lacks, once.
+pub fn runnable() -> Vec<Isa> {
+    ISAS.into_iter().filter(|isa| cpu::supports(*isa)).collect()
+}
+
+/// A module compiled for all CPU variants.
+pub struct Built {
+    module: Module,
+    bytes: Vec<u8>,
+}
+
+/// What a call left: outputs, then states, as f64.
+pub type Results = Vec<Vec<f64>>;
+
+impl Built {
+    pub fn new(module: &Module) -> Result<Self, String> {
+        let planned: Result<Vec<_>, _> = ISAS.iter().map(|isa| plan::plan(module, *isa, &[])).collect();
+        let planned = planned.map_err(|e| e.to_string())?;
+        let bytes = gatec::generate(module, "", planned).map_err(|e| e.to_string())?;
+        Ok(Self { module: module.clone(), bytes })
+    }
+
+    /// Runs an entry once with these values.
+    pub fn run(&self, entry: usize, values: &Values, isa: Isa, threads: usize) -> Result<Results, String> {
+        let about = &self.module.entries[entry];
+        let weights = Weights::from_bytes(self.weights(values)?).map_err(|e| e.to_string())?;
+        let options = LoadOptions::default().isa(isa).threads(threads);
+        let model = Model::from_bytes(self.bytes.as_slice(), weights, &options).map_err(|e| e.to_string())?;
+        let mut session = model.session(&about.name).map_err(|e| e.to_string())?;
+        session.set_threads(threads);
+        for (name, size) in &values.symbols {
+            // A symbol that this entry does not use is unknown to it.
+            let _ = session.bind(name, *size as usize);
+        }
+        let inputs: Vec<Bytes> = values
+            .inputs
+            .iter()
+            .zip(&about.inputs)
+            .map(|(tensor, boundary)| Bytes::of(&tensor.ordered(&boundary.order)))
+            .collect();
+        let mut views = Vec::new();
+        for (input, boundary) in inputs.iter().zip(&about.inputs) {
+            let view = View::bytes(input.elem, input.bytes(), Some(&input.shape)).map_err(|e| e.to_string())?;
+            views.push((boundary.name.as_str(), view));
+        }
+        let states: Vec<Bytes> = values
+            .states
+            .iter()
+            .zip(&self.module.states)
+            .map(|(tensor, state)| Bytes::of(&tensor.ordered(&state.tensor.order)))
+            .collect();
+        if !states.is_empty() {
+            // The first run gives states their sizes; the second is the one that counts.
+            session.run(&views).map_err(|e| e.to_string())?;
+            for (state, about) in states.iter().zip(&self.module.states) {
+                let view = View::bytes(state.elem, state.bytes(), None).map_err(|e| e.to_string())?;
+                let _ = session.set_state(&about.tensor.name, view);
+            }
+        }
+        let outputs = session.run(&views).map_err(|e| e.to_string())?;
+        let results: Results = outputs.iter().map(|(_, elem, _, bytes)| numbers(elem, bytes)).collect();
+        Ok(results)
+    }
+
+    fn weights(&self, values: &Values) -> Result<Vec<u8>, String> {
+        let mut parts: BTreeMap<String, (Bytes, Vec<usize>)> = BTreeMap::new();
+        let manifest = plan::manifest(&self.module, "", Vec::new());
+        for ((tensor, param), about) in values.params.iter().zip(&self.module.params).zip(&manifest.params) {
+            let order = plan::param_order(param);
+            let whole = Bytes::of(&tensor.ordered(&order));
+            let shape: Vec<usize> = about.part_shape.iter().map(|n| *n as usize).collect();
+            let size = whole.bytes().len() / about.parts.len().max(1);
+            for (i, name) in about.parts.iter().enumerate() {
+                let part = Bytes::new(whole.elem, shape.clone(), &whole.bytes()[i * size..(i + 1) * size]);
+                parts.insert(name.clone(), (part, shape.clone()));
+            }
+        }
+        let views: Result<Vec<_>, String> = parts
+            .iter()
+            .map(|(name, (part, shape))| {
+                let view = TensorView::new(dtype(part.elem), shape.clone(), part.bytes()).map_err(|e| e.to_string())?;
+                Ok((name.as_str(), view))
+            })
+            .collect();
+        safetensors::serialize(views?, None).map_err(|e| e.to_string())
+    }
+}
+
+/// What the interpreter says.
+pub fn interpret(module: &Module, entry: usize, values: &Values) -> Result<Results, String> {
+    let outcome = interp::run(module, &module.entries[entry], values).map_err(|e| e.to_string())?;
+    Ok(outcome.outputs.into_iter().map(|t| t.data.to_vec()).collect())
+}
+
+/// The largest difference, relative to the largest expected magnitude (at least 1); infinite where one is no number and the
+/// other is.
+pub fn difference(found: &[f64], expected: &[f64]) -> f64 {
+    if found.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let scale = expected.iter().filter(|x| x.is_finite()).fold(1.0, |m: f64, x| m.max(x.abs()));
+    let differ = |(a, b): (&f64, &f64)| match (a.is_nan(), b.is_nan()) {
+        (true, true) => 0.0,
+        _ if a == b => 0.0,
+        (false, false) => (a - b).abs() / scale,
+        _ => f64::INFINITY,
+    };
+    found.iter().zip(expected).map(differ).fold(0.0, |m: f64, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
+}
+
+/// Elements as bytes, aligned for every type.
+struct Bytes {
+    elem: Elem,
+    shape: Vec<usize>,
+    words: Vec<u64>,
+    length: usize,
+}
+
+impl Bytes {
+    fn new(elem: Elem, shape: Vec<usize>, bytes: &[u8]) -> Self {
+        let word = |chunk: &[u8]| {
+            let mut eight = [0; 8];
+            eight[..chunk.len()].copy_from_slice(chunk);
+            u64::from_ne_bytes(eight)
+        };
+        Self { elem, shape, words: bytes.chunks(8).map(word).collect(), length: bytes.len() }
+    }
+
+    fn of(tensor: &Tensor) -> Self {
+        let mut bytes = Vec::new();
+        for x in tensor.data.iter() {
+            match tensor.elem {
+                Elem::F32 => bytes.extend((*x as f32).to_le_bytes()),
+                Elem::F64 => bytes.extend(x.to_le_bytes()),
+                Elem::I32 => bytes.extend((*x as i32).to_le_bytes()),
+                Elem::I64 => bytes.extend((*x as i64).to_le_bytes()),
+                Elem::I8 => bytes.extend((*x as i8).to_le_bytes()),
+                Elem::U8 | Elem::Bool => bytes.push(*x as u8),
+                Elem::F16 | Elem::Bf16 => bytes.extend(((*x as f32).to_bits() >> 16).to_le_bytes()[..2].iter()),
+            }
+        }
+        Self::new(tensor.elem, tensor.axes.iter().map(|(_, n)| *n).collect(), &bytes)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.length]
+    }
+}
+
+fn numbers(elem: Elem, bytes: &[u8]) -> Vec<f64> {
+    macro_rules! read {
+        ($t:ty) => {
+            bytes
+                .chunks_exact(size_of::<$t>())
+                .map(|c| <$t>::from_le_bytes(c.try_into().unwrap_or_default()) as f64)
+                .collect()
+        };
+    }
+    match elem {
+        Elem::F32 => read!(f32),
+        Elem::F64 => read!(f64),
+        Elem::I32 => read!(i32),
+        Elem::I64 => read!(i64),
+        Elem::I8 => read!(i8),
+        Elem::U8 | Elem::Bool => read!(u8),
+        Elem::F16 | Elem::Bf16 => Vec::new(),
+    }
+}
+
+fn dtype(elem: Elem) -> Dtype {
+    match elem {
+        Elem::F32 => Dtype::F32,
+        Elem::F64 => Dtype::F64,
+        Elem::F16 => Dtype::F16,
+        Elem::Bf16 => Dtype::BF16,
+        Elem::I32 => Dtype::I32,
+        Elem::I64 => Dtype::I64,
+        Elem::I8 => Dtype::I8,
+        Elem::U8 => Dtype::U8,
+        Elem::Bool => Dtype::BOOL,
+    }
+}
+
+/// The axes of a module by name, for runners that bind sizes.
+pub fn axis(name: &str) -> Axis {
+    Axis::new(name)
+}

@@ -28,7 +28,7 @@ use crate::graph::{Axis, Elem, Module, Value};
 use crate::kernel::{Extent, Kernel};
 use crate::schedule::{self, Schedule, UnitsExpr};
 
-pub use manifest::manifest;
+pub use manifest::{manifest, param_order};
 
 use pack::Pack;
 use region::{Location, Region, RegionId};
