@@ -131,6 +131,22 @@ impl Size {
         Some(Self { terms })
     }
 
+    /// A size that is at least this one: a positive multiple of a divisor times a floor is taken for the whole, as in
+    /// `4 * floor(n / 4) <= n`.
+    pub fn upper_bound(&self) -> Self {
+        let mut bound = Self::default();
+        for (m, c) in &self.terms {
+            let whole = match m.as_slice() {
+                [Atom::Floor(size, divisor)] if *c > 0 && c % divisor == 0 => size.checked_mul(&Self::known(c / divisor)),
+                _ => None,
+            };
+            let term = whole.unwrap_or_else(|| Self::term(m.clone(), *c));
+            let Some(sum) = bound.checked_add(&term) else { return self.clone() };
+            bound = sum;
+        }
+        bound
+    }
+
     /// The value under a binding of symbols; `None` if a symbol is unbound, or the value is negative or over [`MAX_SIZE`].
     pub fn eval(&self, bind: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
         self.eval_signed(bind).filter(|n| (0..=MAX_SIZE).contains(n))

@@ -21,6 +21,9 @@ fn check(seed: u64, options: &Options) -> Result<(), String> {
                 for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     let error = difference(found, expected);
                     if error > TOLERANCE {
+                        if std::env::var_os("GATEC_SHOW").is_some() {
+                            println!("found {found:?}\nexpected {expected:?}");
+                        }
                         return Err(format!("{at}: output {i} is off by {error:e}"));
                     }
                 }

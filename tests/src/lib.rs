@@ -70,7 +70,7 @@ impl Built {
             session.run(&views).map_err(|e| e.to_string())?;
             for (state, about) in states.iter().zip(&self.module.states) {
                 let view = View::bytes(state.elem, state.bytes(), None).map_err(|e| e.to_string())?;
-                let _ = session.set_state(&about.tensor.name, view);
+                session.set_state(&about.tensor.name, view).map_err(|e| e.to_string())?;
             }
         }
         let outputs = session.run(&views).map_err(|e| e.to_string())?;

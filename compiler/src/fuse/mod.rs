@@ -24,7 +24,7 @@ use crate::graph::{AxisSet, Graph, Sizes, Value};
 use crate::ops::{Class, Op};
 use crate::scalar::Unary;
 
-pub use roles::{Grouped, Roles, is_plain_view};
+pub use roles::{Grouped, Roles, is_plain_view, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.
 pub const MAX_GATES: i64 = 4;
@@ -261,7 +261,7 @@ impl Fuser<'_> {
             return self.visit_reduce(value);
         };
         let mut x = roles.x;
-        while is_plain_view(self.graph, x) {
+        while is_plain_view(self.graph, self.sizes, x) {
             let operands = self.graph.operands(x.node);
             x = operands[0];
             // The index of a gather is read for every row.

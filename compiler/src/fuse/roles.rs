@@ -1,7 +1,9 @@
 //! The roles of axes and operands in a contraction that runs on packed panels.
 
+use gatec_lang::Size;
+
 use crate::graph::{Axis, AxisSet, Elem, Graph, Sizes, Value};
-use crate::ops::{Class, Op};
+use crate::ops::{Class, Op, Window};
 
 use super::MAX_GATES;
 
@@ -93,12 +95,24 @@ fn grouped(graph: &Graph, w: Value, at_load: &dyn Fn(Value) -> bool) -> Option<G
 }
 
 /// A view whose elements are elements of its operand, at an index that never leaves it.
-pub fn is_plain_view(graph: &Graph, value: Value) -> bool {
+pub fn is_plain_view(graph: &Graph, sizes: &Sizes, value: Value) -> bool {
     match graph.op(value) {
-        Op::Window(window) => window.pad == 0,
+        Op::Window(window) => stays_inside(sizes, window),
         Op::Shift(_) | Op::Pad(_) | Op::Concat(_) | Op::Stack(_) => false,
         op => op.class() == Class::View,
     }
+}
+
+/// Does no element of a window lie outside of the axis it slides along, whatever the sizes?
+pub fn stays_inside(sizes: &Sizes, window: &Window) -> bool {
+    let left = || -> Option<Size> {
+        let minus_one = |axis| sizes.get(axis)?.checked_sub(&Size::known(1));
+        let last = minus_one(window.to)?.checked_mul(&Size::known(window.stride))?;
+        let tap = minus_one(window.tap)?.checked_mul(&Size::known(window.dilation))?;
+        let reach = last.upper_bound().checked_add(&tap)?.checked_sub(&Size::known(window.pad))?;
+        minus_one(window.from)?.checked_sub(&reach)
+    };
+    window.pad == 0 && left().and_then(|size| size.as_known()).is_some_and(|n| n >= 0)
 }
 
 /// The axis among `w`'s columns from which every user of the contraction picks a known element, if there is one.

@@ -2,6 +2,7 @@
 
 use gatec_lang::Size;
 
+use crate::fuse::stays_inside;
 use crate::graph::{Axis, Value};
 use crate::kernel::{Bound, Elem, Expr, ExprId, Index};
 use crate::ops::{Fill, Op};
@@ -119,7 +120,7 @@ impl KernelBuilder<'_, '_> {
                 let to = self.mul(vec![at(window.to), Index::Known(window.stride)]);
                 let tap = self.mul(vec![at(window.tap), Index::Known(window.dilation)]);
                 let index = self.add(vec![to, tap, Index::Known(-window.pad)]);
-                if window.pad != 0 {
+                if !stays_inside(&self.planner.module.sizes, window) {
                     return self.inside(region, operands[0], window.from, index, 0.0, inner, guard);
                 }
                 inner.insert(window.from, index);

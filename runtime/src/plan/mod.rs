@@ -205,6 +205,12 @@ impl Program {
 
     /// Adds an argument; `None` if it would leave its buffer in some iteration.
     fn arg(&mut self, arg: &Arg, symbols: &[i64], counts: &[i64]) -> Option<()> {
+        if self.buffers.get(arg.buffer as usize)?.bytes == 0 {
+            // Nothing is read or written there, wherever an empty axis' neighbours would lead.
+            let start = self.strides.len() as u32;
+            self.args.push(ArgAt { buffer: arg.buffer, offset: 0, odd: 0, strides: start..start });
+            return Some(());
+        }
         let offset = arg.offset.eval(symbols)?;
         let odd = arg.odd.eval(symbols)?;
         let odd = if counts.last().is_some_and(|count| *count > 1) { odd } else { 0 };
