@@ -24,7 +24,7 @@ use crate::graph::{AxisSet, Graph, Sizes, Value};
 use crate::ops::{Class, Op};
 use crate::scalar::Unary;
 
-pub use roles::{Grouped, Roles, is_plain_view, stays_inside};
+pub use roles::{Grouped, Roles, axes_below, is_plain_view, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.
 pub const MAX_GATES: i64 = 4;
@@ -197,11 +197,20 @@ impl Fuser<'_> {
         }
     }
 
+    /// Is a node made of members of a group and of what is there before the group runs? A floating value that reads the
+    /// group's own roots (its result one row further up, say) is not.
+    fn follows(&self, id: NodeIndex, group: GroupId) -> bool {
+        let operands = self.graph.operands(id);
+        let is_member = |v: &Value| self.fusion.home(*v) == Some(group);
+        operands.iter().any(is_member)
+            && operands.iter().all(|v| is_member(v) || self.latest.get(v).is_none_or(|latest| *latest < group))
+    }
+
     fn visit_pointwise(&mut self, value: Value) {
         let id = value.node;
         let latest = self.latest_of(id);
         let joined = latest.filter(|&group| {
-            self.graph.operands(id).iter().any(|v| self.fusion.home(*v) == Some(group)) && self.accepts(group, value)
+            self.follows(id, group) && self.accepts(group, value)
         });
         if let Some(group) = joined {
             self.read_from_group(id, group);
@@ -239,7 +248,7 @@ impl Fuser<'_> {
         let axes = self.graph.ty(value).axes.clone();
         let joined = self.latest_of(id).filter(|&group| {
             matches!(&self.fusion.groups[group.0].core, Core::Nest { outer } if *outer == axes)
-                && self.graph.operands(id).iter().any(|v| self.fusion.home(*v) == Some(group))
+                && self.follows(id, group)
         });
         let group = match joined {
             Some(group) => {
@@ -261,13 +270,18 @@ impl Fuser<'_> {
             return self.visit_reduce(value);
         };
         let mut x = roles.x;
+        let mut summed = roles.sums.clone();
         while is_plain_view(self.graph, self.sizes, x) {
             let operands = self.graph.operands(x.node);
-            x = operands[0];
-            // The index of a gather is read for every row.
+            // The index of a gather is read once for every row: it must not vary along the sum.
             if let Some(&index) = operands.get(1) {
+                if !self.graph.ty(index).axes.is_disjoint(&summed) {
+                    break;
+                }
                 self.demand(index);
             }
+            summed = axes_below(self.graph.op(x), &summed);
+            x = operands[0];
         }
         self.demand(x);
         self.read_from_outside(value.node);

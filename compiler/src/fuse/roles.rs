@@ -103,6 +103,23 @@ pub fn is_plain_view(graph: &Graph, sizes: &Sizes, value: Value) -> bool {
     }
 }
 
+/// The axes of a view's operand along which an element moves when it moves along `axes` of the view.
+pub fn axes_below(op: &Op, axes: &AxisSet) -> AxisSet {
+    let renamed = |to: &[Axis], from: &[Axis]| -> AxisSet {
+        let moved = to.iter().any(|a| axes.contains(*a));
+        let rest = axes.iter().filter(|a| !to.contains(a));
+        rest.chain(from.iter().copied().filter(|_| moved)).collect()
+    };
+    match op {
+        Op::Rename(rename) => renamed(&[rename.to], &[rename.from]),
+        Op::Split(split) => renamed(&split.to, &[split.from]),
+        Op::Merge(merge) => renamed(&[merge.to], &merge.from),
+        Op::Slice(slice) => renamed(&[slice.to], &[slice.from]),
+        Op::Window(window) => renamed(&[window.to, window.tap], &[window.from]),
+        _ => axes.clone(),
+    }
+}
+
 /// Does no element of a window lie outside of the axis it slides along, whatever the sizes?
 pub fn stays_inside(sizes: &Sizes, window: &Window) -> bool {
     let left = || -> Option<Size> {
