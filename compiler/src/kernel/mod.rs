@@ -6,6 +6,9 @@
 //! generation and the Kernel IR interpreter run.
 
 pub mod index;
+pub mod text;
+pub mod types;
+pub mod verify;
 
 pub use gatec_runtime::format::Elem;
 

@@ -1,0 +1,96 @@
+use super::{parse, print};
+
+/// A kernel of each class, with everything that the text can hold.
+pub(crate) const KERNELS: &[&str] = &[
+    r#"kernel "softmax \"x\"" dims 1 vars 5 {
+  b0 = read f32 "x"
+  b1 = read i32 "pick"
+  b2 = write f16 "y"
+  %0 = load b1[i0]
+  %1 = load b0[64*value(%0, n0) + i1] if i0 + -3 < n0 and (i1 / 2) < 32 else -inf
+  %2 = temp t0
+  %3 = load b0[64*value(%0, n0) + i2]
+  %4 = sub %3, %2
+  %5 = exp %4
+  %6 = temp t1
+  %7 = load b0[(i3 mod 4)*n0 + i3]
+  %8 = div %7, %6
+  %9 = index i32 i4 + n0
+  %10 = cast f32 %9
+  %11 = const f32 1e-5
+  %12 = lt %10, %11
+  %13 = select %12, %10, %8
+  nest i0 "t" in n0 {
+    t0 = max f32 over i1 "d" in 64 of %1
+    t1 = sum f32 over i2 "d" in 64 of %5
+    map i3 "d" in 64 {
+      b2[64*i0 + i3] = %8
+    }
+    running sum exclusive over i4 "s" in 3 of %10 { b2[i0 + 3*i4] = %10 }
+  }
+}
+"#,
+    r#"kernel "grouped contract+silu" dims 1 vars 4 {
+  b0 = read f32 "x"
+  b1 = read packed f32 "packed w"
+  b2 = read i32 "order"
+  b3 = read i32 "offsets"
+  b4 = write f32 "y"
+  %0 = load b0[16*i1 + i3]
+  %1 = acc 0
+  %2 = acc 1
+  %3 = sigmoid %1
+  %4 = mul %3, %2
+  contract batch i0 "" in 1 rows i1 "t" in n0 cols i2 "h" in 5 sums i3 "d" in 16 groups 2 x %0 w b1 experts 3 order b2 offsets b3 {
+    b4[5*i1 + i2] = %4
+  }
+}
+"#,
+    r#"kernel "top_k" dims 1 vars 3 {
+  b0 = read f32 "scores"
+  b1 = write i32 "index"
+  %0 = load b0[8*i0 + i1]
+  top_k i0 "t" in n0 over i1 "e" in 8 of %0 take 2 slot i2 { b1[2*i0 + i2] }
+}
+"#,
+    r#"kernel "group_rows" dims 1 vars 2 {
+  b0 = read i32 "index"
+  b1 = write i32 "order"
+  b2 = write i32 "offsets"
+  %0 = load b0[2*i0 + i1]
+  group_rows i0 "t" in n0, i1 "slot" in 2 of %0 experts 8 order b1 offsets b2
+}
+"#,
+];
+
+#[test]
+fn what_is_printed_reads_back_to_the_same() {
+    for text in KERNELS {
+        let kernel = parse(text).unwrap_or_else(|e| panic!("{e} in\n{text}"));
+        assert_eq!(print(&kernel), *text);
+        assert_eq!(parse(&print(&kernel)), Ok(kernel));
+    }
+}
+
+#[test]
+fn odd_names_and_numbers_survive() {
+    let text = "kernel \"a\\\\b\\u{a}\" dims 0 vars 0 {\n  b0 = write f64 \"é\\u{7}\"\n  %0 = const f64 nan\n  \
+                %1 = const f64 -0.0\n  %2 = const f64 -1.5e-300\n  %3 = const f64 inf\n  nest {\n  }\n}\n";
+    assert_eq!(parse(text).map(|k| print(&k)).as_deref(), Ok(text));
+}
+
+#[test]
+fn errors_say_where() {
+    let error = |text: &str| parse(text).expect_err("no kernel").to_string();
+    assert_eq!(error(""), "1:1: expected `kernel`");
+    assert_eq!(error("kernel \"x\" dims 0 vars 0 {\n  b1 = read f32 \"x\"\n"), "2:3: expected number 0");
+    assert_eq!(error("kernel \"x\" dims 0 vars 0 {\n  nest { map { b0[1 +] = %0 } }\n}"), "2:22: expected an index");
+    assert_eq!(error("kernel \"x\" dims 0 vars 0 {\n  twist\n}"), "3:1: no class `twist`");
+}
+
+#[test]
+fn deep_nesting_is_an_error() {
+    let deep = "(".repeat(100_000);
+    let text = format!("kernel \"x\" dims 0 vars 0 {{\n  %0 = index i32 {deep}");
+    assert!(parse(&text).expect_err("too deep").message.contains("at most"));
+}

@@ -1,0 +1,486 @@
+//! What every kernel keeps to, as numbered rules. Schedules, interpreter and code generation rely on it.
+//!
+//! - K01: every number (expression, buffer, size, variable) is one that the kernel has, and operands come before users;
+//! - K02: a loop variable, a fold's result or an accumulator is used only where it has a value; none is bound twice at once;
+//! - K03: buffers are read or written as they say; packed ones are the right operand of a contraction and nothing else;
+//! - K04: operands of a function have the types it takes;
+//! - K05: what is stored has the type of its buffer; what is folded that of the fold;
+//! - K06: indices are sums of products: none nested, none of fewer than two parts; divisors are positive;
+//! - K07: sizes known when building are not negative, loaded indices are integers;
+//! - K08: a contraction's left operand varies with batch, rows and sums only, its accumulators are there.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::types::{computed_in, types};
+use super::{
+    Access, Body, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest,
+    Stage, Store, Temp, TopK, Var,
+};
+use crate::scalar::{Binary, Unary};
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub rule: &'static str,
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.rule, self.message)
+    }
+}
+
+/// All rules that a kernel breaks; none: it may be run.
+pub fn verify(kernel: &Kernel) -> Result<(), Vec<Fault>> {
+    let mut check = Check { kernel, types: types(kernel), needs: Vec::new(), faults: Vec::new() };
+    check.exprs();
+    // What stands on numbers that are not there cannot be looked at.
+    if check.faults.is_empty() {
+        check.body();
+    }
+    if check.faults.is_empty() { Ok(()) } else { Err(check.faults) }
+}
+
+/// What an expression needs a value of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    Var(Var),
+    Temp(Temp),
+    Acc(u32),
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Var(v) => write!(f, "i{}", v.0),
+            Self::Temp(t) => write!(f, "t{}", t.0),
+            Self::Acc(a) => write!(f, "accumulator {a}"),
+        }
+    }
+}
+
+type Scope = BTreeSet<Need>;
+
+struct Check<'a> {
+    kernel: &'a Kernel,
+    types: Vec<Option<Elem>>,
+    /// For each expression, with those of its operands.
+    needs: Vec<Scope>,
+    faults: Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn fault(&mut self, rule: &'static str, message: String) {
+        let fault = Fault { rule, message };
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    fn type_of(&self, id: ExprId) -> Elem {
+        // Told once all numbers are right: K01.
+        self.types.get(id.0 as usize).copied().flatten().unwrap_or(Elem::F32)
+    }
+
+    fn exprs(&mut self) {
+        let kernel = self.kernel;
+        for (number, expr) in kernel.exprs.iter().enumerate() {
+            let mut scope = Scope::new();
+            let mut operands: Vec<ExprId> = Vec::new();
+            let at = format!("%{number}");
+            match expr {
+                Expr::Const { .. } => {}
+                Expr::Index { index, .. } => self.index(&at, index, &mut operands, &mut scope, number),
+                Expr::Load { buffer, index, bounds, .. } => {
+                    self.access(&at, *buffer, Access::Read, false);
+                    self.index(&at, index, &mut operands, &mut scope, number);
+                    for bound in bounds {
+                        self.index(&at, &bound.index, &mut operands, &mut scope, number);
+                        self.extent(&at, bound.extent);
+                    }
+                }
+                Expr::Unary(_, x) | Expr::Cast(_, x) => operands.push(*x),
+                Expr::Binary(_, a, b) => operands.extend([*a, *b]),
+                Expr::Select(c, a, b) => operands.extend([*c, *a, *b]),
+                Expr::Temp(t) => {
+                    if super::types::temp_type(kernel, *t).is_none() {
+                        self.fault("K02", format!("{at}: no fold leaves t{}", t.0));
+                    }
+                    scope.insert(Need::Temp(*t));
+                }
+                Expr::Acc(a) => {
+                    scope.insert(Need::Acc(*a));
+                }
+            }
+            let early = operands.iter().filter(|o| o.0 as usize >= number).map(|o| o.0).collect::<Vec<_>>();
+            for operand in early {
+                self.fault("K01", format!("{at}: %{operand} does not come before it"));
+            }
+            for operand in operands {
+                if let Some(inner) = self.needs.get(operand.0 as usize) {
+                    scope.extend(inner.iter().copied());
+                }
+            }
+            self.needs.push(scope);
+            if self.faults.is_empty() {
+                self.function(&at, expr);
+            }
+        }
+    }
+
+    /// K04.
+    fn function(&mut self, at: &str, expr: &Expr) {
+        match expr {
+            Expr::Unary(f, x) => {
+                let x = self.type_of(*x);
+                let fits = match f {
+                    Unary::Not => x == Elem::Bool,
+                    f if f.needs_float() => x.is_float(),
+                    _ => x != Elem::Bool,
+                };
+                if !fits {
+                    self.fault("K04", format!("{at}: `{f}` of {x}"));
+                }
+            }
+            Expr::Binary(f, a, b) => {
+                let (a, b) = (self.type_of(*a), self.type_of(*b));
+                let fits = match f {
+                    Binary::And | Binary::Or => a == Elem::Bool,
+                    Binary::Eq | Binary::Ne => true,
+                    Binary::Pow => a.is_float(),
+                    _ => a != Elem::Bool,
+                };
+                if computed_in(a) != computed_in(b) || !fits {
+                    self.fault("K04", format!("{at}: `{f}` of {a} and {b}"));
+                }
+            }
+            Expr::Select(c, a, b) => {
+                let (c, a, b) = (self.type_of(*c), self.type_of(*a), self.type_of(*b));
+                if c != Elem::Bool || computed_in(a) != computed_in(b) {
+                    self.fault("K04", format!("{at}: `select` of {c}, {a} and {b}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// K03.
+    fn access(&mut self, at: &str, buffer: BufferId, access: Access, packed: bool) {
+        let Some(found) = self.kernel.buffers.get(buffer.0 as usize) else {
+            return self.fault("K01", format!("{at}: there is no b{}", buffer.0));
+        };
+        if found.access != access {
+            self.fault("K03", format!("{at}: b{} is not there to {}", buffer.0, verb(access)));
+        }
+        if found.packed != packed {
+            let is = if packed { "is not packed" } else { "is packed" };
+            self.fault("K03", format!("{at}: b{} {is}", buffer.0));
+        }
+    }
+
+    fn extent(&mut self, at: &str, extent: Extent) {
+        match extent {
+            Extent::Known(n) if n < 0 => self.fault("K07", format!("{at}: size {n}")),
+            Extent::Dim(Dim(d)) if d >= self.kernel.dims => self.fault("K01", format!("{at}: there is no n{d}")),
+            _ => {}
+        }
+    }
+
+    /// K01, K06, K07; gathers what the index needs. `before`: expressions that it may read.
+    fn index(&mut self, at: &str, index: &Index, operands: &mut Vec<ExprId>, scope: &mut Scope, before: usize) {
+        match index {
+            Index::Known(_) => {}
+            Index::Var(v) if v.0 >= self.kernel.vars => self.fault("K01", format!("{at}: there is no i{}", v.0)),
+            Index::Var(v) => {
+                scope.insert(Need::Var(*v));
+            }
+            Index::Dim(d) => self.extent(at, Extent::Dim(*d)),
+            Index::Add(parts) | Index::Mul(parts) => {
+                let nested = parts.iter().any(|p| match (index, p) {
+                    (Index::Add(_), Index::Add(_)) | (Index::Mul(_), Index::Mul(_) | Index::Add(_)) => true,
+                    _ => false,
+                });
+                if nested || parts.len() < 2 {
+                    self.fault("K06", format!("{at}: `{}` is no plain sum of products", super::text::index(index)));
+                }
+                parts.iter().for_each(|p| self.index(at, p, operands, scope, before));
+            }
+            Index::Div(n, by) | Index::Mod(n, by) => {
+                let positive = |i: &Index| match i {
+                    Index::Known(n) => *n > 0,
+                    Index::Dim(_) => true,
+                    _ => false,
+                };
+                let fits = match &**by {
+                    Index::Mul(factors) => factors.iter().all(positive),
+                    by => positive(by),
+                };
+                if !fits {
+                    self.fault("K06", format!("{at}: division by `{}`", super::text::index(by)));
+                }
+                self.index(at, n, operands, scope, before);
+                self.index(at, by, operands, scope, before);
+            }
+            Index::Value(expr, extent) => {
+                self.extent(at, *extent);
+                if expr.0 as usize >= before {
+                    return self.fault("K01", format!("{at}: %{} does not come before it", expr.0));
+                }
+                let elem = self.type_of(*expr);
+                if elem.is_float() || elem == Elem::Bool {
+                    self.fault("K07", format!("{at}: an index of type {elem}"));
+                }
+                operands.push(*expr);
+            }
+        }
+    }
+
+    fn body(&mut self) {
+        match &self.kernel.body {
+            Body::Nest(nest) => self.nest(nest),
+            Body::Contract(contract) => self.contract(contract),
+            Body::TopK(top_k) => self.top_k(top_k),
+            Body::GroupRows(group) => self.group_rows(group),
+        }
+    }
+
+    /// The scope inside loops.
+    fn enter(&mut self, at: &str, scope: &Scope, loops: &[Loop]) -> Scope {
+        let mut scope = scope.clone();
+        for l in loops {
+            self.extent(at, l.extent);
+            if l.var.0 >= self.kernel.vars {
+                self.fault("K01", format!("{at}: there is no i{}", l.var.0));
+            }
+            if !scope.insert(Need::Var(l.var)) {
+                self.fault("K02", format!("{at}: i{} runs already", l.var.0));
+            }
+        }
+        scope
+    }
+
+    /// K02.
+    fn uses(&mut self, at: &str, id: ExprId, scope: &Scope) {
+        let Some(needs) = self.needs.get(id.0 as usize) else {
+            return self.fault("K01", format!("{at}: there is no %{}", id.0));
+        };
+        let missing: Vec<String> = needs.difference(scope).map(|n| n.to_string()).collect();
+        for need in missing {
+            self.fault("K02", format!("{at}: %{} needs {need}, which has no value there", id.0));
+        }
+    }
+
+    /// An index outside of expressions.
+    fn uses_index(&mut self, at: &str, index: &Index, scope: &Scope) {
+        let (mut operands, mut needs) = (Vec::new(), Scope::new());
+        self.index(at, index, &mut operands, &mut needs, self.kernel.exprs.len());
+        operands.iter().for_each(|o| self.uses(at, *o, scope));
+        let missing: Vec<String> = needs.difference(scope).map(|n| n.to_string()).collect();
+        for need in missing {
+            self.fault("K02", format!("{at}: the index needs {need}, which has no value there"));
+        }
+    }
+
+    fn store(&mut self, at: &str, store: &Store, scope: &Scope) {
+        self.access(at, store.buffer, Access::Write, false);
+        self.uses_index(at, &store.index, scope);
+        self.uses(at, store.value, scope);
+        let Some(buffer) = self.kernel.buffers.get(store.buffer.0 as usize) else { return };
+        let found = self.type_of(store.value);
+        if computed_in(found) != computed_in(buffer.elem) {
+            self.fault(
+                "K05",
+                format!("{at}: b{} holds {}, %{} is {found}", store.buffer.0, buffer.elem, store.value.0),
+            );
+        }
+    }
+
+    fn nest(&mut self, nest: &Nest) {
+        let mut scope = self.enter("nest", &Scope::new(), &nest.outer);
+        for (number, stage) in nest.stages.iter().enumerate() {
+            let at = format!("stage {number}");
+            match stage {
+                Stage::Map { inner, stores } => {
+                    let inside = self.enter(&at, &scope, inner);
+                    stores.iter().for_each(|s| self.store(&at, s, &inside));
+                }
+                Stage::Reduce { temp, elem, fold, inner, value } => {
+                    let inside = self.enter(&at, &scope, inner);
+                    self.uses(&at, *value, &inside);
+                    self.fold(&at, *fold, *value);
+                    let found = self.type_of(*value);
+                    let is_arg = matches!(fold, Fold::ArgMax | Fold::ArgMin);
+                    if !is_arg && computed_in(found) != computed_in(*elem) {
+                        self.fault("K05", format!("{at}: a fold of {elem} over %{}, which is {found}", value.0));
+                    }
+                    if !scope.insert(Need::Temp(*temp)) {
+                        self.fault("K02", format!("{at}: t{} has a value already", temp.0));
+                    }
+                }
+                Stage::Running { fold, over, value, store, .. } => {
+                    let inside = self.enter(&at, &scope, std::slice::from_ref(over));
+                    self.uses(&at, *value, &inside);
+                    self.fold(&at, *fold, *value);
+                    self.store(&at, store, &inside);
+                    if matches!(fold, Fold::ArgMax | Fold::ArgMin) {
+                        self.fault("K05", format!("{at}: no running `{}`", fold.name()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn fold(&mut self, at: &str, fold: Fold, value: ExprId) {
+        let found = self.type_of(value);
+        if matches!(fold, Fold::Any | Fold::All) != (found == Elem::Bool) {
+            self.fault("K05", format!("{at}: `{}` of {found}", fold.name()));
+        }
+    }
+
+    fn contract(&mut self, c: &Contract) {
+        let at = "contract";
+        let points = [c.batch.clone(), c.rows.clone()];
+        let points = self.enter(at, &Scope::new(), &points);
+        let sums = self.enter(at, &points, &c.sums);
+        let missing: Vec<String> = match self.needs.get(c.x.0 as usize) {
+            None => return self.fault("K01", format!("{at}: there is no %{}", c.x.0)),
+            Some(needs) => needs.difference(&sums).map(|n| n.to_string()).collect(),
+        };
+        for need in missing {
+            self.fault("K08", format!("{at}: the left operand varies with {need}"));
+        }
+        if !self.type_of(c.x).is_float() {
+            self.fault("K04", format!("{at}: a left operand of {}", self.type_of(c.x)));
+        }
+        self.access(at, c.w, Access::Read, true);
+        if let Some(g) = &c.grouping {
+            self.extent(at, g.experts);
+            for buffer in [g.order, g.offsets] {
+                self.access(at, buffer, Access::Read, false);
+                self.holds_i32(at, buffer);
+            }
+            if c.batch.extent != Extent::Known(1) {
+                self.fault("K08", format!("{at}: a grouped contraction has no batch"));
+            }
+        }
+        if c.groups == 0 {
+            self.fault("K08", format!("{at}: no groups of accumulators"));
+        }
+        let mut scope = self.enter(at, &points, std::slice::from_ref(&c.cols));
+        scope.extend((0..c.groups).map(Need::Acc));
+        c.stores.iter().for_each(|s| self.store(at, s, &scope));
+    }
+
+    fn holds_i32(&mut self, at: &str, buffer: BufferId) {
+        let elem = self.kernel.buffers.get(buffer.0 as usize).map(|b| b.elem);
+        if elem.is_some_and(|e| e != Elem::I32) {
+            self.fault("K05", format!("{at}: b{} does not hold i32", buffer.0));
+        }
+    }
+
+    fn top_k(&mut self, t: &TopK) {
+        let at = "top_k";
+        let rows = self.enter(at, &Scope::new(), &t.rows);
+        let over = self.enter(at, &rows, std::slice::from_ref(&t.over));
+        self.uses(at, t.value, &over);
+        self.extent(at, t.k);
+        let slot = Loop { var: t.slot, name: String::new(), extent: t.k };
+        let slots = self.enter(at, &rows, &[slot]);
+        self.uses_index(at, &t.index, &slots);
+        self.access(at, t.buffer, Access::Write, false);
+        self.holds_i32(at, t.buffer);
+    }
+
+    fn group_rows(&mut self, g: &GroupRows) {
+        let at = "group_rows";
+        let rows = self.enter(at, &Scope::new(), &g.rows);
+        self.uses(at, g.expert, &rows);
+        self.extent(at, g.experts);
+        let elem = self.type_of(g.expert);
+        if elem.is_float() || elem == Elem::Bool {
+            self.fault("K07", format!("{at}: an expert of type {elem}"));
+        }
+        for buffer in [g.order, g.offsets] {
+            self.access(at, buffer, Access::Write, false);
+            self.holds_i32(at, buffer);
+        }
+    }
+}
+
+fn verb(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "write",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verify;
+    use crate::kernel::text::{parse, print};
+
+    /// The rules that a kernel breaks; lines of a map over i0 with i1 spare.
+    fn rules(exprs: &str, stores: &str) -> Vec<&'static str> {
+        let text = format!(
+            "kernel \"k\" dims 1 vars 2 {{\n  b0 = read f32 \"x\"\n  b1 = write f32 \"y\"\n  b2 = read packed f32 \"w\"\n\
+             {exprs}\n  nest i0 \"t\" in n0 {{\n    {stores}\n  }}\n}}"
+        );
+        let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+        assert_eq!(parse(&print(&kernel)).as_ref(), Ok(&kernel));
+        verify(&kernel).err().unwrap_or_default().iter().map(|f| f.rule).collect()
+    }
+
+    #[test]
+    fn a_plain_map_verifies() {
+        assert_eq!(rules("%0 = load b0[i0]", "map { b1[i0] = %0 }"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn each_rule_bites() {
+        assert_eq!(rules("%0 = neg %0", "map { }"), ["K01"]);
+        assert_eq!(rules("%0 = load b7[i0]", "map { }"), ["K01"]);
+        assert_eq!(rules("%0 = load b0[n3]", "map { }"), ["K01"]);
+        assert_eq!(rules("%0 = load b0[i9]", "map { }"), ["K01"]);
+        assert_eq!(rules("%0 = load b0[i1]", "map { b1[i0] = %0 }"), ["K02"]);
+        assert_eq!(rules("%0 = load b0[i0]", "map { b1[i1] = %0 }"), ["K02"]);
+        assert_eq!(rules("%0 = load b0[i0]", "map i0 \"t\" in 3 { b1[i0] = %0 }"), ["K02"]);
+        assert_eq!(rules("%0 = acc 0", "map { b1[i0] = %0 }"), ["K02"]);
+        assert_eq!(rules("%0 = temp t0", "map { b1[i0] = %0 }"), ["K02"]);
+        assert_eq!(
+            rules("%0 = load b0[i0]\n%1 = temp t0", "map { b1[i0] = %1 }\n t0 = sum f32 over i1 \"k\" in 2 of %0"),
+            ["K02"]
+        );
+        assert_eq!(rules("%0 = load b1[i0]", "map { }"), ["K03"]);
+        assert_eq!(rules("%0 = load b2[i0]", "map { }"), ["K03"]);
+        assert_eq!(rules("%0 = load b0[i0]", "map { b0[i0] = %0 }"), ["K03"]);
+        assert_eq!(rules("%0 = load b0[i0]\n%1 = not %0", "map { }"), ["K04"]);
+        assert_eq!(rules("%0 = load b0[i0]\n%1 = const i32 1.0\n%2 = add %0, %1", "map { }"), ["K04"]);
+        assert_eq!(rules("%0 = load b0[i0]\n%1 = select %0, %0, %0", "map { }"), ["K04"]);
+        assert_eq!(rules("%0 = const i32 1.0", "map { b1[i0] = %0 }"), ["K05"]);
+        assert_eq!(rules("%0 = load b0[i0]", "t0 = any bool over of %0"), ["K05", "K05"]);
+        assert_eq!(rules("%0 = load b0[(i0 / -2)]", "map { }"), ["K06"]);
+        assert_eq!(rules("%0 = load b0[i0 + (n0 + 1)]", "map { }"), ["K06"]);
+        assert_eq!(rules("%0 = load b0[i0]\n%1 = load b0[value(%0, 3)]", "map { }"), ["K07"]);
+        assert_eq!(rules("", "map i1 \"k\" in -1 { }"), ["K07"]);
+    }
+
+    #[test]
+    fn contractions_keep_their_roles() {
+        let text = |x: &str, acc: u32| {
+            format!(
+                "kernel \"k\" dims 0 vars 4 {{\n b0 = read f32 \"x\"\n b1 = read packed f32 \"w\"\n b2 = write f32 \"y\"\n\
+                 %0 = load b0[{x}]\n %1 = acc {acc}\n contract batch i0 \"\" in 1 rows i1 \"t\" in 2 cols i2 \"h\" in 3 \
+                 sums i3 \"d\" in 4 groups 1 x %0 w b1 {{ b2[3*i1 + i2] = %1 }}\n}}"
+            )
+        };
+        let rules = |text: String| -> Vec<&'static str> {
+            let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+            verify(&kernel).err().unwrap_or_default().iter().map(|f| f.rule).collect()
+        };
+        assert_eq!(rules(text("4*i1 + i3", 0)), Vec::<&str>::new());
+        assert_eq!(rules(text("4*i1 + i3 + i2", 0)), ["K08"]);
+        assert_eq!(rules(text("4*i1 + i3", 1)), ["K02"]);
+    }
+}
