@@ -1,5 +1,7 @@
 //! What several runners share: running a module's compiled code beside the interpreter.
 
+pub mod example;
+
 use std::collections::BTreeMap;
 
 use gatec::graph::interp::{self, Values};
@@ -163,7 +165,8 @@ impl Bytes {
     }
 }
 
-fn numbers(elem: Elem, bytes: &[u8]) -> Vec<f64> {
+/// Elements as numbers.
+pub fn numbers(elem: Elem, bytes: &[u8]) -> Vec<f64> {
     macro_rules! read {
         ($t:ty) => {
             bytes

@@ -1,0 +1,187 @@
+//! The folders of `examples/` that have a `case.toml`: what is run, and what must come out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gatec::graph::Elem;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+/// A folder and its case.
+pub struct Example {
+    pub folder: PathBuf,
+    pub case: Case,
+    golden: BTreeMap<String, Stored>,
+}
+
+/// `case.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Where the equations stand.
+    pub paper: String,
+    /// The `.gate` file.
+    model: PathBuf,
+    /// Other sizes of static axes than the file's.
+    #[serde(default)]
+    axes: BTreeMap<String, i64>,
+    /// Weights of the runs that name none.
+    weights: Option<PathBuf>,
+    golden: PathBuf,
+    /// The largest difference that is right, by element type: relative to the largest expected magnitude, or to 1.
+    pub tolerance: BTreeMap<String, f64>,
+    pub run: Vec<Run>,
+}
+
+/// One run, or one for each row of an input.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// May be left out where there is one.
+    pub entry: Option<String>,
+    weights: Option<PathBuf>,
+    /// Input or output `x` is the golden file's `golden_prefix.x`, unless the tables below say otherwise.
+    golden_prefix: Option<String>,
+    /// The golden file's name of an input, or a `.wav` file.
+    #[serde(default)]
+    inputs: BTreeMap<String, String>,
+    #[serde(default)]
+    outputs: BTreeMap<String, String>,
+    /// States that are compared after the last call.
+    #[serde(default)]
+    pub states: BTreeMap<String, String>,
+    #[serde(default)]
+    pub states_tolerance: BTreeMap<String, f64>,
+    /// An input whose rows are given one by one, in as many calls.
+    pub calls: Option<String>,
+}
+
+/// A tensor of a file, or sound; the elements as bytes, in memory that is aligned for each type.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub elem: Elem,
+    pub shape: Vec<usize>,
+    words: Vec<u64>,
+    length: usize,
+}
+
+impl Stored {
+    pub fn new(elem: Elem, shape: Vec<usize>, bytes: &[u8]) -> Self {
+        let mut words = vec![0u64; bytes.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self { elem, shape, words, length: bytes.len() }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.length]
+    }
+
+    pub fn numbers(&self) -> Vec<f64> {
+        crate::numbers(self.elem, self.bytes())
+    }
+
+    /// The bytes of row `i` along the first axis.
+    pub fn row(&self, i: usize) -> Self {
+        let size = self.shape[1..].iter().product::<usize>() * self.elem.bytes() as usize;
+        Self::new(self.elem, self.shape[1..].to_vec(), &self.bytes()[i * size..(i + 1) * size])
+    }
+
+    /// Sound as `f32`; its shape is not known.
+    fn sound(path: &Path) -> Self {
+        let mut wav = hound::WavReader::open(path).expect("a recording");
+        let samples: Vec<f32> = wav.samples::<i16>().map(|s| f32::from(s.expect("a sample")) / 32768.0).collect();
+        Self::new(Elem::F32, vec![samples.len()], bytemuck::cast_slice(&samples))
+    }
+
+    /// The same elements in another shape; those that do not fill the first axis are left out.
+    fn reshaped(&self, row: &[usize]) -> Self {
+        let size = row.iter().product::<usize>().max(1);
+        let rows = self.length / self.elem.bytes() as usize / size;
+        let shape: Vec<usize> = std::iter::once(rows).chain(row.iter().copied()).collect();
+        Self::new(self.elem, shape, &self.bytes()[..rows * size * self.elem.bytes() as usize])
+    }
+}
+
+/// The tensors of a `.safetensors` file.
+pub fn read(path: &Path) -> BTreeMap<String, Stored> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let stored = |(name, view): (String, safetensors::tensor::TensorView)| {
+        let elem = match view.dtype() {
+            Dtype::F32 => Elem::F32,
+            Dtype::F64 => Elem::F64,
+            Dtype::I32 => Elem::I32,
+            Dtype::I64 => Elem::I64,
+            other => panic!("{}: `{name}` is {other:?}", path.display()),
+        };
+        (name, Stored::new(elem, view.shape().to_vec(), view.data()))
+    };
+    file.tensors().into_iter().map(stored).collect()
+}
+
+impl Example {
+    /// All of them, by name.
+    pub fn all() -> Vec<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let folders = std::fs::read_dir(&root).expect("the folder of examples");
+        let mut folders: Vec<PathBuf> =
+            folders.flatten().map(|f| f.path()).filter(|f| f.join("case.toml").exists()).collect();
+        folders.sort();
+        folders.into_iter().map(Self::open).collect()
+    }
+
+    fn open(folder: PathBuf) -> Self {
+        let text = std::fs::read_to_string(folder.join("case.toml")).expect("case.toml can be read");
+        let case: Case = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let golden = read(&folder.join(&case.golden));
+        Self { folder, case, golden }
+    }
+
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    pub fn model(&self) -> PathBuf {
+        self.folder.join(&self.case.model)
+    }
+
+    pub fn sizes(&self) -> Vec<(String, i64)> {
+        self.case.axes.iter().map(|(name, size)| (name.clone(), *size)).collect()
+    }
+
+    pub fn weights(&self, run: &Run) -> PathBuf {
+        let file = run.weights.as_ref().or(self.case.weights.as_ref());
+        self.folder.join(file.unwrap_or_else(|| panic!("{}: a run without weights", self.name())))
+    }
+
+    /// An input of a run; `row` is its shape without the first axis, as far as the model knows it.
+    pub fn input(&self, run: &Run, name: &str, row: &[usize]) -> Stored {
+        match run.inputs.get(name) {
+            Some(file) if file.ends_with(".wav") => Stored::sound(&self.folder.join(file)).reshaped(row),
+            other => self.golden(run, name, other),
+        }
+    }
+
+    pub fn output(&self, run: &Run, name: &str) -> Stored {
+        self.golden(run, name, run.outputs.get(name))
+    }
+
+    pub fn state(&self, name: &str) -> Stored {
+        self.tensor(name)
+    }
+
+    fn golden(&self, run: &Run, name: &str, other: Option<&String>) -> Stored {
+        match (other, &run.golden_prefix) {
+            (Some(other), _) => self.tensor(other),
+            (None, Some(prefix)) => self.tensor(&format!("{prefix}.{name}")),
+            (None, None) => self.tensor(name),
+        }
+    }
+
+    fn tensor(&self, name: &str) -> Stored {
+        self.golden
+            .get(name)
+            .unwrap_or_else(|| panic!("{}: no tensor `{name}` in the golden file", self.name()))
+            .clone()
+    }
+}
