@@ -2,6 +2,7 @@
 
 pub mod llvm;
 pub mod math;
+pub mod ptx;
 pub mod x86;
 
 use std::sync::Once;

@@ -292,6 +292,7 @@ impl<'g> Planner<'g> {
             UnitsExpr::Known(n) => SizeExpr::Known(*n),
             UnitsExpr::Extent(Extent::Known(n)) => SizeExpr::Known(*n),
             UnitsExpr::Extent(Extent::Dim(dim)) => self.symbols.expr(&dims[dim.0 as usize]),
+            UnitsExpr::Add(terms) => SizeExpr::Add(terms.iter().map(|u| self.evaluate(u, dims)).collect()),
             UnitsExpr::Mul(factors) => SizeExpr::Mul(factors.iter().map(|u| self.evaluate(u, dims)).collect()),
             UnitsExpr::DivUp(n, by) => SizeExpr::DivUp(Box::new(self.evaluate(n, dims)), *by),
         }

@@ -2,12 +2,14 @@
 //!
 //! A schedule never changes a result: every element's sum is made in the same order whatever the tile.
 
+pub mod gpu;
 mod nest;
 
 use gatec_runtime::format::{Isa, Launch};
 
 use crate::kernel::{Body, Contract, Elem, Extent, GroupRows, Kernel, Nest, TopK};
 
+pub use gpu::{Gpu, GpuTile, Math};
 pub use nest::{Along, along};
 
 /// How a kernel runs.
@@ -24,6 +26,8 @@ pub enum BodySchedule {
     /// What vectors run along, for nests.
     Nest(Along),
     Contract(Tile),
+    /// A block of threads for each unit.
+    Gpu(Gpu),
     /// Element by element.
     Scalar,
 }
@@ -48,6 +52,7 @@ pub struct Tile {
 pub enum UnitsExpr {
     Known(i64),
     Extent(Extent),
+    Add(Vec<UnitsExpr>),
     Mul(Vec<UnitsExpr>),
     DivUp(Box<UnitsExpr>, i64),
 }
@@ -77,7 +82,7 @@ fn tile_shape(groups: u32, isa: Isa) -> (u32, u32) {
 /// Columns of a packed panel, for each group.
 pub fn packed_lanes(groups: u32, _: Elem, isa: Isa) -> u32 {
     if isa == Isa::Sm80 {
-        return GPU_PANEL / groups.max(1).next_power_of_two();
+        return (GPU_PANEL / groups.max(1).next_power_of_two()).max(1);
     }
     let (_, vectors) = tile_shape(groups, isa);
     (vectors / groups).max(1) * lanes(isa)
@@ -94,6 +99,7 @@ const TYPICAL_SUM: i64 = 1024;
 /// Chooses a schedule.
 pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
     let body = match &kernel.body {
+        _ if isa == Isa::Sm80 => gpu::body(kernel),
         Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest)),
         Body::Contract(contract) => BodySchedule::Contract(tile(contract, isa)),
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
@@ -128,6 +134,7 @@ fn known(extent: Extent) -> Option<i64> {
 /// The independent units of a kernel's work; threads take contiguous ranges of them.
 pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
     match (&kernel.body, &schedule.body) {
+        (_, BodySchedule::Gpu(gpu)) => gpu::units(kernel, gpu),
         (Body::Nest(Nest { outer, .. }), BodySchedule::Nest(along)) => {
             let shared = if *along == Along::Outer { &outer[..outer.len() - 1] } else { &outer[..] };
             UnitsExpr::Mul(shared.iter().map(|l| UnitsExpr::Extent(l.extent)).collect())

@@ -294,7 +294,7 @@ impl<'ctx> Emit<'ctx> {
     pub fn call_as(&self, name: &str, overload: &[BasicTypeEnum<'ctx>], args: &[Val<'ctx>]) -> Val<'ctx> {
         self.call_any(name, overload, args).expect("the intrinsic gives a value")
     }
-    fn call_any(&self, name: &str, overload: &[BasicTypeEnum<'ctx>], args: &[Val<'ctx>]) -> Option<Val<'ctx>> {
+    pub fn call_any(&self, name: &str, overload: &[BasicTypeEnum<'ctx>], args: &[Val<'ctx>]) -> Option<Val<'ctx>> {
         let intrinsic = Intrinsic::find(name).unwrap_or_else(|| unreachable!("LLVM has no {name}"));
         let function = intrinsic.get_declaration(&self.module, overload).expect(TYPED);
         let args: Vec<_> = args.iter().map(|a| (*a).into()).collect();

@@ -116,7 +116,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     }
 
     /// The type in which elements are stored.
-    fn memory(&self, elem: Elem) -> BasicTypeEnum<'ctx> {
+    pub fn memory(&self, elem: Elem) -> BasicTypeEnum<'ctx> {
         match elem {
             Elem::Bool => self.emit.int(8),
             Elem::Bf16 => self.emit.int(16),
@@ -125,7 +125,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         }
     }
 
-    fn from_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
+    pub fn from_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
         let e = self.emit;
         match elem {
             Elem::Bool => e.icmp(IntPredicate::NE, v, e.same(v, 0.0)),
@@ -135,7 +135,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         }
     }
 
-    fn to_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
+    pub fn to_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
         let e = self.emit;
         match elem {
             Elem::Bool => e.cast(InstructionOpcode::ZExt, v, e.int(8)),

@@ -2,8 +2,8 @@
 
 mod contract;
 mod micro;
-mod nest;
-mod select;
+pub(super) mod nest;
+pub(super) mod select;
 
 use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
@@ -17,10 +17,10 @@ pub use micro::Micros;
 
 /// What a kernel's function gets beside buffers and sizes.
 #[derive(Clone, Copy)]
-struct Range<'ctx> {
-    begin: Val<'ctx>,
-    end: Val<'ctx>,
-    scratch: PointerValue<'ctx>,
+pub(super) struct Range<'ctx> {
+    pub begin: Val<'ctx>,
+    pub end: Val<'ctx>,
+    pub scratch: PointerValue<'ctx>,
 }
 
 /// Emits the function `symbol` for a kernel.
@@ -63,7 +63,7 @@ pub fn kernel<'ctx>(
 
 /// Runs `body` for each unit of `begin..end`, the linear index over `loops`, with their variables set. They are counted up, not
 /// divided anew.
-fn for_units<'a, 'ctx>(
+pub(super) fn for_units<'a, 'ctx>(
     frame: &mut Frame<'a, 'ctx>,
     loops: &[Loop],
     range: Range<'ctx>,
@@ -111,7 +111,7 @@ fn count_up<'ctx>(frame: &Frame<'_, 'ctx>, variables: &[(Var, Extent, PointerVal
 }
 
 /// Runs `body` over nested loops, outermost first.
-fn nested<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, loops: &[Loop], body: &mut dyn FnMut(&mut Frame<'a, 'ctx>)) {
+pub(super) fn nested<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, loops: &[Loop], body: &mut dyn FnMut(&mut Frame<'a, 'ctx>)) {
     match loops.split_first() {
         None => {
             frame.forget();

@@ -15,12 +15,7 @@ use crate::scalar::Binary;
 use crate::schedule::Along;
 
 pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range: Range<'ctx>) {
-    for stage in &nest.stages {
-        if let Stage::Reduce { temp, elem, fold, .. } = stage {
-            let elem = if matches!(fold, Fold::ArgMax | Fold::ArgMin) { Elem::I32 } else { *elem };
-            frame.temp_elems.insert(*temp, elem);
-        }
-    }
+    declare_temps(frame, nest);
     match (along, nest.outer.split_last()) {
         (Along::Outer, Some((lane_loop, shared))) => {
             for_units(frame, shared, range, |frame| {
@@ -28,6 +23,16 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
             });
         }
         _ => for_units(frame, &nest.outer, range, |frame| nest.stages.iter().for_each(|s| stage(frame, s, along))),
+    }
+}
+
+/// The types of what the nest's folds leave.
+pub(in crate::codegen) fn declare_temps(frame: &mut Frame<'_, '_>, nest: &Nest) {
+    for stage in &nest.stages {
+        if let Stage::Reduce { temp, elem, fold, .. } = stage {
+            let elem = if matches!(fold, Fold::ArgMax | Fold::ArgMin) { Elem::I32 } else { *elem };
+            frame.temp_elems.insert(*temp, elem);
+        }
     }
 }
 
@@ -80,7 +85,7 @@ fn accumulator<'ctx>(frame: &Frame<'_, 'ctx>, elem: Elem) -> BasicTypeEnum<'ctx>
     frame.register(elem)
 }
 
-fn identity<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, elem: Elem, ty: BasicTypeEnum<'ctx>) -> Val<'ctx> {
+pub(in crate::codegen) fn identity<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, elem: Elem, ty: BasicTypeEnum<'ctx>) -> Val<'ctx> {
     let e = frame.emit;
     let bits = e.element_of(ty);
     let least = |width: u32| if elem == Elem::U8 { 0 } else { 1u64 << (width - 1) };
@@ -98,7 +103,7 @@ fn identity<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, elem: Elem, ty: BasicType
     }
 }
 
-fn join<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, elem: Elem, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
+pub(in crate::codegen) fn join<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, elem: Elem, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
     let f = match fold {
         Fold::Sum => Binary::Add,
         Fold::Prod => Binary::Mul,

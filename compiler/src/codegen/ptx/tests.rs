@@ -1,0 +1,179 @@
+//! Every class of kernel, in every form that schedules give it, goes through NVIDIA's assembler for sm_80 and sm_90.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use gatec_runtime::format::Isa;
+
+use super::compile;
+use crate::codegen::Scheduled;
+use crate::kernel::text::parse;
+use crate::kernel::verify::verify;
+use crate::schedule::{BodySchedule, Gpu, Math, schedule};
+
+fn scheduled(symbol: &str, text: &str, fast: bool) -> Scheduled {
+    let kernel = parse(text).unwrap_or_else(|e| panic!("{symbol}: {e}"));
+    verify(&kernel).unwrap_or_else(|faults| panic!("{symbol}: {faults:?}"));
+    let chosen = schedule(&kernel, Isa::Sm80);
+    let chosen = if fast { chosen.fast(&kernel) } else { chosen };
+    (symbol.to_owned(), kernel, chosen)
+}
+
+/// A contraction of `elem` with that many groups of accumulators, columns and experts (0: not grouped).
+fn contraction(elem: &str, groups: u32, cols: &str, experts: u32) -> String {
+    let accs: String = (0..groups).map(|g| format!("%{} = acc {g}\n", g + 1)).collect();
+    let mut next = groups + 1;
+    let mut sum = String::new();
+    let mut last = 1;
+    for g in 1..groups {
+        sum += &format!("%{next} = tanh %{}\n%{} = mul %{last}, %{next}\n", g + 1, next + 1);
+        last = next + 1;
+        next += 2;
+    }
+    let grouped = if experts > 0 { format!("experts {experts} order b3 offsets b4") } else { String::new() };
+    format!(
+        "kernel \"contract\" dims 2 vars 4 {{ b0 = read {elem} \"x\" b1 = read packed {elem} \"w\" b2 = write {elem} \"y\"
+         b3 = read i32 \"order\" b4 = read i32 \"offsets\"
+         %0 = load b0[i1*n1 + i3]\n{accs}{sum}
+         contract batch i0 \"b\" in 1 rows i1 \"t\" in n0 cols i2 \"h\" in {cols} sums i3 \"d\" in n1 groups {groups} x %0 w b1
+         {grouped} {{ b2[{}*i1 + i2] = %{last} }} }}",
+        if cols == "n1" { "n1" } else { cols }
+    )
+}
+
+fn all() -> Vec<Scheduled> {
+    let nest = |stages: &str| {
+        format!(
+            "kernel \"nest\" dims 2 vars 4 {{ b0 = read f32 \"x\" b1 = write f32 \"y\" b2 = write i32 \"at\" b3 = write bool \"any\"
+             b4 = read bf16 \"h\"
+             %0 = load b0[i0*n1 + i1] if i1 + -1 < n1 else 2.0
+             %1 = exp %0\n %2 = temp t0\n %3 = load b0[i0*n1 + i2]\n %4 = tanh %3\n %5 = div %4, %2
+             %6 = temp t1\n %7 = const f32 0.0\n %8 = lt %0, %7\n %9 = load b4[i1]\n %10 = erf %9\n %11 = pow %10, %0
+             nest i0 \"t\" in n0 {{ {stages} }} }}"
+        )
+    };
+    let mut kernels = vec![
+        scheduled("elements", &nest("map i1 \"d\" in n1 { b1[i0*n1 + i1] = %11 }"), false),
+        scheduled(
+            "row",
+            &nest("t0 = sum f32 over i1 \"d\" in n1 of %1 map i2 \"d\" in n1 { b1[i0*n1 + i2] = %5 }"),
+            false,
+        ),
+        scheduled("row_any", &nest("t1 = any bool over i1 \"d\" in n1 of %8 map { b3[i0] = %6 }"), false),
+        scheduled("arg", &nest("t1 = arg_max f32 over i1 \"d\" in n1 of %0 map { b2[i0] = %6 }"), false),
+        scheduled("running", &nest("running sum over i1 \"d\" in n1 of %0 { b1[i0*n1 + i1] = %0 }"), false),
+        scheduled(
+            "top_k",
+            "kernel \"top_k\" dims 1 vars 3 { b0 = read f32 \"scores\" b1 = write i32 \"index\" %0 = load b0[8*i0 + i1]
+             top_k i0 \"t\" in n0 over i1 \"e\" in 8 of %0 take 2 slot i2 { b1[2*i0 + i2] } }",
+            false,
+        ),
+        scheduled(
+            "group_rows",
+            "kernel \"group_rows\" dims 1 vars 2 { b0 = read i32 \"index\" b1 = write i32 \"order\" b2 = write i32 \"offsets\"
+             %0 = load b0[2*i0 + i1] group_rows i0 \"t\" in n0, i1 \"slot\" in 2 of %0 experts 8 order b1 offsets b2 }",
+            false,
+        ),
+    ];
+    for elem in ["f32", "bf16", "f16"] {
+        for groups in [1, 2, 3, 4, 9, 33] {
+            for (cols, name) in [("128", "even"), ("n1", "odd")] {
+                for experts in [0, 8] {
+                    for fast in [false, true] {
+                        let symbol = format!("contract_{elem}_{groups}_{name}_{experts}_{fast}");
+                        kernels.push(scheduled(&symbol, &contraction(elem, groups, cols, experts), fast));
+                    }
+                }
+            }
+        }
+    }
+    kernels
+}
+
+/// `ptxas` of `$GATEC_PTXAS`, or of the Python package `nvidia-cuda-nvcc` that some Python here has.
+fn ptxas() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("GATEC_PTXAS") {
+        return Some(path.into());
+    }
+    let find = "import nvidia, pathlib\nfor p in nvidia.__path__:\n  for f in sorted(pathlib.Path(p).glob('*/bin/ptxas')): print(f)";
+    let python = std::env::var("GATEC_PYTHON").unwrap_or_else(|_| "python3".into());
+    let found = Command::new(python).args(["-c", find]).output().ok()?;
+    let found = String::from_utf8_lossy(&found.stdout).lines().next().map(PathBuf::from);
+    found.or_else(|| Command::new("ptxas").arg("--version").output().is_ok().then(|| "ptxas".into()))
+}
+
+/// Assembles a text; what `ptxas` says, where it refuses.
+fn assemble(ptxas: &PathBuf, text: &str, processor: &str) -> Result<String, String> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let (from, to) = (folder.path().join("kernels.ptx"), folder.path().join("kernels.cubin"));
+    std::fs::write(&from, text).map_err(|e| e.to_string())?;
+    let out = Command::new(ptxas).arg("-v").arg(format!("-arch={processor}")).arg(&from).arg("-o").arg(&to).output();
+    let out = out.map_err(|e| e.to_string())?;
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    if out.status.success() { Ok(said) } else { Err(said) }
+}
+
+#[test]
+fn every_kernel_assembles_without_spills() {
+    let kernels = all();
+    let text = compile(&kernels).unwrap_or_else(|e| panic!("{e}"));
+    for (symbol, ..) in &kernels {
+        assert!(text.contains(&format!(".visible .entry {symbol}(")), "{symbol} is no entry");
+    }
+    let Some(ptxas) = ptxas() else {
+        let allowed = std::env::var_os("GATEC_NO_PTXAS").is_some();
+        assert!(
+            allowed,
+            "no ptxas: install nvidia-cuda-nvcc, name one in GATEC_PTXAS, or set GATEC_NO_PTXAS=1 to skip"
+        );
+        return;
+    };
+    for processor in ["sm_80", "sm_90"] {
+        let said = assemble(&ptxas, &text, processor).unwrap_or_else(|said| panic!("{processor}: {said}"));
+        // Kernels of more groups than fit registers may spill.
+        let spilled: Vec<&str> = said
+            .split("Compiling entry function '")
+            .skip(1)
+            .filter(|part| part.contains(" bytes spill stores") && !part.contains(" 0 bytes spill stores"))
+            .filter_map(|part| part.split('\'').next())
+            .filter(|name| !name.contains("_33_"))
+            .collect();
+        assert!(spilled.is_empty(), "{processor}: spills in {spilled:?}");
+    }
+}
+
+#[test]
+fn tensor_cores_multiply_halves_and_f32_only_on_request() {
+    let text = |elem: &str, fast: bool| {
+        let kernels = [scheduled("k", &contraction(elem, 2, "128", 0), fast)];
+        compile(&kernels).unwrap_or_else(|e| panic!("{e}"))
+    };
+    assert!(text("bf16", false).contains("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"));
+    assert!(text("f16", false).contains("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"));
+    assert!(text("f32", true).contains("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"));
+    let plain = text("f32", false);
+    assert!(!plain.contains("mma.sync") && plain.contains("fma.rn.f32"));
+    assert!(plain.contains("ld.shared.v4") && plain.contains("ld.global.v4"), "vectors between memories:\n{plain}");
+}
+
+#[test]
+fn the_text_asks_for_no_newer_ptx_than_needed() {
+    let text = compile(&all()[..3]).unwrap_or_else(|e| panic!("{e}"));
+    assert!(text.contains(".version 7.0") && text.contains(".target sm_80"), "{}", &text[..200]);
+}
+
+#[test]
+fn schedules_choose_forms_by_shape() {
+    let forms: Vec<Gpu> = all()
+        .into_iter()
+        .take(7)
+        .map(|(_, _, s)| match s.body {
+            BodySchedule::Gpu(gpu) => gpu,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let want = [Gpu::Elements, Gpu::Row, Gpu::Row, Gpu::Points, Gpu::Points, Gpu::Points, Gpu::Block];
+    assert_eq!(forms, want);
+    let (_, _, s) = scheduled("k", &contraction("f32", 1, "128", 0), false);
+    assert!(matches!(s.body, BodySchedule::Gpu(Gpu::Contract(tile)) if tile.math == Math::Fma && tile.panel == 64));
+}
