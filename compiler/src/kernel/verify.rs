@@ -195,9 +195,11 @@ impl Check<'_> {
             }
             Index::Dim(d) => self.extent(at, Extent::Dim(*d)),
             Index::Add(parts) | Index::Mul(parts) => {
-                let nested = parts.iter().any(|p| match (index, p) {
-                    (Index::Add(_), Index::Add(_)) | (Index::Mul(_), Index::Mul(_) | Index::Add(_)) => true,
-                    _ => false,
+                let nested = parts.iter().any(|p| {
+                    matches!(
+                        (index, p),
+                        (Index::Add(_), Index::Add(_)) | (Index::Mul(_), Index::Mul(_) | Index::Add(_))
+                    )
                 });
                 if nested || parts.len() < 2 {
                     self.fault("K06", format!("{at}: `{}` is no plain sum of products", super::text::index(index)));

@@ -3,6 +3,7 @@
 //! A schedule never changes a result: every element's sum is made in the same order whatever the tile.
 
 pub mod gpu;
+pub mod interp;
 mod nest;
 
 use gatec_runtime::format::{Isa, Launch};

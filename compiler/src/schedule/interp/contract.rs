@@ -1,0 +1,135 @@
+//! Contractions: tiles of rows, panels of packed columns.
+
+use super::{Done, InterpError, Machine};
+use crate::kernel::{Contract, Grouping};
+use crate::schedule::{GpuTile, Math, Tile};
+
+/// Rows from..to (numbers, or places in the order of the grouping) and one panel of a matrix.
+#[derive(Clone, Copy)]
+struct Part {
+    batch: i64,
+    matrix: i64,
+    rows: (i64, i64),
+    panel: i64,
+}
+
+impl Machine<'_> {
+    pub(super) fn contract_on_cpu(&mut self, c: &Contract, tile: &Tile) -> Done {
+        let panels = self.panels(c, tile.panel);
+        let most = i64::from(tile.most_rows());
+        let block = i64::from(tile.row_block);
+        let (from, to, batch, matrix, first, last) = match &c.grouping {
+            Some(grouping) => {
+                let experts = self.extent(grouping.experts);
+                let (expert, number) = (self.unit % experts, self.unit / experts);
+                let (from, to) = self.segment(grouping, expert)?;
+                let span = i64::from(tile.span());
+                (from, to, 0, expert, number * span, panels.min((number + 1) * span))
+            }
+            None => {
+                let rows = self.extent(c.rows.extent);
+                let blocks = (rows + block - 1) / block;
+                let (panel, outer) = (self.unit % panels, self.unit / panels);
+                let (number, batch) = (outer % blocks, outer / blocks);
+                (number * block, rows.min((number + 1) * block), batch, batch, panel, panel + 1)
+            }
+        };
+        for start in (from..to).step_by(block.max(1) as usize) {
+            let count = (to - start).min(block);
+            // Equal tiles.
+            let tiles = (count + most - 1) / most;
+            let height = ((count + tiles - 1) / tiles).max(1);
+            for panel in first..last {
+                for row in (start..start + count).step_by(height as usize) {
+                    let rows = (row, (row + height).min(start + count));
+                    self.part(c, Part { batch, matrix, rows, panel }, tile.panel, Math::Fma)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn contract_on_gpu(&mut self, c: &Contract, tile: &GpuTile) -> Done {
+        let panels = self.panels(c, tile.panel).max(1);
+        let height = i64::from(tile.rows);
+        let (panel, outer) = (self.unit % panels, self.unit / panels);
+        let part = match &c.grouping {
+            None => {
+                let rows = self.extent(c.rows.extent);
+                let tiles = ((rows + height - 1) / height).max(1);
+                let (number, batch) = (outer % tiles, outer / tiles);
+                Part { batch, matrix: batch, rows: (number * height, rows.min((number + 1) * height)), panel }
+            }
+            Some(grouping) => {
+                let mut left = outer;
+                let mut found = None;
+                for expert in 0..self.extent(grouping.experts) {
+                    let (from, to) = self.segment(grouping, expert)?;
+                    let tiles = (to - from + height - 1) / height;
+                    if left < tiles {
+                        let first = from + left * height;
+                        found = Some(Part { batch: 0, matrix: expert, rows: (first, to.min(first + height)), panel });
+                        break;
+                    }
+                    left -= tiles;
+                }
+                // Units are counted as if every expert's last tile were begun.
+                let Some(part) = found else { return Ok(()) };
+                part
+            }
+        };
+        self.part(c, part, tile.panel, tile.math)
+    }
+
+    fn panels(&self, c: &Contract, panel: u32) -> i64 {
+        let panel = i64::from(panel);
+        (self.extent(c.cols.extent) + panel - 1) / panel
+    }
+
+    fn segment(&self, grouping: &Grouping, expert: i64) -> Result<(i64, i64), InterpError> {
+        let offset = |at| self.read(grouping.offsets, at).map(|n| n as i64);
+        Ok((offset(expert)?, offset(expert + 1)?))
+    }
+
+    fn part(&mut self, c: &Contract, part: Part, panel: u32, math: Math) -> Done {
+        let sum = self.product(&c.sums);
+        let (panels, lanes, groups) = (self.panels(c, panel), i64::from(panel), i64::from(c.groups));
+        let cols = self.extent(c.cols.extent);
+        for place in part.rows.0..part.rows.1 {
+            let row = match &c.grouping {
+                Some(grouping) => self.read(grouping.order, place)? as i64,
+                None => place,
+            };
+            self.vars[c.batch.var.0 as usize] = part.batch;
+            self.vars[c.rows.var.0 as usize] = row;
+            let mut x = Vec::with_capacity(sum as usize);
+            for k in 0..sum {
+                self.unfold(&c.sums, k);
+                let v = self.eval(c.x)?;
+                x.push(multiplied(math, v));
+            }
+            for col in part.panel * lanes..cols.min((part.panel + 1) * lanes) {
+                let mut accs = vec![0.0; c.groups as usize];
+                for (k, x) in x.iter().enumerate() {
+                    let step = (part.matrix * panels + part.panel) * sum + k as i64;
+                    for (g, acc) in accs.iter_mut().enumerate() {
+                        let at = (step * groups + g as i64) * lanes + col - part.panel * lanes;
+                        *acc += x * multiplied(math, self.read(c.w, at)?);
+                    }
+                }
+                self.accs = accs;
+                self.vars[c.cols.var.0 as usize] = col;
+                self.store_all(&c.stores)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An operand as it is multiplied.
+fn multiplied(math: Math, x: f64) -> f64 {
+    match math {
+        Math::Tf32 => super::to_fraction(x, 10, -126, f64::from(f32::MAX)),
+        Math::Fma | Math::Half => x,
+    }
+}
