@@ -1,7 +1,62 @@
 //! The Gate language: text to typed program. Knows no IR and no target.
+//!
+//! ```
+//! let program = gatec_lang::load_text("gate.gate", "model double(x: f32[t]) -> f32[t] { x + x }", &[]).unwrap();
+//! assert_eq!(program.entries[0].name, "double");
+//! ```
 
+pub mod diagnostics;
 pub mod program;
 pub mod size;
+pub mod syntax;
+mod types;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use diagnostics::{Diagnostic, Diagnostics, codes};
 
 pub use program::Program;
 pub use size::Size;
+
+/// Reads and checks the model at `path`; `sizes` gives static axes other sizes. Warnings come with a program, too.
+pub fn check(path: &Path, sizes: &[(String, i64)]) -> (Option<Program>, Diagnostics) {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => check_text(&name, &text, sizes),
+        Err(why) => {
+            let diagnostic = Diagnostic::error(codes::FILE, program::Span::default(), format!("{name}: {why}"));
+            let files = vec![(name, Arc::from(""))];
+            (None, Diagnostics { files, list: vec![diagnostic] })
+        }
+    }
+}
+
+/// As [`check`], of a text; `name` stands in messages.
+pub fn check_text(name: &str, text: &str, sizes: &[(String, i64)]) -> (Option<Program>, Diagnostics) {
+    match syntax::parse(0, text) {
+        Ok(file) => types::check(name, text, &file, sizes),
+        Err(diagnostic) => {
+            let files = vec![(name.to_string(), Arc::from(text))];
+            (None, Diagnostics { files, list: vec![*diagnostic] })
+        }
+    }
+}
+
+/// The program at `path`, or all that is wrong with it.
+///
+/// # Errors
+/// The file cannot be read, or the program has errors.
+pub fn load(path: &Path, sizes: &[(String, i64)]) -> Result<Program, Diagnostics> {
+    let (program, diagnostics) = check(path, sizes);
+    program.ok_or(diagnostics)
+}
+
+/// As [`load`], of a text.
+///
+/// # Errors
+/// The program has errors.
+pub fn load_text(name: &str, text: &str, sizes: &[(String, i64)]) -> Result<Program, Diagnostics> {
+    let (program, diagnostics) = check_text(name, text, sizes);
+    program.ok_or(diagnostics)
+}

@@ -1,0 +1,72 @@
+//! Bounds on what is parsed, checked on the text: the parser recurses, the text must not decide how deep.
+
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::Span;
+
+/// Bytes of a source file.
+pub const MAX_BYTES: usize = 4 << 20;
+/// Brackets open at once, loops and prefix operators included.
+pub const MAX_NESTING: usize = 100;
+/// Operators in one statement.
+pub const MAX_OPERATORS: usize = 1000;
+
+/// What is too large for the parser.
+pub fn check(file: u32, text: &str) -> Option<Diagnostic> {
+    let at = |i: usize| Span { file, start: i as u32, end: i as u32 + 1 };
+    if text.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len());
+        return Some(Diagnostic::error(codes::TOO_LARGE, at(0), message));
+    }
+    let bytes = text.as_bytes();
+    let (mut open, mut prefixes, mut operators) = (0usize, 0usize, 0usize);
+    let mut i = 0;
+    while i < bytes.len() {
+        match bytes[i] {
+            b'/' if bytes.get(i + 1) == Some(&b'/') => {
+                while i < bytes.len() && bytes[i] != b'\n' {
+                    i += 1;
+                }
+                continue;
+            }
+            b'"' => {
+                i += 1;
+                while i < bytes.len() && bytes[i] != b'"' && bytes[i] != b'\n' {
+                    i += 1;
+                }
+            }
+            b'(' | b'[' | b'{' => {
+                open += 1;
+                prefixes = 0;
+            }
+            b')' | b']' | b'}' => {
+                open = open.saturating_sub(1);
+                prefixes = 0;
+            }
+            b'-' => {
+                prefixes += 1;
+                operators += 1;
+            }
+            b'+' | b'*' | b'/' | b'%' | b'@' | b'<' | b'>' | b'=' | b'.' => operators += 1,
+            b'n' if bytes[i..].starts_with(b"not") => {
+                prefixes += 1;
+                i += 2;
+            }
+            b'o' | b'a' if bytes[i..].starts_with(b"or ") || bytes[i..].starts_with(b"and ") => operators += 1,
+            // Only what begins a statement or an argument starts the count anew.
+            b'l' if bytes[i..].starts_with(b"let ") => operators = 0,
+            b',' => operators = 0,
+            b' ' | b'\t' | b'\r' | b'\n' => {}
+            _ => prefixes = 0,
+        }
+        if open + prefixes > MAX_NESTING {
+            let message = format!("nested deeper than {MAX_NESTING}");
+            return Some(Diagnostic::error(codes::TOO_DEEP, at(i), message));
+        }
+        if operators > MAX_OPERATORS {
+            let message = format!("more than {MAX_OPERATORS} operators in one statement");
+            return Some(Diagnostic::error(codes::TOO_DEEP, at(i), message).help("name parts of it with `let`"));
+        }
+        i += 1;
+    }
+    None
+}

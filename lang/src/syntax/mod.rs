@@ -1,0 +1,237 @@
+//! The syntax tree: what was written, with its places.
+
+pub mod bounds;
+mod parse;
+
+pub use parse::parse;
+
+use crate::program::Span;
+
+/// A name as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub text: String,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    pub doc: String,
+    pub items: Vec<Item>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Item {
+    Axis(Axis),
+    Const(Const),
+    /// `fn`, `block`, `model`.
+    Callable(Callable),
+    Network(Network),
+}
+
+#[derive(Clone, Debug)]
+pub struct Axis {
+    pub name: Name,
+    pub size: AxisSize,
+    pub doc: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum AxisSize {
+    Symbolic,
+    Is(Expr),
+    AtMost(Expr),
+}
+
+#[derive(Clone, Debug)]
+pub struct Const {
+    pub name: Name,
+    pub ty: Option<Ty>,
+    pub value: ConstValue,
+}
+
+#[derive(Clone, Debug)]
+pub enum ConstValue {
+    Expr(Expr),
+    /// Values, and the extents as nested, outermost first.
+    Table { values: Vec<f64>, extents: Vec<usize>, span: Span },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallableKind {
+    Fn,
+    Block,
+    Model,
+    Entry,
+}
+
+#[derive(Clone, Debug)]
+pub struct Callable {
+    pub kind: CallableKind,
+    pub name: Name,
+    pub args: Vec<(Name, Ty)>,
+    pub result: Option<Vec<(Option<Name>, Ty)>>,
+    pub body: Body,
+    pub doc: String,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub name: Name,
+    pub axes: Vec<Axis>,
+    pub statements: Vec<Statement>,
+    pub entries: Vec<Callable>,
+    pub doc: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Ty {
+    pub elem: Name,
+    pub axes: Vec<Name>,
+    /// `..`
+    pub rest: bool,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub struct Body {
+    pub statements: Vec<Statement>,
+    pub value: Option<Box<Expr>>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub enum Statement {
+    Param { names: Vec<Name>, ty: Ty, source: Option<Source> },
+    Part { name: Name, block: Name, sizes: Vec<(Name, Expr)> },
+    State { name: Name, ty: Ty, init: Expr },
+    Let { names: Vec<Name>, is_record: bool, value: Expr },
+    NextState { name: Name, value: Expr },
+}
+
+/// `from "name"[order]`
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: String,
+    pub name_span: Span,
+    /// Each axis of the file, of several names if merged; `_` is a name here.
+    pub order: Option<Vec<Vec<Name>>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub enum ExprKind {
+    Number(f64),
+    Bool(bool),
+    Name(Name),
+    Unary(Prefix, Box<Expr>),
+    Binary(Infix, Box<Expr>, Box<Expr>),
+    /// `a @ b`, `a @[k] b`
+    At { axes: Option<Vec<Name>>, a: Box<Expr>, b: Box<Expr> },
+    Field(Box<Expr>, Name),
+    Brackets(Box<Expr>, Vec<Bracket>),
+    Record(Vec<(Name, Expr)>),
+    Call(Call),
+    Scan(Box<Scan>),
+    Repeat(Box<Repeat>),
+    Route(Box<Route>),
+    Exit(Name),
+    Last(Name),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    Neg,
+    Not,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Infix {
+    Or,
+    And,
+    Eq,
+    Ne,
+    Le,
+    Ge,
+    Lt,
+    Gt,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Rem,
+}
+
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub label: Option<Name>,
+    pub callee: Name,
+    /// `sum[d](x)`, `pad[t: 1..1](x)`
+    pub axes: Vec<CallAxis>,
+    pub args: Vec<Argument>,
+    /// After the semicolon.
+    pub sizes: Vec<(Name, Expr)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CallAxis {
+    pub name: Name,
+    pub from: Option<Expr>,
+    pub to: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Argument {
+    Expr(Expr),
+    Named(Name, Expr),
+    /// `w -> kw: 3`, `w -> out, kw: 3`
+    Window { from: Name, to: Option<Name>, tap: Name, size: Expr },
+}
+
+#[derive(Clone, Debug)]
+pub enum Bracket {
+    Arrow { from: Vec<Name>, to: Vec<Name>, span: Span },
+    Pick { axis: Name, value: Expr, end: Option<Expr>, fill: Option<Expr>, span: Span },
+}
+
+#[derive(Clone, Debug)]
+pub struct Carried {
+    pub name: Name,
+    pub ty: Option<Ty>,
+    pub init: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Scan {
+    pub axis: Name,
+    pub reverse: bool,
+    pub carries: Vec<Carried>,
+    pub statements: Vec<Statement>,
+    pub nexts: Vec<Expr>,
+    pub yields: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Repeat {
+    pub axis: Name,
+    pub count: Expr,
+    pub carries: Vec<Carried>,
+    pub statements: Vec<Statement>,
+    pub nexts: Vec<Expr>,
+    pub otherwise: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub x: Expr,
+    pub expert: Name,
+    pub policy: Expr,
+    pub body: Body,
+    pub mix: Name,
+}

@@ -1,0 +1,171 @@
+//! Axes: declarations, names in types, sizes.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Reported, elem_of};
+use crate::diagnostics::{Diagnostic, codes, near};
+use crate::program::{Axis, AxisId, Elem, Span, Symbol, Type};
+use crate::size::{MAX_SIZE, Size};
+use crate::syntax::{self, AxisSize, Name, Ty};
+
+impl Checker<'_> {
+    /// The axis of a name and a size: there is one.
+    pub fn axis_id(&mut self, name: &str, size: Size, span: Span) -> AxisId {
+        if let Some(&id) = self.axis_ids.get(&(name.to_string(), size.clone())) {
+            return id;
+        }
+        let id = AxisId(self.stems.len() as u32);
+        let same = self.stems.iter().filter(|s| *s == name).count();
+        let unique = if same == 0 { name.to_string() } else { format!("{name}.{}", same + 1) };
+        self.stems.push(name.to_string());
+        self.program.axes.push(Axis { name: unique.into(), size: size.clone(), span });
+        self.axis_ids.insert((name.to_string(), size), id);
+        id
+    }
+
+    pub fn declare_axes<'a>(&mut self, axes: impl Iterator<Item = &'a syntax::Axis>, sizes: &[(String, i64)]) {
+        let mut unknown: Vec<&(String, i64)> = sizes.iter().collect();
+        let mut seen: Vec<(&Name, AxisId)> = Vec::new();
+        for axis in axes {
+            if let Some((first, _)) = seen.iter().find(|(n, _)| n.text == axis.name.text) {
+                let first = first.span;
+                self.twice(&axis.name, first);
+                continue;
+            }
+            let given = sizes.iter().find(|(name, _)| *name == axis.name.text);
+            unknown.retain(|(name, _)| *name != axis.name.text);
+            let name = &axis.name;
+            let size = match (&axis.size, given) {
+                (AxisSize::Is(_), Some((_, n))) => self.checked_size(*n, name.span),
+                (AxisSize::Is(expr), None) => self.const_size(expr),
+                (AxisSize::Symbolic, _) => Ok(self.symbol(&name.text, None)),
+                (AxisSize::AtMost(expr), _) => self.const_size(expr).map(|bound| self.symbol(&name.text, bound.as_known())),
+            };
+            let Ok(size) = size else { continue };
+            let id = self.axis_id(&name.text, size, name.span);
+            self.file_axes.insert(name.text.clone(), id);
+            seen.push((name, id));
+        }
+        for (name, _) in unknown {
+            let known: Vec<&str> = self.file_axes.keys().map(String::as_str).collect();
+            let help = near(name, known).map(|n| format!("did you mean `{n}`?"));
+            let message = format!("the file declares no axis `{name}`, which was given a size");
+            let mut diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, Span::default(), message);
+            diagnostic.help = help;
+            self.say(diagnostic);
+        }
+    }
+
+    pub fn symbol(&mut self, name: &str, bound: Option<i64>) -> Size {
+        if !self.program.symbols.iter().any(|s| *s.name == *name) {
+            self.program.symbols.push(Symbol { name: name.into(), bound });
+        }
+        Size::symbol(name)
+    }
+
+    pub fn checked_size(&mut self, n: i64, span: Span) -> Checked<Size> {
+        if (0..=MAX_SIZE).contains(&n) {
+            return Ok(Size::known(n));
+        }
+        let message = format!("an axis has from 0 to {MAX_SIZE} elements, not {n}");
+        Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, message)))
+    }
+
+    /// A size in a declaration.
+    pub fn const_size(&mut self, expr: &syntax::Expr) -> Checked<Size> {
+        let mut scope = self.fresh_scope();
+        let val = self.expr(&mut scope, expr)?;
+        let n = self.as_count(&val, "a size", 0, expr.span)?;
+        self.checked_size(n, expr.span)
+    }
+
+    /// The size of an axis that a name stands for: `h'` has that of `h`.
+    fn size_of_name(&self, scope: &Scope, name: &str) -> Option<Size> {
+        if let Some(&id) = scope.axes.get(name) {
+            return Some(self.size(id).clone());
+        }
+        name.strip_suffix('\'').and_then(|base| self.size_of_name(scope, base))
+    }
+
+    /// The axis that a name in a type stands for.
+    pub fn named_axis(&mut self, scope: &Scope, name: &Name) -> Checked<AxisId> {
+        if let Some(&id) = scope.axes.get(&name.text) {
+            return Ok(id);
+        }
+        if let Some(size) = self.size_of_name(scope, &name.text) {
+            return Ok(self.axis_id(&name.text, size, name.span));
+        }
+        let known: Vec<String> = scope.axes.keys().cloned().collect();
+        let message = format!("no axis `{}` is declared", name.text);
+        let diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
+        let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
+            Some(near) => diagnostic.fix(name.span, near),
+            None => diagnostic.help(format!("declare it: `axis {} = 64`, or `axis {}` for a size bound at run time", name.text, name.text)),
+        };
+        Err(self.say(diagnostic))
+    }
+
+    /// The axis of a value that a name means: the scope's, or the value's of that name.
+    pub fn axis_in(&self, scope: &Scope, name: &str, axes: &[AxisId]) -> Option<AxisId> {
+        let declared = scope.axes.get(name).copied().filter(|id| axes.contains(id));
+        declared.or_else(|| axes.iter().copied().find(|a| self.stem(*a) == name))
+    }
+
+    /// As [`Self::axis_in`], or an error that lists the axes that there are.
+    pub fn axis_of(&mut self, scope: &Scope, name: &Name, ty: &Type) -> Checked<AxisId> {
+        if let Some(id) = self.axis_in(scope, &name.text, &ty.axes) {
+            return Ok(id);
+        }
+        let names: Vec<String> = ty.axes.iter().map(|a| self.stem(*a).to_string()).collect();
+        let message = format!("the value has no axis `{}`: it is {}", name.text, self.show(ty));
+        let mut diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
+        if let Some(near) = near(&name.text, names.iter().map(String::as_str)) {
+            diagnostic = diagnostic.fix(name.span, near);
+        }
+        Err(self.say(diagnostic))
+    }
+
+    pub fn elem(&mut self, name: &Name) -> Checked<Elem> {
+        if let Some(elem) = elem_of(&name.text) {
+            return Ok(elem);
+        }
+        let names = ["f32", "f16", "bf16", "f64", "i32", "i64", "i8", "u8", "bool"];
+        let message = format!("no element type `{}`; there are {}", name.text, names.join(" "));
+        let mut diagnostic = Diagnostic::error(codes::UNKNOWN_ELEM, name.span, message);
+        if let Some(near) = near(&name.text, names) {
+            diagnostic = diagnostic.fix(name.span, near);
+        }
+        Err(self.say(diagnostic))
+    }
+
+    /// A type as written, with its order; `..` are the axes that the scope has for it.
+    pub fn written(&mut self, scope: &Scope, ty: &Ty) -> Checked<(Elem, Vec<AxisId>)> {
+        let elem = self.elem(&ty.elem);
+        let mut order = if ty.rest { scope.rest.clone() } else { Vec::new() };
+        let mut failed = false;
+        for name in &ty.axes {
+            match self.named_axis(scope, name) {
+                Ok(axis) if order.contains(&axis) => {
+                    let message = format!("axis `{}` stands twice", name.text);
+                    let help = format!("another axis of the same size is written `{}'`", name.text);
+                    self.say(Diagnostic::error(codes::AXES, name.span, message).help(help));
+                    failed = true;
+                }
+                Ok(axis) => order.push(axis),
+                Err(Reported) => failed = true,
+            }
+        }
+        if failed { Err(Reported) } else { Ok((elem?, order)) }
+    }
+
+    /// A size made of others, or an error that it is too large.
+    pub fn made_size(&mut self, size: Option<Size>, span: Span) -> Checked<Size> {
+        match size {
+            Some(size) if size.as_known().is_none_or(|n| (0..=MAX_SIZE).contains(&n)) => Ok(size),
+            Some(size) => {
+                let message = format!("the axis would have {size} elements");
+                Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, message)))
+            }
+            None => Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, "the size is too large to count"))),
+        }
+    }
+}

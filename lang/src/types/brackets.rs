@@ -1,0 +1,193 @@
+//! Axis brackets: rename, split, merge, pick, slice, gather, shift.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Val};
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::{AxisId, Elem, Kind, NodeId, Span};
+use crate::size::Size;
+use crate::syntax::{Bracket, Expr, ExprKind, Infix, Name};
+
+impl Checker<'_> {
+    pub fn brackets(&mut self, scope: &mut Scope, x: &Expr, all: &[Bracket]) -> Checked<Val> {
+        let val = self.expr(scope, x)?;
+        let mut node = self.as_tensor(&val, Elem::F32, x.span)?;
+        for bracket in all {
+            node = match bracket {
+                Bracket::Arrow { from, to, span } => self.arrow(scope, node, from, to, *span)?,
+                Bracket::Pick { axis, value, end, fill, span } => {
+                    self.pick(scope, node, axis, value, end.as_ref(), fill.as_ref(), *span)?
+                }
+            };
+        }
+        Ok(Val::Tensor(node))
+    }
+
+    fn arrow(&mut self, scope: &Scope, x: NodeId, from: &[Name], to: &[Name], span: Span) -> Checked<NodeId> {
+        let ty = self.ty(x).clone();
+        let mut old = Vec::new();
+        for name in from {
+            old.push(self.axis_of(scope, name, &ty)?);
+        }
+        let rest = self.axes_without(x, &old);
+        if let Some(name) = to.iter().find(|name| rest.iter().any(|a| self.stem(*a) == name.text)) {
+            let message = format!("the value already has an axis `{}`: it is {}", name.text, self.show(&ty));
+            return Err(self.say(Diagnostic::error(codes::BRACKETS, name.span, message)));
+        }
+        let total = old.iter().try_fold(Size::known(1), |n, a| n.checked_mul(self.size(*a)));
+        let total = self.made_size(total, span)?;
+        match (old.as_slice(), to) {
+            ([one], [name]) => {
+                let axis = self.axis_id(&name.text, total, name.span);
+                let axes = with(rest, &[axis]);
+                self.push(Kind::Rename { from: *one, to: axis, x }, ty.elem, axes, span)
+            }
+            ([one], several) => {
+                let parts = self.split_sizes(scope, several, &total, span)?;
+                let axes = with(rest, &parts);
+                self.push(Kind::Split { from: *one, to: parts, x }, ty.elem, axes, span)
+            }
+            (_, [name]) => {
+                let axis = self.axis_id(&name.text, total, name.span);
+                let axes = with(rest, &[axis]);
+                self.push(Kind::Merge { from: old, to: axis, x }, ty.elem, axes, span)
+            }
+            _ => {
+                let message = "brackets split one axis or merge several, not both at once";
+                Err(self.say(Diagnostic::error(codes::BRACKETS, span, message)))
+            }
+        }
+    }
+
+    /// The parts of a split axis: all but one are declared, that one takes what is left.
+    fn split_sizes(&mut self, scope: &Scope, names: &[Name], total: &Size, span: Span) -> Checked<Vec<AxisId>> {
+        let mut product = Size::known(1);
+        let mut open = None;
+        let mut parts: Vec<Option<AxisId>> = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let declared = scope.axes.get(&name.text).copied();
+            let declared = declared.or_else(|| if name.text.ends_with('\'') { self.named_axis(scope, name).ok() } else { None });
+            match declared {
+                Some(id) => {
+                    let size = product.checked_mul(self.size(id));
+                    product = self.made_size(size, span)?;
+                }
+                None if open.is_none() => open = Some(i),
+                None => {
+                    let message = format!("the sizes of `{}` and `{}` are both unknown", names[open.unwrap_or(0)].text, name.text);
+                    return Err(self.say(Diagnostic::error(codes::SIZES, name.span, message).help("declare one of them")));
+                }
+            }
+            parts.push(declared);
+        }
+        let left = total.exact_div(&product);
+        match (open, left) {
+            (Some(i), Some(size)) => {
+                let id = self.axis_id(&names[i].text, size, names[i].span);
+                parts[i] = Some(id);
+            }
+            (None, _) if product == *total => {}
+            _ => {
+                let message = format!("an axis of {total} does not split into parts of {product}");
+                return Err(self.say(Diagnostic::error(codes::SIZES, span, message)));
+            }
+        }
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one bracket, spelled out")]
+    fn pick(
+        &mut self,
+        scope: &mut Scope,
+        x: NodeId,
+        name: &Name,
+        value: &Expr,
+        end: Option<&Expr>,
+        fill: Option<&Expr>,
+        span: Span,
+    ) -> Checked<NodeId> {
+        let ty = self.ty(x).clone();
+        let axis = self.axis_of(scope, name, &ty)?;
+        let rest = self.axes_without(x, &[axis]);
+        if let Some(end) = end {
+            return self.slice(scope, x, axis, value, end, span);
+        }
+        if let Some(by) = shift_of(name, value) {
+            let fill = match fill {
+                Some(fill) => {
+                    let val = self.expr(scope, fill)?;
+                    self.as_number(&val, "what fills the gap", fill.span)?
+                }
+                None => {
+                    let message = "a shift says what comes in at the end";
+                    let help = format!("`[{} = {} - 1 else 0.0]`", name.text, name.text);
+                    return Err(self.say(Diagnostic::error(codes::BRACKETS, span, message).help(help)));
+                }
+            };
+            return self.push(Kind::Shift { axis, by, fill, x }, ty.elem, ty.axes.clone(), span);
+        }
+        match self.expr(scope, value)? {
+            Val::Number(n) => {
+                let size = self.size(axis).as_known();
+                let index = if n < 0.0 { size.map(|s| n + s as f64) } else { Some(n) };
+                match index {
+                    Some(i) if i.fract() == 0.0 && i >= 0.0 && size.is_none_or(|s| i < s as f64) => {
+                        self.push(Kind::Pick { axis, index: i as i64, x }, ty.elem, rest, span)
+                    }
+                    _ => {
+                        let message = format!("axis `{}` has no element {n}: its size is {}", name.text, self.show_size(axis));
+                        Err(self.say(Diagnostic::error(codes::BRACKETS, value.span, message)))
+                    }
+                }
+            }
+            val => {
+                let index = self.as_tensor(&val, Elem::I32, value.span)?;
+                if !matches!(self.ty(index).elem, Elem::I32 | Elem::I64) {
+                    let message = format!("an index is i32 or i64, this is {}", self.show(&self.ty(index).clone()));
+                    return Err(self.say(Diagnostic::error(codes::ELEMS, value.span, message).help("cast it: `i32(..)`")));
+                }
+                if self.has(index, axis) {
+                    let message = format!("the index itself has axis `{}`", name.text);
+                    let help = "rename it: what is gathered lies along the index's axes";
+                    return Err(self.say(Diagnostic::error(codes::BRACKETS, value.span, message).help(help)));
+                }
+                let axes = with(rest, &self.ty(index).axes.clone());
+                self.push(Kind::Gather { axis, index, x }, ty.elem, axes, span)
+            }
+        }
+    }
+
+    fn slice(&mut self, scope: &mut Scope, x: NodeId, axis: AxisId, start: &Expr, end: &Expr, span: Span) -> Checked<NodeId> {
+        let from = self.expr(scope, start)?;
+        let from = self.as_count(&from, "the start of a slice", 0, start.span)?;
+        let to = self.expr(scope, end)?;
+        let to = self.as_count(&to, "the end of a slice", 0, end.span)?;
+        let name = self.stem(axis).to_string();
+        if to < from || self.size(axis).as_known().is_some_and(|n| to > n) {
+            let message = format!("axis `{name}` of {} has no elements {from}..{to}", self.show_size(axis));
+            return Err(self.say(Diagnostic::error(codes::BRACKETS, span, message)));
+        }
+        let sliced = self.axis_id(&name, Size::known(to - from), span);
+        let elem = self.ty(x).elem;
+        let axes = with(self.axes_without(x, &[axis]), &[sliced]);
+        self.push(Kind::Slice { from: axis, to: sliced, start: from, x }, elem, axes, span)
+    }
+}
+
+pub fn with(mut axes: Vec<AxisId>, more: &[AxisId]) -> Vec<AxisId> {
+    axes.extend(more);
+    axes
+}
+
+/// `t - 1`, `t + 2` in `[t = ...]`: how far.
+fn shift_of(axis: &Name, value: &Expr) -> Option<i64> {
+    let ExprKind::Binary(f, a, b) = &value.kind else { return None };
+    let (ExprKind::Name(name), ExprKind::Number(n)) = (&a.kind, &b.kind) else { return None };
+    if name.text != axis.text || n.fract() != 0.0 {
+        return None;
+    }
+    match f {
+        Infix::Add => Some(*n as i64),
+        Infix::Sub => Some(-*n as i64),
+        _ => None,
+    }
+}

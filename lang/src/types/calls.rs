@@ -1,0 +1,265 @@
+//! Calls of blocks and functions: a new instance, with axes bound from the arguments.
+
+use super::scope::Scope;
+use super::{Checked, Checker, MAX_CALLS, Reported, Val};
+use crate::diagnostics::{Diagnostic, codes, near};
+use crate::program::{AxisId, Span};
+use crate::size::Size;
+use crate::syntax::{Argument, Call, Callable, CallableKind, Name, Ty};
+
+impl<'s> Checker<'s> {
+    pub fn call(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
+        let name = &call.callee.text;
+        if let Some(binding) = scope.find(name)
+            && let Val::Part { block, path, sizes } = binding.val.clone()
+        {
+            binding.used = true;
+            let Some(block) = self.callables.get(&block).copied() else {
+                return Err(self.unknown(scope, &Name { text: block, span: call.callee.span }));
+            };
+            return self.instantiate(scope, block, call, sizes, Some(path), span);
+        }
+        if let Some(callable) = self.callables.get(name).copied() {
+            return self.instantiate(scope, callable, call, Vec::new(), None, span);
+        }
+        match self.builtin(scope, call, span) {
+            Some(val) => val,
+            None => Err(self.unknown(scope, &call.callee)),
+        }
+    }
+
+    fn unknown(&mut self, scope: &Scope, name: &Name) -> Reported {
+        let tables = super::pointwise::UNARY.iter().map(|(n, _)| *n);
+        let reductions = super::reduce::REDUCTIONS.iter().map(|(n, _)| *n);
+        let mut names: Vec<String> = tables.chain(reductions).chain(super::builtin::OTHERS.iter().copied()).map(str::to_string).collect();
+        names.extend(self.callables.keys().cloned());
+        let message = format!("no block or function `{}`", name.text);
+        let mut diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
+        if let Some(near) = near(&name.text, names.iter().map(String::as_str)) {
+            diagnostic = diagnostic.fix(name.span, near);
+        } else if scope.names().any(|n| n == name.text) {
+            diagnostic = diagnostic.help(format!("`{}` is a value", name.text));
+        }
+        self.say(diagnostic)
+    }
+
+    fn instantiate(
+        &mut self,
+        scope: &mut Scope,
+        callable: &'s Callable,
+        call: &Call,
+        sizes: Vec<(String, Size)>,
+        part: Option<Vec<String>>,
+        span: Span,
+    ) -> Checked<Val> {
+        if matches!(callable.kind, CallableKind::Model | CallableKind::Entry) {
+            let message = format!("`{}` is a model: only blocks and functions are called", callable.name.text);
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, call.callee.span, message)));
+        }
+        if self.calling.contains(&callable.name.text) || self.calling.len() >= MAX_CALLS {
+            let message = format!("`{}` calls itself", callable.name.text);
+            return Err(self.say(Diagnostic::error(codes::RECURSION, call.callee.span, message)));
+        }
+        let mut inner = self.fresh_scope();
+        inner.path = match (&part, callable.kind) {
+            (Some(path), _) => {
+                inner.shared = true;
+                path.clone()
+            }
+            (None, CallableKind::Fn) => scope.path.clone(),
+            (None, _) => {
+                let label = call.label.as_ref().unwrap_or(&call.callee);
+                if !scope.labels.insert(label.text.clone()) && !scope.shared {
+                    let message = format!("a second instance named `{}` in one place", label.text);
+                    let help = format!("give it a label: `second: {}(..)`", call.callee.text);
+                    return Err(self.say(Diagnostic::error(codes::LABEL, span, message).help(help)));
+                }
+                let mut path = scope.path.clone();
+                path.push(label.text.clone());
+                path
+            }
+        };
+        let mut given = sizes;
+        given.extend(self.given_sizes(scope, &call.sizes)?);
+        for (name, size) in given {
+            let id = self.axis_id(&name, size, span);
+            inner.axes.insert(name, id);
+        }
+        self.bind_arguments(scope, &mut inner, callable, call, span)?;
+        self.calling.push(callable.name.text.clone());
+        let val = self.body(&mut inner, &callable.body.statements, callable.body.value.as_deref(), callable.body.span);
+        self.calling.pop();
+        self.warn_of_unused(&inner);
+        let val = val?;
+        self.check_result(&inner, callable, &val)?;
+        Ok(val)
+    }
+
+    fn bind_arguments(
+        &mut self,
+        scope: &mut Scope,
+        inner: &mut Scope,
+        callable: &Callable,
+        call: &Call,
+        span: Span,
+    ) -> Checked<()> {
+        let positional: Vec<_> = call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None }).collect();
+        if call.args.iter().any(|a| matches!(a, Argument::Window { .. })) || positional.len() > callable.args.len() {
+            let message = format!("`{}` takes {} arguments, not {}", callable.name.text, callable.args.len(), call.args.len());
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
+        }
+        let names: Vec<&str> = callable.args.iter().map(|(n, _)| n.text.as_str()).collect();
+        self.only(call, callable.args.len(), &names, span)?;
+        let mut failed = false;
+        let mut vals = Vec::new();
+        for (i, (name, ty)) in callable.args.iter().enumerate() {
+            let found = self.argument(scope, call, i, &name.text, span);
+            let node = found.and_then(|(val, at)| {
+                let elem = self.elem(&ty.elem)?;
+                let node = self.as_tensor(&val, elem, at)?;
+                if self.ty(node).elem != elem {
+                    let found = self.ty(node).elem;
+                    return Err(self.wrong_elem(&format!("argument `{}`", name.text), elem, found, at));
+                }
+                Ok((node, at))
+            });
+            match node {
+                Ok((node, at)) => {
+                    failed |= self.bind_axes(scope, inner, name, ty, &self.ty(node).axes.clone(), at).is_err();
+                    vals.push((name, Val::Tensor(node)));
+                }
+                Err(Reported) => {
+                    failed = true;
+                    vals.push((name, Val::Error));
+                }
+            }
+        }
+        if failed {
+            return Err(Reported);
+        }
+        let depth = self.loops.len();
+        for (name, val) in vals {
+            inner.bind(&name.text, val, depth, name.span);
+        }
+        Ok(())
+    }
+
+    /// Binds the axes of a declared argument: by name where the value has it, else, if one is left on both sides, to that.
+    fn bind_axes(
+        &mut self,
+        scope: &Scope,
+        inner: &mut Scope,
+        name: &Name,
+        ty: &Ty,
+        found: &[AxisId],
+        at: Span,
+    ) -> Checked<()> {
+        let mut left: Vec<AxisId> = found.to_vec();
+        let mut open: Vec<&Name> = Vec::new();
+        for axis in &ty.axes {
+            let known = inner.axes.get(&axis.text).copied().filter(|id| left.contains(id));
+            match known.or_else(|| self.axis_in(scope, &axis.text, &left)) {
+                Some(id) => {
+                    inner.axes.insert(axis.text.clone(), id);
+                    left.retain(|a| *a != id);
+                }
+                None => open.push(axis),
+            }
+        }
+        // Expert axes of routes around are carried through by every block.
+        let mut free: Vec<AxisId> = left.iter().copied().filter(|a| !self.experts.contains(a)).collect();
+        if let ([axis], [id]) = (open.as_slice(), free.as_slice()) {
+            inner.axes.insert(axis.text.clone(), *id);
+            open.clear();
+            free.clear();
+        }
+        if open.is_empty() && (ty.rest || free.is_empty()) {
+            for axis in free {
+                if !inner.rest.contains(&axis) {
+                    inner.rest.push(axis);
+                }
+            }
+            return Ok(());
+        }
+        let written: Vec<&str> = ty.rest.then_some("..").into_iter().chain(ty.axes.iter().map(|n| n.text.as_str())).collect();
+        let has: Vec<&str> = found.iter().map(|a| self.stem(*a)).collect();
+        let message = format!("argument `{}` has axes [{}], but this has [{}]", name.text, written.join(", "), has.join(", "));
+        let mut diagnostic = Diagnostic::error(codes::AXES, at, message);
+        if let (Some(axis), Some(id)) = (open.first(), free.first()) {
+            diagnostic = diagnostic.help(format!("rename an axis: `x[{} -> {}]`", self.stem(*id), axis.text));
+        }
+        Err(self.say(diagnostic))
+    }
+
+    /// Holds a block's value against what its signature declares.
+    pub fn check_result(&mut self, inner: &Scope, callable: &Callable, val: &Val) -> Checked<()> {
+        let Some(result) = &callable.result else { return Ok(()) };
+        let span = callable.body.value.as_ref().map_or(callable.body.span, |v| v.span);
+        let fields: Vec<(&Ty, Val)> = match (result.as_slice(), val) {
+            ([(None, ty)], val) => vec![(ty, val.clone())],
+            (declared, Val::Record(fields)) => {
+                let mut matched = Vec::new();
+                for (name, ty) in declared {
+                    let name = name.as_ref().map_or("", |n| n.text.as_str());
+                    match fields.iter().find(|(n, _)| n == name) {
+                        Some((_, val)) => matched.push((ty, val.clone())),
+                        None => {
+                            let message = format!("the result lacks `{name}`");
+                            return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
+                        }
+                    }
+                }
+                matched
+            }
+            (declared, _) => {
+                let names: Vec<&str> = declared.iter().filter_map(|(n, _)| n.as_ref()).map(|n| n.text.as_str()).collect();
+                let message = format!("the result is a record of {}", names.join(", "));
+                return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
+            }
+        };
+        for (ty, val) in fields {
+            let elem = self.elem(&ty.elem)?;
+            let node = self.as_tensor(&val, elem, span)?;
+            if self.ty(node).elem != elem {
+                let found = self.ty(node).elem;
+                return Err(self.wrong_elem("the result", elem, found, span));
+            }
+            let axes = self.ty(node).axes.clone();
+            let mut left = axes.clone();
+            let mut missing = Vec::new();
+            for name in &ty.axes {
+                match self.axis_in(inner, &name.text, &left) {
+                    Some(id) => left.retain(|a| *a != id),
+                    None => missing.push(name.text.clone()),
+                }
+            }
+            left.retain(|a| !self.experts.contains(a) && !(ty.rest && inner.rest.contains(a)));
+            if !missing.is_empty() || !left.is_empty() {
+                let found = self.show(self.ty(node));
+                let more: Vec<&str> = left.iter().map(|a| self.stem(*a)).collect();
+                let mut message = format!("the result is {found}");
+                if !missing.is_empty() {
+                    message += &format!(", which lacks {}", missing.join(", "));
+                }
+                if !more.is_empty() {
+                    message += &format!(", which has {} too many", more.join(", "));
+                }
+                return Err(self.say(Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here")));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn warn_of_unused(&mut self, scope: &Scope) {
+        let unused: Vec<(String, Span)> = scope
+            .values
+            .iter()
+            .flatten()
+            .filter(|(_, b)| !b.used && !matches!(b.val, Val::Error))
+            .map(|(name, b)| (name.clone(), b.span))
+            .collect();
+        for (name, span) in unused {
+            self.say(Diagnostic::warning(codes::UNUSED, span, format!("`{name}` is never used")));
+        }
+    }
+}

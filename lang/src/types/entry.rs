@@ -1,0 +1,170 @@
+//! Models, networks and their entries.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Reported, Val};
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::{Entry, Kind, NodeId, Tensor, Type};
+use crate::size::Size;
+use crate::syntax::{Callable, Name, Network, Ty};
+
+/// What a file builds.
+pub(crate) enum Top<'s> {
+    Model(&'s Callable),
+    Network(&'s Network),
+}
+
+impl Top<'_> {
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Model(callable) => &callable.name,
+            Self::Network(network) => &network.name,
+        }
+    }
+}
+
+impl<'s> Checker<'s> {
+    pub fn top(&mut self, top: &Top<'s>) {
+        self.program.name = top.name().text.clone();
+        match top {
+            Top::Model(model) => {
+                self.add_doc(&model.doc);
+                let mut scope = self.fresh_scope();
+                let _ = self.entry(&mut scope, model);
+            }
+            Top::Network(network) => {
+                self.add_doc(&network.doc);
+                self.declare_axes(network.axes.iter(), &[]);
+                for entry in &network.entries {
+                    let mut scope = self.fresh_scope();
+                    self.start();
+                    let mut failed = false;
+                    for statement in &network.statements {
+                        failed |= self.statement(&mut scope, statement).is_err();
+                    }
+                    // What the network declares is for its entries to use or not.
+                    scope.values.iter_mut().flat_map(|v| v.values_mut()).for_each(|b| b.used = true);
+                    scope.values.push(Default::default());
+                    if !failed {
+                        let _ = self.continue_entry(&mut scope, entry);
+                    }
+                }
+                if network.entries.is_empty() {
+                    let message = "a network has at least one `entry`";
+                    self.say(Diagnostic::error(codes::NO_MODEL, network.name.span, message));
+                }
+            }
+        }
+    }
+
+    fn add_doc(&mut self, doc: &str) {
+        if self.program.doc.is_empty() {
+            self.program.doc = doc.to_string();
+        }
+    }
+
+    fn start(&mut self) {
+        self.nodes.clear();
+        self.next_states.clear();
+        self.loops.clear();
+        self.gained.clear();
+        self.experts.clear();
+    }
+
+    fn entry(&mut self, scope: &mut Scope, callable: &'s Callable) -> Checked<()> {
+        self.start();
+        self.continue_entry(scope, callable)
+    }
+
+    fn continue_entry(&mut self, scope: &mut Scope, callable: &'s Callable) -> Checked<()> {
+        let mut inputs = Vec::new();
+        let mut failed = false;
+        for (i, (name, ty)) in callable.args.iter().enumerate() {
+            let Ok(tensor) = self.boundary(scope, &name.text, ty) else {
+                failed = true;
+                continue;
+            };
+            let node = self.push(Kind::Input(i), tensor.elem, tensor.order.clone(), name.span)?;
+            scope.bind(&name.text, Val::Tensor(node), 0, name.span);
+            inputs.push(tensor);
+        }
+        let val = self.body(scope, &callable.body.statements, callable.body.value.as_deref(), callable.body.span);
+        if failed {
+            return Err(Reported);
+        }
+        let val = val?;
+        self.warn_of_unused(scope);
+        let (outputs, results) = self.outputs(scope, callable, &val)?;
+        let used: Vec<usize> = self
+            .nodes
+            .iter()
+            .filter_map(|n| if let Kind::Param(id) = n.kind { Some(id) } else { None })
+            .collect();
+        self.mark_used(used.into_iter());
+        let entry = Entry {
+            name: callable.name.text.clone(),
+            inputs,
+            outputs,
+            nodes: std::mem::take(&mut self.nodes),
+            results,
+            next_states: std::mem::take(&mut self.next_states),
+            span: callable.span,
+        };
+        self.program.entries.push(entry);
+        Ok(())
+    }
+
+    /// An input or output: axes that nobody declared have a size that is bound when the model runs.
+    fn boundary(&mut self, scope: &mut Scope, name: &str, ty: &Ty) -> Checked<Tensor> {
+        for axis in &ty.axes {
+            if !scope.axes.contains_key(&axis.text) && !axis.text.ends_with('\'') {
+                let size: Size = self.symbol(&axis.text, None);
+                let id = self.axis_id(&axis.text, size, axis.span);
+                scope.axes.insert(axis.text.clone(), id);
+                self.file_axes.entry(axis.text.clone()).or_insert(id);
+            }
+        }
+        if ty.rest {
+            let message = "an input or output names all its axes";
+            return Err(self.say(Diagnostic::error(codes::AXES, ty.span, message)));
+        }
+        let (elem, order) = self.written(scope, ty)?;
+        Ok(Tensor { name: name.to_string(), elem, order, doc: String::new(), span: ty.span })
+    }
+
+    fn outputs(&mut self, scope: &mut Scope, callable: &Callable, val: &Val) -> Checked<(Vec<Tensor>, Vec<NodeId>)> {
+        let span = callable.body.value.as_ref().map_or(callable.body.span, |v| v.span);
+        let Some(result) = &callable.result else {
+            let message = format!("`{}` does not say what it gives: `-> f32[..]`", callable.name.text);
+            return Err(self.say(Diagnostic::error(codes::RESULT, callable.name.span, message)));
+        };
+        let mut tensors = Vec::new();
+        let mut results = Vec::new();
+        for (name, ty) in result {
+            let label = name.as_ref().map_or("y", |n| n.text.as_str());
+            let value = match (name, val) {
+                (Some(name), Val::Record(fields)) => match fields.iter().find(|(n, _)| *n == name.text) {
+                    Some((_, val)) => val.clone(),
+                    None => {
+                        let message = format!("the result lacks `{}`", name.text);
+                        return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
+                    }
+                },
+                (Some(_), val) if result.len() == 1 => val.clone(),
+                (Some(_), _) => {
+                    let message = "several outputs are a record: `(a: .., b: ..)`";
+                    return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
+                }
+                (None, val) => val.clone(),
+            };
+            let tensor = self.boundary(scope, label, ty)?;
+            let mut axes = tensor.order.clone();
+            axes.sort();
+            let want = Type { elem: tensor.elem, axes };
+            let node = self.as_tensor(&value, tensor.elem, span)?;
+            let node = self.fit(node, &want, &format!("output `{label}`"), span)?;
+            tensors.push(tensor);
+            results.push(node);
+        }
+        Ok((tensors, results))
+    }
+}

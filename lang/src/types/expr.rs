@@ -1,0 +1,176 @@
+//! Expressions: names, fields, records; the rest is dispatched.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Reported, Val};
+use crate::diagnostics::{Diagnostic, codes, near};
+use crate::program::{Elem, Kind, Span};
+use crate::size::Size;
+use crate::syntax::{ConstValue, Expr, ExprKind, Name};
+
+impl Checker<'_> {
+    pub fn expr(&mut self, scope: &mut Scope, expr: &Expr) -> Checked<Val> {
+        match &expr.kind {
+            ExprKind::Number(n) => Ok(Val::Number(*n)),
+            ExprKind::Bool(b) => {
+                let node = self.push(Kind::Number(f64::from(u8::from(*b))), Elem::Bool, Vec::new(), expr.span)?;
+                Ok(Val::Tensor(node))
+            }
+            ExprKind::Name(name) => self.name(scope, name),
+            ExprKind::Unary(f, x) => self.prefix(scope, *f, x, expr.span),
+            ExprKind::Binary(f, a, b) => self.infix(scope, *f, a, b, expr.span),
+            ExprKind::At { axes, a, b } => self.contract(scope, axes.as_deref(), a, b, expr.span),
+            ExprKind::Field(x, name) => self.field(scope, x, name),
+            ExprKind::Brackets(x, all) => self.brackets(scope, x, all),
+            ExprKind::Record(fields) => {
+                let mut record: Vec<(String, Val)> = Vec::new();
+                for (name, value) in fields {
+                    let val = self.expr(scope, value).unwrap_or(Val::Error);
+                    record.push((name.text.clone(), val));
+                }
+                Ok(Val::Record(record))
+            }
+            ExprKind::Call(call) => self.call(scope, call, expr.span),
+            ExprKind::Scan(scan) => self.scan(scope, scan, expr.span),
+            ExprKind::Repeat(repeat) => self.repeat(scope, repeat, expr.span),
+            ExprKind::Route(route) => self.route(scope, route, expr.span),
+            ExprKind::Exit(_) => self.not_yet("`exit`", expr.span),
+            ExprKind::Last(name) => {
+                let message = format!("`last {}` stands in the `yield` of a loop only", name.text);
+                Err(self.say(Diagnostic::error(codes::LOOP, expr.span, message)))
+            }
+        }
+    }
+
+    fn name(&mut self, scope: &mut Scope, name: &Name) -> Checked<Val> {
+        if let Some(binding) = scope.find(&name.text) {
+            binding.used = true;
+            let (val, depth) = (binding.val.clone(), binding.depth);
+            return self.read(&val, depth, name.span);
+        }
+        if let Some(constant) = self.consts.get(&name.text).copied() {
+            return self.constant(constant);
+        }
+        let known: Vec<String> =
+            scope.names().map(str::to_string).chain(self.consts.keys().cloned()).collect();
+        let message = format!("no value `{}` here", name.text);
+        let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
+        let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
+            Some(near) => diagnostic.fix(name.span, near),
+            None if scope.axes.contains_key(&name.text) => {
+                diagnostic.help(format!("`{}` is an axis: its size is `size({})`", name.text, name.text))
+            }
+            None => diagnostic,
+        };
+        Err(self.say(diagnostic))
+    }
+
+    /// A value that was made with `depth` loops around, as it is here: in a loop, its element at the current index.
+    pub fn read(&mut self, val: &Val, depth: usize, span: Span) -> Checked<Val> {
+        match val {
+            Val::Tensor(node) => {
+                let mut node = *node;
+                for i in depth..self.loops.len() {
+                    let axis = self.loops[i].axis;
+                    if self.has(node, axis) {
+                        let elem = self.ty(node).elem;
+                        let axes = self.axes_without(node, &[axis]);
+                        node = self.push(Kind::Item { axis, x: node }, elem, axes, span)?;
+                    }
+                }
+                Ok(Val::Tensor(node))
+            }
+            Val::Record(fields) => {
+                let mut read = Vec::new();
+                for (name, val) in fields {
+                    read.push((name.clone(), self.read(val, depth, span)?));
+                }
+                Ok(Val::Record(read))
+            }
+            Val::Error => Err(Reported),
+            other => Ok(other.clone()),
+        }
+    }
+
+    fn constant(&mut self, constant: &crate::syntax::Const) -> Checked<Val> {
+        let mut scope = self.fresh_scope();
+        match &constant.value {
+            ConstValue::Expr(expr) => self.expr(&mut scope, expr),
+            ConstValue::Table { values, extents, span } => {
+                let Some(ty) = &constant.ty else {
+                    let message = "a table of numbers needs a type: `const taps: f32[k] = [..]`";
+                    return Err(self.say(Diagnostic::error(codes::TYPE, *span, message)));
+                };
+                let (elem, order) = self.written(&scope, ty)?;
+                let wanted: Vec<Option<i64>> = order.iter().map(|a| self.size(*a).as_known()).collect();
+                let found: Vec<Option<i64>> = extents.iter().map(|n| Some(*n as i64)).collect();
+                if wanted != found || values.len() != extents.iter().product::<usize>() {
+                    let message = format!("the table does not have the shape of {}", constant.name.text);
+                    return Err(self.say(Diagnostic::error(codes::SIZES, *span, message)));
+                }
+                let kind = Kind::Table { order: order.clone(), values: values.as_slice().into() };
+                self.tensor(kind, elem, order, *span)
+            }
+        }
+    }
+
+    fn field(&mut self, scope: &mut Scope, x: &Expr, name: &Name) -> Checked<Val> {
+        let val = self.expr(scope, x)?;
+        match &val {
+            Val::Record(fields) => {
+                if let Some((_, val)) = fields.iter().find(|(n, _)| *n == name.text) {
+                    return if matches!(val, Val::Error) { Err(Reported) } else { Ok(val.clone()) };
+                }
+                let names: Vec<&str> = fields.iter().map(|(n, _)| n.as_str()).collect();
+                let message = format!("no field `{}`; there are {}", name.text, names.join(", "));
+                let mut diagnostic = Diagnostic::error(codes::FIELD, name.span, message);
+                if let Some(near) = near(&name.text, names) {
+                    diagnostic = diagnostic.fix(name.span, near);
+                }
+                Err(self.say(diagnostic))
+            }
+            Val::Plan(plan) => self.plan_field(&plan.clone(), name),
+            _ => {
+                let message = format!("this has no fields, so no `{}`", name.text);
+                Err(self.say(Diagnostic::error(codes::FIELD, name.span, message)))
+            }
+        }
+    }
+
+    /// `size(k)`: a number where the size is known.
+    pub fn size_of(&mut self, scope: &Scope, name: &Name, span: Span) -> Checked<Val> {
+        let axis = self.named_axis(scope, name)?;
+        match self.size(axis).as_known() {
+            Some(n) => Ok(Val::Number(n as f64)),
+            None => self.tensor(Kind::SizeOf(axis), Elem::F32, Vec::new(), span),
+        }
+    }
+
+    /// An expression as a size: a number, or sizes of axes with `+ - *` and whole quotients.
+    pub fn size_expr(&mut self, scope: &mut Scope, expr: &Expr) -> Checked<Size> {
+        use crate::syntax::{Argument, Infix};
+        let size = match &expr.kind {
+            ExprKind::Call(call) if call.callee.text == "size" => match call.args.as_slice() {
+                [Argument::Expr(Expr { kind: ExprKind::Name(name), .. })] => {
+                    let axis = self.named_axis(scope, name)?;
+                    Some(self.size(axis).clone())
+                }
+                _ => None,
+            },
+            ExprKind::Binary(f, a, b) => {
+                let (a, b) = (self.size_expr(scope, a)?, self.size_expr(scope, b)?);
+                match f {
+                    Infix::Add => a.checked_add(&b),
+                    Infix::Sub => a.checked_sub(&b),
+                    Infix::Mul => a.checked_mul(&b),
+                    Infix::Div => b.as_known().and_then(|by| a.checked_div(by)),
+                    _ => None,
+                }
+            }
+            _ => {
+                let val = self.expr(scope, expr)?;
+                return self.as_count(&val, "a size", 0, expr.span).map(Size::known);
+            }
+        };
+        self.made_size(size, expr.span)
+    }
+}

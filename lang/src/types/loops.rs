@@ -1,0 +1,256 @@
+//! `scan` and `repeat`.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Reported, Val};
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::{AxisId, Elem, Kind, Loop, NodeId, Span, Type};
+use crate::syntax::{Carried, Expr, ExprKind, Repeat, Scan, Statement};
+
+/// A loop around the place that is being checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Around {
+    pub axis: AxisId,
+    /// Parameters inside belong to one iteration.
+    pub repeats: bool,
+}
+
+/// A carry while its loop is checked.
+struct Carry {
+    name: String,
+    init: NodeId,
+    ty: Type,
+}
+
+/// What a `yield` asks for: a value of each iteration, or the last of a carry.
+enum Yielded {
+    Each(NodeId),
+    Last(usize),
+}
+
+impl Checker<'_> {
+    pub fn scan(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
+        let axis = self.named_axis(scope, &scan.axis)?;
+        let carries = self.carries(scope, &scan.carries, axis)?;
+        let start = self.enter(scope, &carries, Around { axis, repeats: false }, span)?;
+        let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
+        let mut yields = Vec::new();
+        let shape = match &nexts {
+            Ok(nexts) => self.yields(scope, &scan.yields, &carries, nexts, &mut yields),
+            Err(Reported) => Err(Reported),
+        };
+        self.leave(scope);
+        let (nexts, shape) = (nexts?, shape?);
+        let each: Vec<NodeId> = yields.iter().filter_map(|y| if let Yielded::Each(n) = y { Some(*n) } else { None }).collect();
+        let of = self.finish_loop(axis, scan.reverse, start, &carries, nexts, each.clone(), span)?;
+        // Results, in the order in which they were asked for.
+        let mut results = Vec::new();
+        let mut number = 0;
+        for y in &yields {
+            results.push(match y {
+                Yielded::Each(node) => {
+                    let ty = self.ty(*node).clone();
+                    let axes = super::brackets::with(ty.axes, &[axis]);
+                    number += 1;
+                    self.tensor(Kind::Yielded { of, index: number - 1 }, ty.elem, axes, span)?
+                }
+                Yielded::Last(index) => {
+                    let ty = carries[*index].ty.clone();
+                    self.tensor(Kind::Last { of, index: *index }, ty.elem, ty.axes, span)?
+                }
+            });
+        }
+        Ok(match shape {
+            None => results.pop().unwrap_or(Val::Error),
+            Some(names) => Val::Record(names.into_iter().zip(results).collect()),
+        })
+    }
+
+    pub fn repeat(&mut self, scope: &mut Scope, repeat: &Repeat, span: Span) -> Checked<Val> {
+        let size = self.size_expr(scope, &repeat.count)?;
+        if !size.is_known() {
+            let message = "how often a `repeat` runs must be known when building";
+            return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, repeat.count.span, message)));
+        }
+        let axis = self.axis_id(&repeat.axis.text, size, repeat.axis.span);
+        let before = scope.axes.insert(repeat.axis.text.clone(), axis);
+        let carries = self.carries(scope, &repeat.carries, axis)?;
+        let start = self.enter(scope, &carries, Around { axis, repeats: true }, span)?;
+        self.gained.push(axis);
+        let nexts = self.loop_body(scope, &repeat.statements, &repeat.nexts, &carries, span);
+        self.gained.pop();
+        self.leave(scope);
+        match before {
+            Some(id) => scope.axes.insert(repeat.axis.text.clone(), id),
+            None => scope.axes.remove(&repeat.axis.text),
+        };
+        let of = self.finish_loop(axis, false, start, &carries, nexts?, Vec::new(), span)?;
+        let mut lasts = Vec::new();
+        for (index, carry) in carries.iter().enumerate() {
+            let last = self.tensor(Kind::Last { of, index }, carry.ty.elem, carry.ty.axes.clone(), span)?;
+            lasts.push((carry.name.clone(), last));
+        }
+        if let Some(otherwise) = &repeat.otherwise {
+            scope.values.push(Default::default());
+            for (name, val) in &lasts {
+                scope.bind(name, val.clone(), self.loops.len(), span);
+            }
+            let val = self.expr(scope, otherwise);
+            scope.values.pop();
+            return val;
+        }
+        Ok(if lasts.len() == 1 { lasts.remove(0).1 } else { Val::Record(lasts) })
+    }
+
+    /// Initial values of carries, of their declared types.
+    fn carries(&mut self, scope: &mut Scope, carried: &[Carried], axis: AxisId) -> Checked<Vec<Carry>> {
+        let mut carries = Vec::new();
+        for carry in carried {
+            let name = &carry.name;
+            let val = match &carry.init {
+                Some(init) => self.expr(scope, init)?,
+                None => self.expr(scope, &Expr { kind: ExprKind::Name(name.clone()), span: name.span })?,
+            };
+            let declared = match &carry.ty {
+                Some(ty) => {
+                    let (elem, order) = self.written(scope, ty)?;
+                    let axes = order.into_iter().filter(|a| *a != axis).collect();
+                    Some(Type { elem, axes })
+                }
+                None => None,
+            };
+            let elem = declared.as_ref().map_or(Elem::F32, |ty| ty.elem);
+            let mut init = self.as_tensor(&val, elem, name.span)?;
+            let mut ty = declared.unwrap_or_else(|| self.ty(init).clone());
+            ty.axes.sort();
+            init = self.fit(init, &ty, &format!("carry `{}`", name.text), name.span)?;
+            carries.push(Carry { name: name.text.clone(), init, ty });
+        }
+        Ok(carries)
+    }
+
+    /// A value of a wider type: axes that it lacks are added.
+    pub fn fit(&mut self, node: NodeId, ty: &Type, what: &str, span: Span) -> Checked<NodeId> {
+        let found = self.ty(node).clone();
+        if found == *ty {
+            return Ok(node);
+        }
+        if found.elem == ty.elem && found.axes.iter().all(|a| ty.axes.contains(a)) {
+            return self.push(Kind::Broadcast(node), ty.elem, ty.axes.clone(), span);
+        }
+        let message = format!("{what} is {}, but this is {}", self.show(ty), self.show(&found));
+        let mut diagnostic = Diagnostic::error(codes::TYPE, span, message);
+        let extra: Vec<&str> = found.axes.iter().filter(|a| !ty.axes.contains(a)).map(|a| self.stem(*a)).collect();
+        if !extra.is_empty() {
+            diagnostic = diagnostic.label(format!("has {} too many", extra.join(", ")));
+        }
+        Err(self.say(diagnostic))
+    }
+
+    /// Opens a loop's body: the number of its first node.
+    fn enter(&mut self, scope: &mut Scope, carries: &[Carry], around: Around, span: Span) -> Checked<u32> {
+        let start = self.nodes.len() as u32;
+        self.loops.push(around);
+        scope.values.push(Default::default());
+        for (i, carry) in carries.iter().enumerate() {
+            let node = self.push(Kind::Carry(i), carry.ty.elem, carry.ty.axes.clone(), span)?;
+            scope.bind(&carry.name, Val::Tensor(node), self.loops.len(), span);
+            if let Some(binding) = scope.find(&carry.name) {
+                binding.used = true;
+            }
+        }
+        Ok(start)
+    }
+
+    fn leave(&mut self, scope: &mut Scope) {
+        scope.values.pop();
+        self.loops.pop();
+    }
+
+    /// Statements and `next`: one value for each carry.
+    fn loop_body(
+        &mut self,
+        scope: &mut Scope,
+        statements: &[Statement],
+        nexts: &[Expr],
+        carries: &[Carry],
+        span: Span,
+    ) -> Checked<Vec<NodeId>> {
+        let mut failed = false;
+        for statement in statements {
+            failed |= self.statement(scope, statement).is_err();
+        }
+        if nexts.len() != carries.len() {
+            let message = format!("`next` gives {} values for {} carries", nexts.len(), carries.len());
+            return Err(self.say(Diagnostic::error(codes::LOOP, span, message)));
+        }
+        let mut nodes = Vec::new();
+        for (next, carry) in nexts.iter().zip(carries) {
+            let node = self.expr(scope, next).and_then(|val| self.as_tensor(&val, carry.ty.elem, next.span));
+            let node = node.and_then(|n| self.fit(n, &carry.ty, &format!("carry `{}`", carry.name), next.span));
+            match node {
+                Ok(node) => nodes.push(node),
+                Err(Reported) => failed = true,
+            }
+        }
+        if failed { Err(Reported) } else { Ok(nodes) }
+    }
+
+    /// What `yield` asks for: the names of a record, or one value. A carry is read as `next` set it.
+    fn yields(
+        &mut self,
+        scope: &mut Scope,
+        yields: &Expr,
+        carries: &[Carry],
+        nexts: &[NodeId],
+        found: &mut Vec<Yielded>,
+    ) -> Checked<Option<Vec<String>>> {
+        scope.values.push(Default::default());
+        for (carry, next) in carries.iter().zip(nexts) {
+            scope.bind(&carry.name, Val::Tensor(*next), self.loops.len(), yields.span);
+        }
+        let mut one = |this: &mut Self, expr: &Expr| -> Checked<()> {
+            if let ExprKind::Last(name) = &expr.kind {
+                let Some(index) = carries.iter().position(|c| c.name == name.text) else {
+                    let names: Vec<&str> = carries.iter().map(|c| c.name.as_str()).collect();
+                    let message = format!("`last {}`: the carries are {}", name.text, names.join(", "));
+                    return Err(this.say(Diagnostic::error(codes::LOOP, expr.span, message)));
+                };
+                found.push(Yielded::Last(index));
+                return Ok(());
+            }
+            let val = this.expr(scope, expr)?;
+            let node = this.as_tensor(&val, Elem::F32, expr.span)?;
+            found.push(Yielded::Each(node));
+            Ok(())
+        };
+        let shape = match &yields.kind {
+            ExprKind::Record(fields) => {
+                let mut done = Ok(());
+                for (_, expr) in fields {
+                    done = done.and(one(self, expr));
+                }
+                done.map(|()| Some(fields.iter().map(|(name, _)| name.text.clone()).collect()))
+            }
+            _ => one(self, yields).map(|()| None),
+        };
+        scope.values.pop();
+        shape
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a loop")]
+    fn finish_loop(
+        &mut self,
+        axis: AxisId,
+        reverse: bool,
+        start: u32,
+        carries: &[Carry],
+        nexts: Vec<NodeId>,
+        yields: Vec<NodeId>,
+        span: Span,
+    ) -> Checked<NodeId> {
+        let body = start..self.nodes.len() as u32;
+        let inits = carries.iter().map(|c| c.init).collect();
+        let kind = Kind::Loop(Box::new(Loop { axis, reverse, body, inits, nexts, yields }));
+        self.push(kind, Elem::F32, Vec::new(), span)
+    }
+}

@@ -1,0 +1,328 @@
+//! Checks a syntax tree and instantiates its blocks: names, axes, types and sizes are resolved, and what comes out is a
+//! [`Program`] of typed nodes.
+//!
+//! An axis is its name and its size: `h` of 64 and `h` of 128 are two axes, and two `src` of one size are one. All errors are
+//! collected: a value that has one is [`Val::Error`], and nothing is said of what is made of it.
+
+mod axes;
+mod brackets;
+mod builtin;
+mod calls;
+mod contract;
+mod entry;
+mod expr;
+mod loops;
+mod params;
+mod pointwise;
+mod reduce;
+mod route;
+mod scope;
+mod window;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::diagnostics::{Diagnostic, Diagnostics, codes};
+use crate::program::{self, AxisId, Elem, Kind, Node, NodeId, Program, Span, Type};
+use crate::size::Size;
+use crate::syntax::{self, Item};
+
+use scope::Scope;
+
+/// A diagnostic has been written; there is no value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported;
+
+pub(crate) type Checked<T> = Result<T, Reported>;
+
+/// What an expression is.
+#[derive(Clone, Debug)]
+pub(crate) enum Val {
+    Tensor(NodeId),
+    /// A number known when building; it takes the element type of what it meets.
+    Number(f64),
+    Record(Vec<(String, Val)>),
+    /// What a routing policy gives.
+    Plan(route::Plan),
+    /// A shared instance of a block.
+    Part { block: String, path: Vec<String>, sizes: Vec<(String, Size)> },
+    /// Something wrong, of which has been told.
+    Error,
+}
+
+/// What is being checked.
+pub(crate) struct Checker<'s> {
+    pub out: Diagnostics,
+    pub callables: BTreeMap<String, &'s syntax::Callable>,
+    pub consts: BTreeMap<String, &'s syntax::Const>,
+    /// Axes that the file declares.
+    pub file_axes: BTreeMap<String, AxisId>,
+    pub program: Program,
+    /// Names of axes as written, by id; the program's names are unique.
+    stems: Vec<String>,
+    axis_ids: BTreeMap<(String, Size), AxisId>,
+    param_ids: BTreeMap<String, usize>,
+    used_params: Vec<bool>,
+    param_spans: Vec<Span>,
+    // The entry that is being checked.
+    nodes: Vec<Node>,
+    loops: Vec<loops::Around>,
+    /// Axes that parameters gain, outermost first: of routes and repeats.
+    gained: Vec<AxisId>,
+    /// Expert axes of the routes around: batch axes of every contraction.
+    experts: Vec<AxisId>,
+    /// The expert axis of the route whose policy is being read.
+    routed: Option<syntax::Name>,
+    /// Blocks that are being instantiated.
+    calling: Vec<String>,
+    next_states: Vec<(usize, NodeId)>,
+}
+
+/// Nodes of one entry: blocks that call blocks grow fast.
+const MAX_NODES: usize = 200_000;
+/// Blocks within blocks.
+const MAX_CALLS: usize = 64;
+
+/// Checks a parsed file. `sizes` gives static axes other sizes.
+pub(crate) fn check(
+    path: &str,
+    text: &str,
+    file: &syntax::File,
+    sizes: &[(String, i64)],
+) -> (Option<Program>, Diagnostics) {
+    let files = vec![(path.to_string(), Arc::<str>::from(text))];
+    let program = Program {
+        name: String::new(),
+        doc: file.doc.clone(),
+        files: files.clone(),
+        symbols: Vec::new(),
+        axes: Vec::new(),
+        params: Vec::new(),
+        states: Vec::new(),
+        entries: Vec::new(),
+    };
+    let mut checker = Checker {
+        out: Diagnostics { files, list: Vec::new() },
+        callables: BTreeMap::new(),
+        consts: BTreeMap::new(),
+        file_axes: BTreeMap::new(),
+        program,
+        stems: Vec::new(),
+        axis_ids: BTreeMap::new(),
+        param_ids: BTreeMap::new(),
+        used_params: Vec::new(),
+        param_spans: Vec::new(),
+        nodes: Vec::new(),
+        loops: Vec::new(),
+        gained: Vec::new(),
+        experts: Vec::new(),
+        routed: None,
+        calling: Vec::new(),
+        next_states: Vec::new(),
+    };
+    checker.file(file, sizes);
+    let Checker { mut out, program, .. } = checker;
+    out.list.sort_by_key(|d| (d.severity == crate::diagnostics::Severity::Warning, d.span.start));
+    let good = !out.has_errors();
+    (good.then_some(program), out)
+}
+
+impl<'s> Checker<'s> {
+    fn file(&mut self, file: &'s syntax::File, sizes: &[(String, i64)]) {
+        for item in &file.items {
+            match item {
+                Item::Callable(callable) => {
+                    let name = &callable.name;
+                    if let Some(first) = self.callables.insert(name.text.clone(), callable) {
+                        self.twice(name, first.name.span);
+                    }
+                }
+                Item::Const(constant) => {
+                    if let Some(first) = self.consts.insert(constant.name.text.clone(), constant) {
+                        self.twice(&constant.name, first.name.span);
+                    }
+                }
+                Item::Axis(_) | Item::Network(_) => {}
+            }
+        }
+        self.declare_axes(file.items.iter().filter_map(|i| if let Item::Axis(a) = i { Some(a) } else { None }), sizes);
+        let models: Vec<_> = file
+            .items
+            .iter()
+            .filter_map(|i| match i {
+                Item::Callable(c) if c.kind == syntax::CallableKind::Model => Some(entry::Top::Model(c)),
+                Item::Network(n) => Some(entry::Top::Network(n)),
+                _ => None,
+            })
+            .collect();
+        match models.as_slice() {
+            [] => {
+                let end = self.out.files[0].1.len() as u32;
+                let at = Span { file: 0, start: end.saturating_sub(1), end };
+                self.say(Diagnostic::error(codes::NO_MODEL, at, "there is no `model` and no `network` in this file"));
+            }
+            [only] => self.top(only),
+            [_, second, ..] => {
+                let at = second.name().span;
+                let message = "a file holds one `model` or `network`";
+                self.say(Diagnostic::error(codes::TWICE, at, message).help("put several entries into one `network`"));
+            }
+        }
+        self.warn_of_unused_params();
+    }
+
+    pub fn say(&mut self, diagnostic: Diagnostic) -> Reported {
+        // The same place is wrong once, however often a block is instantiated.
+        let known = |d: &Diagnostic| d.code == diagnostic.code && d.span == diagnostic.span && d.message == diagnostic.message;
+        if !self.out.list.iter().any(known) {
+            self.out.list.push(diagnostic);
+        }
+        Reported
+    }
+
+    fn twice(&mut self, name: &syntax::Name, first: Span) -> Reported {
+        let message = format!("`{}` is declared twice", name.text);
+        self.say(Diagnostic::error(codes::TWICE, name.span, message).label("again here").also(first, "first here"))
+    }
+
+    // Nodes.
+
+    pub fn push(&mut self, kind: Kind, elem: Elem, mut axes: Vec<AxisId>, span: Span) -> Checked<NodeId> {
+        axes.sort();
+        axes.dedup();
+        if self.nodes.len() >= MAX_NODES {
+            let message = format!("the model has more than {MAX_NODES} operations");
+            return Err(self.say(Diagnostic::error(codes::TOO_LARGE, span, message)));
+        }
+        self.same_names(&axes, span)?;
+        self.nodes.push(Node { kind, ty: Type { elem, axes }, span });
+        Ok(NodeId(self.nodes.len() as u32 - 1))
+    }
+
+    pub fn tensor(&mut self, kind: Kind, elem: Elem, axes: Vec<AxisId>, span: Span) -> Checked<Val> {
+        self.push(kind, elem, axes, span).map(Val::Tensor)
+    }
+
+    /// Two axes of one name in one value have two sizes: somebody forgot to rename one.
+    fn same_names(&mut self, axes: &[AxisId], span: Span) -> Checked<()> {
+        for (i, &a) in axes.iter().enumerate() {
+            if let Some(&b) = axes[..i].iter().find(|b| self.stem(**b) == self.stem(a)) {
+                let (name, first, second) = (self.stem(a).to_string(), self.show_size(b), self.show_size(a));
+                let message = format!("`{name}` has two sizes here: {first} and {second}");
+                let help = format!("rename one of them: `x[{name} -> other]`");
+                return Err(self.say(Diagnostic::error(codes::SIZES, span, message).help(help)));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn ty(&self, node: NodeId) -> &Type {
+        &self.nodes[node.0 as usize].ty
+    }
+
+    pub fn has(&self, node: NodeId, axis: AxisId) -> bool {
+        self.ty(node).axes.contains(&axis)
+    }
+
+    /// The axes of a node without some.
+    pub fn axes_without(&self, node: NodeId, without: &[AxisId]) -> Vec<AxisId> {
+        self.ty(node).axes.iter().copied().filter(|a| !without.contains(a)).collect()
+    }
+
+    /// A type in words: `f32[t, d]`.
+    pub fn show(&self, ty: &Type) -> String {
+        let axes: Vec<&str> = ty.axes.iter().map(|a| self.stem(*a)).collect();
+        format!("{}[{}]", elem_name(ty.elem), axes.join(", "))
+    }
+
+    pub fn stem(&self, axis: AxisId) -> &str {
+        &self.stems[axis.0 as usize]
+    }
+
+    pub fn size(&self, axis: AxisId) -> &Size {
+        &self.program.axes[axis.0 as usize].size
+    }
+
+    fn show_size(&self, axis: AxisId) -> String {
+        self.size(axis).to_string()
+    }
+
+    /// A value as a tensor; a number becomes one of type `elem`.
+    pub fn as_tensor(&mut self, val: &Val, elem: Elem, span: Span) -> Checked<NodeId> {
+        match val {
+            Val::Tensor(node) => Ok(*node),
+            Val::Number(n) => self.push(Kind::Number(*n), elem, Vec::new(), span),
+            Val::Error => Err(Reported),
+            Val::Record(fields) => {
+                let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+                let message = format!("a tensor is expected, this is a record of {}", names.join(", "));
+                let help = format!("take a field: `.{}`", names.first().unwrap_or(&"y"));
+                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help(help)))
+            }
+            Val::Plan(_) => {
+                let message = "a tensor is expected, this is a routing plan";
+                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("take `.weight` or `.index`")))
+            }
+            Val::Part { block, .. } => {
+                let message = format!("a tensor is expected, this is an instance of `{block}`");
+                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("call it")))
+            }
+        }
+    }
+
+    /// A value as a number that is known when building.
+    pub fn as_number(&mut self, val: &Val, what: &str, span: Span) -> Checked<f64> {
+        match val {
+            Val::Number(n) => Ok(*n),
+            Val::Error => Err(Reported),
+            _ => {
+                let message = format!("{what} must be a number that is known when building");
+                Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message)))
+            }
+        }
+    }
+
+    /// A value as a whole number from `least` on.
+    pub fn as_count(&mut self, val: &Val, what: &str, least: i64, span: Span) -> Checked<i64> {
+        let n = self.as_number(val, what, span)?;
+        if n.fract() != 0.0 || n < least as f64 || n > crate::size::MAX_SIZE as f64 {
+            let message = format!("{what} must be a whole number of at least {least}, not {n}");
+            return Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, message)));
+        }
+        Ok(n as i64)
+    }
+
+    pub fn not_yet<T>(&mut self, what: &str, span: Span) -> Checked<T> {
+        let message = format!("{what} is part of the language, but not built yet");
+        Err(self.say(Diagnostic::error(codes::FEATURE, span, message)))
+    }
+
+    fn fresh_scope(&self) -> Scope {
+        Scope::new(self.file_axes.clone())
+    }
+}
+
+/// The name of an element type.
+pub(crate) fn elem_name(elem: Elem) -> &'static str {
+    match elem {
+        Elem::F32 => "f32",
+        Elem::F16 => "f16",
+        Elem::Bf16 => "bf16",
+        Elem::F64 => "f64",
+        Elem::I32 => "i32",
+        Elem::I64 => "i64",
+        Elem::I8 => "i8",
+        Elem::U8 => "u8",
+        Elem::Bool => "bool",
+    }
+}
+
+/// The element type of a name.
+pub(crate) fn elem_of(name: &str) -> Option<Elem> {
+    use Elem::{Bf16, Bool, F16, F32, F64, I8, I32, I64, U8};
+    [F32, F16, Bf16, F64, I32, I64, I8, U8, Bool].into_iter().find(|e| elem_name(*e) == name)
+}
+
+pub(crate) fn is_float(elem: program::Elem) -> bool {
+    matches!(elem, Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F64)
+}

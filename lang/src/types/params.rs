@@ -1,0 +1,272 @@
+//! Statements: parameters, parts, states, `let`, `next`.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Reported, Val, elem_name};
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::{AxisId, Elem, FileAxis, Kind, NamePiece, Param, Source, Span, State, Tensor, Type};
+use crate::size::Size;
+use crate::syntax::{self, Expr, Name, Statement, Ty};
+
+impl Checker<'_> {
+    pub fn statement(&mut self, scope: &mut Scope, statement: &Statement) -> Checked<()> {
+        match statement {
+            Statement::Param { names, ty, source } => {
+                let mut failed = false;
+                for name in names {
+                    let val = self.param(scope, name, ty, source.as_ref());
+                    failed |= val.is_err();
+                    self.bind(scope, name, val.unwrap_or(Val::Error), false);
+                }
+                if failed { Err(Reported) } else { Ok(()) }
+            }
+            Statement::Part { name, block, sizes } => {
+                let mut given = Vec::new();
+                for (axis, expr) in sizes {
+                    given.push((axis.text.clone(), self.size_expr(scope, expr)?));
+                }
+                let mut path = scope.path.clone();
+                path.push(name.text.clone());
+                self.bind(scope, name, Val::Part { block: block.text.clone(), path, sizes: given }, false);
+                Ok(())
+            }
+            Statement::State { name, ty, init } => {
+                let val = self.state(scope, name, ty, init);
+                let failed = val.is_err();
+                self.bind(scope, name, val.unwrap_or(Val::Error), true);
+                if failed { Err(Reported) } else { Ok(()) }
+            }
+            Statement::Let { names, is_record, value } => self.bind_let(scope, names, *is_record, value),
+            Statement::NextState { name, value } => self.next_state(scope, name, value),
+        }
+    }
+
+    /// Binds a name. Redefinition by a later `let` is ordinary; an unused first one is not.
+    fn bind(&mut self, scope: &mut Scope, name: &Name, val: Val, used: bool) {
+        let depth = self.loops.len();
+        if let Some(old) = scope.bind(&name.text, val, depth, name.span)
+            && !old.used
+            && !matches!(old.val, Val::Error)
+        {
+            let message = format!("`{}` is never used: another one takes its name", name.text);
+            self.say(Diagnostic::warning(codes::UNUSED, old.span, message));
+        }
+        if used && let Some(binding) = scope.find(&name.text) {
+            binding.used = true;
+        }
+    }
+
+    fn bind_let(&mut self, scope: &mut Scope, names: &[Name], is_record: bool, value: &Expr) -> Checked<()> {
+        let val = self.expr(scope, value);
+        if !is_record {
+            let failed = val.is_err();
+            self.bind(scope, &names[0], val.unwrap_or(Val::Error), false);
+            return if failed { Err(Reported) } else { Ok(()) };
+        }
+        let fields = match val {
+            Ok(Val::Record(fields)) if fields.len() == names.len() => fields.into_iter().map(|(_, v)| v).collect(),
+            Ok(Val::Record(fields)) => {
+                let message = format!("{} names for a record of {}", names.len(), fields.len());
+                self.say(Diagnostic::error(codes::TYPE, value.span, message));
+                Vec::new()
+            }
+            Ok(Val::Error) | Err(Reported) => Vec::new(),
+            Ok(_) => {
+                self.say(Diagnostic::error(codes::TYPE, value.span, "several names need a record"));
+                Vec::new()
+            }
+        };
+        for (i, name) in names.iter().enumerate() {
+            self.bind(scope, name, fields.get(i).cloned().unwrap_or(Val::Error), false);
+        }
+        if fields.is_empty() { Err(Reported) } else { Ok(()) }
+    }
+
+    fn param(&mut self, scope: &Scope, name: &Name, ty: &Ty, source: Option<&syntax::Source>) -> Checked<Val> {
+        if ty.rest {
+            let message = "a parameter names all its axes";
+            return Err(self.say(Diagnostic::error(codes::PARAM, ty.span, message)));
+        }
+        let (elem, order) = self.written(scope, ty)?;
+        let mut gained: Vec<AxisId> = self.gained.clone();
+        gained.retain(|a| !order.contains(a));
+        let all: Vec<AxisId> = gained.iter().chain(&order).copied().collect();
+        for axis in &all {
+            if !self.size(*axis).is_known() {
+                let message = format!("axis `{}` of a parameter has no size when building", self.stem(*axis));
+                let help = "weights have fixed sizes: declare the axis with `= size`";
+                return Err(self.say(Diagnostic::error(codes::PARAM, ty.span, message).help(help)));
+            }
+        }
+        let mut path = scope.path.clone();
+        path.push(name.text.clone());
+        let path = path.join(".");
+        let id = match self.param_ids.get(&path) {
+            Some(&id) => {
+                let old = &self.program.params[id].tensor;
+                if old.order != all || old.elem != elem {
+                    let message = format!("`{path}` is declared twice, with different types");
+                    return Err(self.say(Diagnostic::error(codes::PARAM, name.span, message)));
+                }
+                id
+            }
+            None => {
+                let source = self.source(&path, &gained, &order, source)?;
+                let tensor = Tensor { name: path.clone(), elem, order: all.clone(), doc: String::new(), span: name.span };
+                self.program.params.push(Param { tensor, source });
+                self.param_spans.push(name.span);
+                self.used_params.push(false);
+                self.param_ids.insert(path, self.program.params.len() - 1);
+                self.program.params.len() - 1
+            }
+        };
+        let node = self.push(Kind::Param(id), elem, all, name.span)?;
+        // In a `repeat` it is the layer's own.
+        let depth = self.loops.iter().position(|l| l.repeats).unwrap_or(self.loops.len());
+        self.read(&Val::Tensor(node), depth, name.span)
+    }
+
+    /// Where a parameter stands in the weight file: `from`, or its own name and order.
+    fn source(
+        &mut self,
+        path: &str,
+        gained: &[AxisId],
+        order: &[AxisId],
+        source: Option<&syntax::Source>,
+    ) -> Checked<Source> {
+        let Some(source) = source else {
+            let order = gained.iter().chain(order).map(|a| FileAxis::Axis(*a)).collect();
+            return Ok(Source { name: vec![NamePiece::Text(path.into())], order });
+        };
+        let mut name = Vec::new();
+        let mut indexed = Vec::new();
+        let mut rest = source.name.as_str();
+        while let Some(open) = rest.find('{') {
+            let Some(close) = rest[open..].find('}').map(|c| open + c) else {
+                let message = "a `{` without `}`";
+                return Err(self.say(Diagnostic::error(codes::PARAM, source.name_span, message)));
+            };
+            let axis = &rest[open + 1..close];
+            let Some(id) = gained.iter().chain(order).copied().find(|a| self.stem(*a) == axis) else {
+                let message = format!("the parameter has no axis `{axis}`");
+                return Err(self.say(Diagnostic::error(codes::PARAM, source.name_span, message)));
+            };
+            name.push(NamePiece::Text(rest[..open].into()));
+            name.push(NamePiece::Index(id));
+            indexed.push(id);
+            rest = &rest[close + 1..];
+        }
+        name.push(NamePiece::Text(rest.into()));
+        name.retain(|piece| !matches!(piece, NamePiece::Text(text) if text.is_empty()));
+        let stored: Vec<AxisId> = gained.iter().chain(order).copied().filter(|a| !indexed.contains(a)).collect();
+        let Some(written) = &source.order else {
+            return Ok(Source { name, order: stored.into_iter().map(FileAxis::Axis).collect() });
+        };
+        let mut file = Vec::new();
+        let mut seen = Vec::new();
+        // Axes that the parameter gained stand in front, unless the order says where.
+        for axis in gained.iter().filter(|a| stored.contains(a)) {
+            if !written.iter().flatten().any(|n| n.text == self.stem(*axis)) {
+                file.push(FileAxis::Axis(*axis));
+                seen.push(*axis);
+            }
+        }
+        for names in written {
+            let mut ids = Vec::new();
+            for name in names {
+                if name.text == "_" {
+                    continue;
+                }
+                let Some(id) = stored.iter().copied().find(|a| self.stem(*a) == name.text && !seen.contains(a)) else {
+                    let message = format!("`{}` is no axis of the parameter, or stands twice", name.text);
+                    return Err(self.say(Diagnostic::error(codes::PARAM, name.span, message)));
+                };
+                seen.push(id);
+                ids.push(id);
+            }
+            file.push(match ids.as_slice() {
+                [] => FileAxis::Unit,
+                [one] => FileAxis::Axis(*one),
+                _ => FileAxis::Merged(ids),
+            });
+        }
+        if let Some(axis) = stored.iter().find(|a| !seen.contains(a)) {
+            let message = format!("the order of the file lacks axis `{}`", self.stem(*axis));
+            return Err(self.say(Diagnostic::error(codes::PARAM, source.name_span, message)));
+        }
+        Ok(Source { name, order: file })
+    }
+
+    fn state(&mut self, scope: &mut Scope, name: &Name, ty: &Ty, init: &Expr) -> Checked<Val> {
+        let (elem, order) = self.written(scope, ty)?;
+        let val = self.expr(scope, init)?;
+        let init = self.as_number(&val, "what a state begins with", init.span)?;
+        let id = match self.program.states.iter().position(|s| s.tensor.name == name.text) {
+            Some(id) => id,
+            None => {
+                let tensor = Tensor { name: name.text.clone(), elem, order: order.clone(), doc: String::new(), span: name.span };
+                self.program.states.push(State { tensor, init });
+                self.program.states.len() - 1
+            }
+        };
+        self.tensor(Kind::State(id), elem, order, name.span)
+    }
+
+    fn next_state(&mut self, scope: &mut Scope, name: &Name, value: &Expr) -> Checked<()> {
+        let val = self.expr(scope, value)?;
+        let Some(id) = self.program.states.iter().position(|s| s.tensor.name == name.text) else {
+            let message = format!("no state `{}`", name.text);
+            return Err(self.say(Diagnostic::error(codes::UNKNOWN_NAME, name.span, message)));
+        };
+        if !self.loops.is_empty() {
+            let message = "a state is set once a call, not in a loop";
+            return Err(self.say(Diagnostic::error(codes::LOOP, name.span, message).help("use a carry")));
+        }
+        let tensor = &self.program.states[id].tensor;
+        let mut axes = tensor.order.clone();
+        axes.sort();
+        let ty = Type { elem: tensor.elem, axes };
+        let node = self.as_tensor(&val, ty.elem, value.span)?;
+        let node = self.fit(node, &ty, &format!("state `{}`", name.text), value.span)?;
+        if self.next_states.iter().any(|(s, _)| *s == id) {
+            let message = format!("state `{}` is set twice", name.text);
+            return Err(self.say(Diagnostic::error(codes::TWICE, name.span, message)));
+        }
+        self.next_states.push((id, node));
+        Ok(())
+    }
+
+    /// Marks parameters that an entry reads; the rest are warned of at the end.
+    pub fn mark_used(&mut self, used: impl Iterator<Item = usize>) {
+        for id in used {
+            if let Some(mark) = self.used_params.get_mut(id) {
+                *mark = true;
+            }
+        }
+    }
+
+    pub fn warn_of_unused_params(&mut self) {
+        for (id, used) in self.used_params.clone().into_iter().enumerate() {
+            if !used && !self.out.has_errors() {
+                let message = format!("parameter `{}` is never used", self.program.params[id].tensor.name);
+                let span = self.param_spans[id];
+                self.say(Diagnostic::warning(codes::UNUSED, span, message));
+            }
+        }
+    }
+
+    /// The type of an argument or result, checked against what is declared.
+    pub fn wrong_elem(&mut self, what: &str, want: Elem, found: Elem, span: Span) -> Reported {
+        let (want, found) = (elem_name(want), elem_name(found));
+        let message = format!("{what} is {want}, but this is {found}");
+        self.say(Diagnostic::error(codes::ELEMS, span, message).help(format!("cast it: `{want}(..)`")))
+    }
+
+    /// Sizes after a call's semicolon, as axes of the instance.
+    pub fn given_sizes(&mut self, scope: &mut Scope, sizes: &[(Name, Expr)]) -> Checked<Vec<(String, Size)>> {
+        let mut given = Vec::new();
+        for (name, expr) in sizes {
+            given.push((name.text.clone(), self.size_expr(scope, expr)?));
+        }
+        Ok(given)
+    }
+}

@@ -1,0 +1,178 @@
+//! Operators and functions, element by element, broadcast by name.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Val, elem_name, is_float};
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Span, Unary};
+use crate::syntax::{Expr, Infix, Prefix};
+
+/// Functions of one float and their names.
+pub const UNARY: &[(&str, Unary)] = &[
+    ("abs", Unary::Abs),
+    ("sign", Unary::Sign),
+    ("floor", Unary::Floor),
+    ("ceil", Unary::Ceil),
+    ("round", Unary::Round),
+    ("sqrt", Unary::Sqrt),
+    ("rsqrt", Unary::Rsqrt),
+    ("exp", Unary::Exp),
+    ("log", Unary::Log),
+    ("log1p", Unary::Log1p),
+    ("expm1", Unary::Expm1),
+    ("sin", Unary::Sin),
+    ("cos", Unary::Cos),
+    ("tanh", Unary::Tanh),
+    ("sigmoid", Unary::Sigmoid),
+    ("erf", Unary::Erf),
+    ("relu", Unary::Relu),
+    ("silu", Unary::Silu),
+    ("gelu", Unary::Gelu),
+    ("gelu_tanh", Unary::GeluTanh),
+    ("softplus", Unary::Softplus),
+];
+
+/// Functions of two operands and their names.
+pub const BINARY: &[(&str, Binary)] = &[("min", Binary::Min), ("max", Binary::Max), ("pow", Binary::Pow)];
+
+impl Checker<'_> {
+    /// The union of axes.
+    pub fn union(&self, nodes: &[NodeId]) -> Vec<AxisId> {
+        let mut axes: Vec<AxisId> = nodes.iter().flat_map(|n| self.ty(*n).axes.iter().copied()).collect();
+        axes.sort();
+        axes.dedup();
+        axes
+    }
+
+    pub fn same_elem(&mut self, a: NodeId, b: NodeId, span: Span) -> Checked<()> {
+        let (left, right) = (self.ty(a).elem, self.ty(b).elem);
+        if left == right {
+            return Ok(());
+        }
+        let (left, right) = (elem_name(left), elem_name(right));
+        let message = format!("one operand is {left}, the other {right}");
+        Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help(format!("cast one: `{left}(..)`"))))
+    }
+
+    /// Two values as tensors of one element type: a number takes the other's.
+    pub fn pair(&mut self, a: (&Val, Span), b: (&Val, Span), span: Span) -> Checked<(NodeId, NodeId)> {
+        let elem = |this: &Self, val: &Val| match val {
+            Val::Tensor(node) => Some(this.ty(*node).elem),
+            _ => None,
+        };
+        let with = elem(self, a.0).or(elem(self, b.0)).unwrap_or(Elem::F32);
+        let left = self.as_tensor(a.0, with, a.1);
+        let right = self.as_tensor(b.0, with, b.1);
+        let (left, right) = (left?, right?);
+        self.same_elem(left, right, span)?;
+        Ok((left, right))
+    }
+
+    pub fn binary(&mut self, f: Binary, a: (&Val, Span), b: (&Val, Span), span: Span) -> Checked<Val> {
+        if let (Val::Number(x), Val::Number(y)) = (a.0, b.0) {
+            return Ok(Val::Number(fold(f, *x, *y)));
+        }
+        let (left, right) = self.pair(a, b, span)?;
+        let elem = self.ty(left).elem;
+        let logical = matches!(f, Binary::And | Binary::Or);
+        let compares = matches!(f, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge);
+        if logical != (elem == Elem::Bool) && !matches!(f, Binary::Eq | Binary::Ne) {
+            let want = if logical { "bool" } else { "numbers" };
+            let message = format!("the operands must be {want}, they are {}", elem_name(elem));
+            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message)));
+        }
+        if f == Binary::Pow && !is_float(elem) {
+            return Err(self.say(Diagnostic::error(codes::ELEMS, span, "`pow` takes floats")));
+        }
+        let result = if compares { Elem::Bool } else { elem };
+        let axes = self.union(&[left, right]);
+        self.tensor(Kind::Binary(f, left, right), result, axes, span)
+    }
+
+    pub fn infix(&mut self, scope: &mut Scope, f: Infix, a: &Expr, b: &Expr, span: Span) -> Checked<Val> {
+        let (left, right) = (self.expr(scope, a), self.expr(scope, b));
+        let f = match f {
+            Infix::Or => Binary::Or,
+            Infix::And => Binary::And,
+            Infix::Eq => Binary::Eq,
+            Infix::Ne => Binary::Ne,
+            Infix::Le => Binary::Le,
+            Infix::Ge => Binary::Ge,
+            Infix::Lt => Binary::Lt,
+            Infix::Gt => Binary::Gt,
+            Infix::Add => Binary::Add,
+            Infix::Sub => Binary::Sub,
+            Infix::Mul => Binary::Mul,
+            Infix::Div => Binary::Div,
+            Infix::Rem => Binary::Rem,
+        };
+        self.binary(f, (&left?, a.span), (&right?, b.span), span)
+    }
+
+    pub fn prefix(&mut self, scope: &mut Scope, f: Prefix, x: &Expr, span: Span) -> Checked<Val> {
+        let val = self.expr(scope, x)?;
+        match (f, &val) {
+            (Prefix::Neg, Val::Number(n)) => Ok(Val::Number(-n)),
+            (Prefix::Neg, _) => self.unary(Unary::Neg, &val, x.span, span),
+            (Prefix::Not, _) => {
+                let node = self.as_tensor(&val, Elem::Bool, x.span)?;
+                if self.ty(node).elem != Elem::Bool {
+                    return Err(self.say(Diagnostic::error(codes::ELEMS, span, "`not` takes bool")));
+                }
+                let axes = self.ty(node).axes.clone();
+                self.tensor(Kind::Unary(Unary::Not, node), Elem::Bool, axes, span)
+            }
+        }
+    }
+
+    pub fn unary(&mut self, f: Unary, val: &Val, at: Span, span: Span) -> Checked<Val> {
+        if let (Val::Number(x), Some(f)) = (val, known(f)) {
+            return Ok(Val::Number(f(*x)));
+        }
+        let node = self.as_tensor(val, Elem::F32, at)?;
+        let elem = self.ty(node).elem;
+        let of_numbers = matches!(f, Unary::Neg | Unary::Abs | Unary::Sign | Unary::Relu);
+        if !is_float(elem) && !(of_numbers && elem != Elem::Bool) {
+            let message = format!("this takes floats, not {}", elem_name(elem));
+            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `f32(..)`")));
+        }
+        let axes = self.ty(node).axes.clone();
+        self.tensor(Kind::Unary(f, node), elem, axes, span)
+    }
+}
+
+/// Functions that sizes are computed with.
+fn known(f: Unary) -> Option<fn(f64) -> f64> {
+    Some(match f {
+        Unary::Neg => |x| -x,
+        Unary::Abs => f64::abs,
+        Unary::Floor => f64::floor,
+        Unary::Ceil => f64::ceil,
+        Unary::Sqrt => f64::sqrt,
+        Unary::Rsqrt => |x| 1.0 / x.sqrt(),
+        Unary::Exp => f64::exp,
+        Unary::Log => f64::ln,
+        _ => return None,
+    })
+}
+
+fn fold(f: Binary, a: f64, b: f64) -> f64 {
+    let truth = |t: bool| if t { 1.0 } else { 0.0 };
+    match f {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::Rem => a - b * (a / b).floor(),
+        Binary::Pow => a.powf(b),
+        Binary::Min => a.min(b),
+        Binary::Max => a.max(b),
+        Binary::Eq => truth(a == b),
+        Binary::Ne => truth(a != b),
+        Binary::Lt => truth(a < b),
+        Binary::Le => truth(a <= b),
+        Binary::Gt => truth(a > b),
+        Binary::Ge => truth(a >= b),
+        Binary::And => truth(a != 0.0 && b != 0.0),
+        Binary::Or => truth(a != 0.0 || b != 0.0),
+    }
+}

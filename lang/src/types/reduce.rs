@@ -1,0 +1,142 @@
+//! Functions with axes in brackets: reductions, norms, running folds.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Val, is_float};
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::{AxisId, Elem, Kind, NodeId, Reduce, Running, Span};
+use crate::syntax::{Argument, Call, Name};
+
+/// Reductions and their names.
+pub const REDUCTIONS: &[(&str, Reduce)] = &[
+    ("sum", Reduce::Sum),
+    ("mean", Reduce::Mean),
+    ("max", Reduce::Max),
+    ("min", Reduce::Min),
+    ("prod", Reduce::Prod),
+    ("any", Reduce::Any),
+    ("all", Reduce::All),
+    ("argmax", Reduce::Argmax),
+    ("argmin", Reduce::Argmin),
+];
+
+/// Running folds and their names.
+pub const RUNNING: &[(&str, Running)] = &[("cumsum", Running::Sum), ("cumprod", Running::Prod), ("cummax", Running::Max)];
+
+/// Added to a variance before its root is taken, unless `eps = ` says otherwise.
+const RMS_EPS: f64 = 1e-6;
+const LAYER_EPS: f64 = 1e-5;
+
+impl Checker<'_> {
+    /// The one tensor of a call and the axes in its brackets.
+    fn over(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<(NodeId, Vec<AxisId>)> {
+        let x = self.argument(scope, call, 0, "x", span)?;
+        let node = self.as_tensor(&x.0, Elem::F32, x.1)?;
+        let ty = self.ty(node).clone();
+        let mut over = Vec::new();
+        for axis in &call.axes {
+            over.push(self.axis_of(scope, &axis.name, &ty)?);
+        }
+        if over.is_empty() {
+            let message = format!("`{}` takes axes in brackets: `{}[d](x)`", call.callee.text, call.callee.text);
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, call.callee.span, message)));
+        }
+        Ok((node, over))
+    }
+
+    pub fn reduction(&mut self, scope: &mut Scope, with: Reduce, call: &Call, span: Span) -> Checked<Val> {
+        let (x, over) = self.over(scope, call, span)?;
+        self.only(call, 1, &[], span)?;
+        let elem = self.ty(x).elem;
+        let of_bool = matches!(with, Reduce::Any | Reduce::All);
+        if of_bool != (elem == Elem::Bool) {
+            let message = if of_bool { "`any` and `all` take bool" } else { "this reduction takes numbers, not bool" };
+            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message)));
+        }
+        if with == Reduce::Mean {
+            self.float(x, span)?;
+        }
+        let extreme = matches!(with, Reduce::Argmax | Reduce::Argmin);
+        if extreme && over.len() != 1 {
+            let message = "`argmax` and `argmin` run over one axis";
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
+        }
+        let axes = self.axes_without(x, &over);
+        let elem = if extreme { Elem::I32 } else { elem };
+        self.tensor(Kind::Reduce { with, over, x }, elem, axes, span)
+    }
+
+    pub fn running(&mut self, scope: &mut Scope, with: Running, call: &Call, span: Span) -> Checked<Val> {
+        let (x, over) = self.over(scope, call, span)?;
+        let exclusive = call.args.iter().skip(1).any(|a| is_word(a, "exclusive"));
+        let [over] = over.as_slice() else {
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, "a running fold runs over one axis")));
+        };
+        let ty = self.ty(x).clone();
+        self.tensor(Kind::Running { with, over: *over, exclusive, x }, ty.elem, ty.axes, span)
+    }
+
+    pub fn softmax(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
+        let (x, over) = self.over(scope, call, span)?;
+        self.only(call, 1, &[], span)?;
+        self.float(x, span)?;
+        let ty = self.ty(x).clone();
+        self.tensor(Kind::Softmax { over, x }, ty.elem, ty.axes, span)
+    }
+
+    pub fn logsumexp(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
+        let (x, over) = self.over(scope, call, span)?;
+        self.only(call, 1, &[], span)?;
+        self.float(x, span)?;
+        let axes = self.axes_without(x, &over);
+        let elem = self.ty(x).elem;
+        self.tensor(Kind::LogSumExp { over, x }, elem, axes, span)
+    }
+
+    pub fn norm(&mut self, scope: &mut Scope, layer: bool, call: &Call, span: Span) -> Checked<Val> {
+        let (x, over) = self.over(scope, call, span)?;
+        self.float(x, span)?;
+        let elem = self.ty(x).elem;
+        let mut extra = Vec::new();
+        let names: &[&str] = if layer { &["scale", "shift"] } else { &["scale"] };
+        self.only(call, 1 + names.len(), &["scale", "shift", "eps"], span)?;
+        for (i, name) in names.iter().enumerate() {
+            extra.push(match self.optional(scope, call, i + 1, name)? {
+                Some((val, at)) => {
+                    let node = self.as_tensor(&val, elem, at)?;
+                    self.same_elem(x, node, at)?;
+                    Some(node)
+                }
+                None => None,
+            });
+        }
+        let eps = match self.optional(scope, call, usize::MAX, "eps")? {
+            Some((val, at)) => self.as_number(&val, "`eps`", at)?,
+            None if layer => LAYER_EPS,
+            None => RMS_EPS,
+        };
+        let mut nodes = vec![x];
+        nodes.extend(extra.iter().flatten());
+        let axes = self.union(&nodes);
+        let scale = extra.first().copied().flatten();
+        let kind = if layer {
+            Kind::LayerNorm { over, x, scale, shift: extra.get(1).copied().flatten(), eps }
+        } else {
+            Kind::RmsNorm { over, x, scale, eps }
+        };
+        self.tensor(kind, elem, axes, span)
+    }
+
+    pub fn float(&mut self, x: NodeId, span: Span) -> Checked<()> {
+        if is_float(self.ty(x).elem) {
+            return Ok(());
+        }
+        let message = format!("this takes floats, not {}", self.show(&self.ty(x).clone()));
+        Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `f32(..)`")))
+    }
+}
+
+/// Is an argument this word?
+pub fn is_word(argument: &Argument, word: &str) -> bool {
+    use crate::syntax::{Expr, ExprKind};
+    matches!(argument, Argument::Expr(Expr { kind: ExprKind::Name(Name { text, .. }), .. }) if text == word)
+}
