@@ -1,32 +1,110 @@
-//! The compiler: a `.gate` file to one artifact.
+//! The compiler: a `.gate` file to one artifact. [`build`] is the whole flow.
 
 pub mod artifact;
+pub mod cli;
 pub mod codegen;
 pub mod fuse;
 pub mod graph;
 pub mod kernel;
 pub mod lower;
 pub mod ops;
+pub mod pipeline;
 pub mod plan;
 pub mod scalar;
 pub mod schedule;
 
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use gatec_lang::Program;
+use gatec_lang::diagnostics::Diagnostics;
 use gatec_runtime::format::Isa;
 use thiserror::Error;
 
 use graph::Module;
+use pipeline::{Optimized, OptimizeOptions};
 use plan::Planned;
 
 /// Why a model could not be built.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// The program is wrong: show the diagnostics.
+    #[error("{}", .0.render(false))]
+    Source(Diagnostics),
+    #[error(transparent)]
+    Lower(#[from] lower::LowerError),
+    #[error(transparent)]
+    Optimize(#[from] pipeline::PipelineError),
     #[error(transparent)]
     Plan(#[from] plan::PlanError),
     #[error(transparent)]
     Codegen(#[from] codegen::CodegenError),
     #[error(transparent)]
     Artifact(#[from] artifact::ArtifactError),
+    #[error("{path}: {why}", path = path.display())]
+    File { path: PathBuf, why: std::io::Error },
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// Static axes that get another size.
+    pub sizes: Vec<(String, i64)>,
+    pub optimize: OptimizeOptions,
+    /// Processors to build for, best first.
+    pub targets: Vec<Isa>,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        Self {
+            sizes: Vec::new(),
+            optimize: OptimizeOptions::default(),
+            targets: vec![Isa::X86V4, Isa::X86V3, Isa::X86],
+        }
+    }
+}
+
+/// A model between its stages, for those who look in; [`build`] goes straight through.
+#[derive(Debug)]
+pub struct Compiled {
+    pub program: Program,
+    pub optimized: Optimized,
+    /// One for each target, in their order.
+    pub planned: Vec<Planned>,
+    /// How long each stage took.
+    pub timings: Vec<(&'static str, Duration)>,
+}
+
+/// Reads and checks a model, lowers and optimises it.
+pub fn optimize(source: &Path, options: &BuildOptions) -> Result<(Program, Optimized), BuildError> {
+    let program = gatec_lang::load(source, &options.sizes).map_err(BuildError::Source)?;
+    let module = lower::lower(&program)?;
+    Ok((program, pipeline::optimize(module, &options.optimize)?))
+}
+
+/// Reads a model and plans its kernels.
+pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildError> {
+    let mut timings = Vec::new();
+    let program = timed(&mut timings, "front end", || gatec_lang::load(source, &options.sizes)).map_err(BuildError::Source)?;
+    let module = timed(&mut timings, "lower", || lower::lower(&program))?;
+    let optimized = timed(&mut timings, "optimize", || pipeline::optimize(module, &options.optimize))?;
+    let planned = timed(&mut timings, "plan", || plan_all(&optimized.module, options))?;
+    Ok(Compiled { program, optimized, planned, timings })
+}
+
+/// Plans a module for each target.
+pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
+    options.targets.iter().copied().map(|isa| Ok(plan::plan(module, isa, &options.optimize.assume)?)).collect()
+}
+
+/// Compiles the model at `source` and writes the artifact to `out`.
+pub fn build(source: &Path, options: &BuildOptions, out: &Path) -> Result<Built, BuildError> {
+    let Compiled { program, optimized, planned, mut timings } = compile(source, options)?;
+    let bytes = timed(&mut timings, "code", || generate(&optimized.module, &program.doc, planned))?;
+    artifact::replace(out, &bytes).map_err(|why| BuildError::File { path: out.into(), why })?;
+    Ok(Built { optimized, timings })
 }
 
 /// Generates code for planned variants; the bytes of the artifact.
@@ -37,4 +115,18 @@ pub fn generate(module: &Module, doc: &str, planned: Vec<Planned>) -> Result<Vec
     let variants = cpu.into_iter().chain(gpu).map(|p| p.variant).collect();
     let manifest = plan::manifest(module, doc, variants);
     Ok(artifact::assemble(&manifest, &object, None)?)
+}
+
+/// What [`build`] made.
+#[derive(Debug)]
+pub struct Built {
+    pub optimized: Optimized,
+    pub timings: Vec<(&'static str, Duration)>,
+}
+
+fn timed<T>(timings: &mut Vec<(&'static str, Duration)>, stage: &'static str, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    timings.push((stage, start.elapsed()));
+    result
 }

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `gatec` program.
+
+fn main() -> std::process::ExitCode {
+    gatec::cli::main()
+}

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod diagnostics;
+mod fmt;
 pub mod program;
 pub mod size;
 pub mod syntax;
@@ -14,8 +15,10 @@ mod types;
 use std::path::Path;
 use std::sync::Arc;
 
-use diagnostics::{Diagnostic, Diagnostics, codes};
+use diagnostics::{Diagnostic, Diagnostics};
 
+pub use diagnostics::codes;
+pub use fmt::format;
 pub use program::Program;
 pub use size::Size;
 

@@ -55,7 +55,7 @@ pub fn assemble(manifest: &Manifest, object: &[u8], ptx: Option<&str>) -> Result
 }
 
 /// Writes beside the target and renames: nobody sees half a file.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

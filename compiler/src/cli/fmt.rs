@@ -39,7 +39,7 @@ impl Fmt {
                 eprintln!("{}: not formatted", path.display());
                 stale = true;
             } else {
-                artifact::write_atomically(path, formatted.as_bytes()).map_err(|e| Failure::file(path, e))?;
+                artifact::replace(path, formatted.as_bytes()).map_err(|e| Failure::file(path, e))?;
             }
         }
         Ok(ExitCode::from(u8::from(stale)))

@@ -70,7 +70,7 @@ impl LoadArgs {
             None if self.random || artifact.manifest().params.is_empty() => Weights::random(artifact.manifest(), SEED),
             None => return Err(Failure::Other("the model has parameters: give --weights FILE or --random".into())),
         };
-        Model::from_artifact(artifact, weights, &options).map_err(|e| Failure::file(&self.model, e))
+        Model::from_artifact(&artifact, weights, &options).map_err(|e| Failure::file(&self.model, e))
     }
 
     fn artifact(&self) -> Result<Artifact, Failure> {
@@ -80,7 +80,6 @@ impl LoadArgs {
         let folder = tempfile::tempdir().map_err(|e| Failure::file(&self.model, e))?;
         let out = folder.path().join("model.so");
         let mut options = self.model_args.options();
-        options.ptx = false;
         options.optimize.assume.extend(self.sizes.clone());
         let progress = build::progress(&format!("building {}", self.model.display()));
         let built = crate::build(&self.model, &options, &out);

@@ -121,7 +121,7 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Failure> {
         Some("safetensors") => to_safetensors(path, tensors)?,
         _ => return Err(Failure::file(path, "expected a .npy, .npz or .safetensors file")),
     };
-    artifact::write_atomically(path, &bytes).map_err(|e| Failure::file(path, e))
+    artifact::replace(path, &bytes).map_err(|e| Failure::file(path, e))
 }
 
 fn to_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>, Failure> {

@@ -22,7 +22,7 @@ impl Checker<'_> {
         Ok(Val::Tensor(node))
     }
 
-    fn arrow(&mut self, scope: &Scope, x: NodeId, from: &[Name], to: &[Name], span: Span) -> Checked<NodeId> {
+    fn arrow(&mut self, scope: &mut Scope, x: NodeId, from: &[Name], to: &[Name], span: Span) -> Checked<NodeId> {
         let ty = self.ty(x).clone();
         let mut old = Vec::new();
         for name in from {
@@ -37,7 +37,7 @@ impl Checker<'_> {
         let total = self.made_size(total, span)?;
         match (old.as_slice(), to) {
             ([one], [name]) => {
-                let axis = self.axis_id(&name.text, total, name.span);
+                let axis = self.new_axis(scope, name, total);
                 let axes = with(rest, &[axis]);
                 self.push(Kind::Rename { from: *one, to: axis, x }, ty.elem, axes, span)
             }
@@ -47,7 +47,7 @@ impl Checker<'_> {
                 self.push(Kind::Split { from: *one, to: parts, x }, ty.elem, axes, span)
             }
             (_, [name]) => {
-                let axis = self.axis_id(&name.text, total, name.span);
+                let axis = self.new_axis(scope, name, total);
                 let axes = with(rest, &[axis]);
                 self.push(Kind::Merge { from: old, to: axis, x }, ty.elem, axes, span)
             }
@@ -58,8 +58,15 @@ impl Checker<'_> {
         }
     }
 
+    /// The axis that brackets name anew; from here on the name stands for it, if it stood for none.
+    fn new_axis(&mut self, scope: &mut Scope, name: &Name, size: Size) -> AxisId {
+        let axis = self.axis_id(&name.text, size, name.span);
+        scope.axes.entry(name.text.clone()).or_insert(axis);
+        axis
+    }
+
     /// The parts of a split axis: all but one are declared, that one takes what is left.
-    fn split_sizes(&mut self, scope: &Scope, names: &[Name], total: &Size, span: Span) -> Checked<Vec<AxisId>> {
+    fn split_sizes(&mut self, scope: &mut Scope, names: &[Name], total: &Size, span: Span) -> Checked<Vec<AxisId>> {
         let mut product = Size::known(1);
         let mut open = None;
         let mut parts: Vec<Option<AxisId>> = Vec::new();
@@ -82,8 +89,7 @@ impl Checker<'_> {
         let left = total.exact_div(&product);
         match (open, left) {
             (Some(i), Some(size)) => {
-                let id = self.axis_id(&names[i].text, size, names[i].span);
-                parts[i] = Some(id);
+                parts[i] = Some(self.new_axis(scope, &names[i], size));
             }
             (None, _) if product == *total => {}
             _ => {

@@ -89,8 +89,8 @@ impl<'s> Checker<'s> {
         self.calling.push(callable.name.text.clone());
         let val = self.body(&mut inner, &callable.body.statements, callable.body.value.as_deref(), callable.body.span);
         self.calling.pop();
-        self.warn_of_unused(&inner);
         let val = val?;
+        self.warn_of_unused(&inner);
         self.check_result(&inner, callable, &val)?;
         Ok(val)
     }

@@ -1,0 +1,124 @@
+//! The list of passes, and what runs them: verification, dumps, timings, fuel.
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::graph::{Module, text, verify};
+
+/// What the passes may know and must do.
+#[derive(Clone, Debug, Default)]
+pub struct OptimizeOptions {
+    /// Sizes of symbols for which costs are weighed.
+    pub assume: Vec<(String, i64)>,
+    /// Stop after this many rewrites.
+    pub fuel: Option<u64>,
+    /// Verify after every pass; debug builds always do.
+    pub verify: bool,
+    /// Passes after which the module is printed.
+    pub print_after: Vec<String>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub fired: Vec<Fired>,
+    pub costs: Vec<Cost>,
+    pub warnings: Vec<String>,
+    pub timings: Vec<(String, Duration)>,
+    /// (pass, module after it)
+    pub dumps: Vec<(String, String)>,
+    /// Rewrites that were made, for fuel.
+    pub rewrites: u64,
+}
+
+/// A rule that made nodes of the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fired {
+    pub rule: &'static str,
+    pub why: &'static str,
+    pub entry: String,
+    pub count: usize,
+    /// The source line of the first.
+    pub line: Option<(String, u32)>,
+}
+
+/// Roofline time of an entry before and after.
+#[derive(Clone, Debug)]
+pub struct Cost {
+    pub entry: String,
+    pub before_ns: f64,
+    pub after_ns: f64,
+}
+
+/// An optimised module and how it came about.
+#[derive(Clone, Debug)]
+pub struct Optimized {
+    pub module: Module,
+    pub report: Report,
+}
+
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    #[error("no pass `{name}`; there are {}", names().join(", "))]
+    NoPass { name: String },
+    #[error("pass `{pass}` made a graph that does not verify; this is a bug in gatec:\n{problems}")]
+    Invalid { pass: &'static str, problems: String },
+    #[error("pass `{pass}` failed; this is a bug in gatec: {why}")]
+    Pass { pass: &'static str, why: String },
+}
+
+/// A pass: a name, one line, a function.
+pub struct Pass {
+    pub name: &'static str,
+    pub about: &'static str,
+    run: fn(Module, &OptimizeOptions, &mut Report) -> Result<Module, String>,
+}
+
+/// THE list.
+pub const PASSES: &[Pass] = &[];
+
+fn names() -> Vec<&'static str> {
+    PASSES.iter().map(|p| p.name).collect()
+}
+
+/// Runs all passes.
+pub fn optimize(module: Module, options: &OptimizeOptions) -> Result<Optimized, PipelineError> {
+    if let Some(unknown) = options.print_after.iter().find(|n| !names().contains(&n.as_str())) {
+        return Err(PipelineError::NoPass { name: unknown.clone() });
+    }
+    let mut report = Report::default();
+    let before = vec![(); 0];
+    let mut module = module;
+    for pass in PASSES {
+        module = run(pass, module, options, &mut report)?;
+    }
+    let after = vec![(); 0];
+    let _ = (before, after);
+    Ok(Optimized { module, report })
+}
+
+/// Runs the pass of that name alone.
+pub fn run_pass(name: &str, module: Module, options: &OptimizeOptions) -> Result<Optimized, PipelineError> {
+    let pass = PASSES.iter().find(|p| p.name == name).ok_or_else(|| PipelineError::NoPass { name: name.to_string() })?;
+    let mut report = Report::default();
+    let module = run(pass, module, options, &mut report)?;
+    Ok(Optimized { module, report })
+}
+
+fn run(pass: &Pass, module: Module, options: &OptimizeOptions, report: &mut Report) -> Result<Module, PipelineError> {
+    let start = Instant::now();
+    let module = (pass.run)(module, options, report).map_err(|why| PipelineError::Pass { pass: pass.name, why })?;
+    report.timings.push((pass.name.to_string(), start.elapsed()));
+    if options.verify || cfg!(debug_assertions) {
+        if let Err(faults) = verify::verify(&module) {
+            let problems = format!("{faults:#?}\n{}", text::print(&module));
+            return Err(PipelineError::Invalid { pass: pass.name, problems });
+        }
+    }
+    if options.print_after.iter().any(|n| n == pass.name) {
+        report.dumps.push((pass.name.to_string(), text::print(&module)));
+    }
+    Ok(module)
+}
