@@ -191,20 +191,21 @@ impl Binary {
     }
 }
 
-/// The error function, to about 1e-15: its Taylor series near 0, the continued fraction of `erfc` (Lentz) further out.
+/// The error function, to about 1e-15 of its value: a series of positive terms near 0, the continued fraction of `erfc` further out.
 fn erf(x: f64) -> f64 {
     let a = x.abs();
     if a.is_nan() {
         return x;
     }
     if a < 2.5 {
-        let (mut term, mut sum, mut n) = (a, a, 0.0);
-        while term.abs() > 1e-17 * sum.abs() {
-            n += 1.0;
-            term *= -a * a / n;
-            sum += term / (2.0 * n + 1.0);
+        // 2 / sqrt(pi) exp(-a^2) (a + 2/3 a^3 + 4/15 a^5 + ...)
+        let (mut term, mut sum, mut n) = (a, a, 1.0);
+        while term > 1e-17 * sum {
+            n += 2.0;
+            term *= 2.0 * a * a / n;
+            sum += term;
         }
-        return (sum * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
+        return (sum * (-a * a).exp() * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
     }
     if a > 6.0 {
         return 1f64.copysign(x);

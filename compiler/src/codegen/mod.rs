@@ -15,7 +15,7 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
 use thiserror::Error;
 
-use crate::kernel::{Elem, Expr, Kernel};
+use crate::kernel::Kernel;
 use crate::schedule::Schedule;
 use llvm::emit::Emit;
 
@@ -26,8 +26,6 @@ pub type Scheduled = (String, Kernel, Schedule);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CodegenError {
-    #[error("`{function}` of {elem} has no code yet (kernel {kernel})")]
-    Unsupported { function: &'static str, elem: Elem, kernel: String },
     #[error("LLVM: {0}")]
     Llvm(String),
 }
@@ -90,7 +88,6 @@ fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<
         let emit = Emit { context, module, builder: context.create_builder(), isa, lanes };
         let mut micros = x86::Micros::default();
         for (symbol, kernel, schedule) in kernels.iter().filter(|(_, _, s)| s.isa == isa) {
-            check(kernel)?;
             x86::kernel(&emit, &mut micros, symbol, kernel, schedule);
         }
         module = emit.module;
@@ -98,30 +95,4 @@ fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<
     module.verify().map_err(|e| failed(&e))?;
     module.run_passes(PASSES, &machine, PassBuilderOptions::create()).map_err(|e| failed(&e))?;
     Ok((module, machine))
-}
-
-/// Refuses what has no code.
-fn check(kernel: &Kernel) -> Result<(), CodegenError> {
-    for (id, expr) in kernel.exprs.iter().enumerate() {
-        if let Expr::Unary(f, x) = expr
-            && !math::has_f64(*f)
-            && is_double(kernel, x.0 as usize)
-        {
-            let name = kernel.name.clone();
-            let _ = id;
-            return Err(CodegenError::Unsupported { function: f.name(), elem: Elem::F64, kernel: name });
-        }
-    }
-    Ok(())
-}
-
-fn is_double(kernel: &Kernel, expr: usize) -> bool {
-    match &kernel.exprs[expr] {
-        Expr::Const { elem, .. } | Expr::Index { elem, .. } | Expr::Cast(elem, _) => *elem == Elem::F64,
-        Expr::Load { buffer, .. } => kernel.buffer(*buffer).elem == Elem::F64,
-        Expr::Unary(_, x) | Expr::Select(_, x, _) => is_double(kernel, x.0 as usize),
-        Expr::Binary(f, x, _) => !f.is_predicate() && is_double(kernel, x.0 as usize),
-        // A fold of f64 is f64: its stage says so; none of the functions in question is applied to one without a cast.
-        Expr::Temp(_) | Expr::Acc(_) => false,
-    }
 }

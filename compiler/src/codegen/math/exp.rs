@@ -76,8 +76,10 @@ pub fn expm1<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
     e.select(zero, x, e.select(inner, near, far))
 }
 
-/// 1 / (1 + exp(-x)); 0 below about -88.7 in f32, where exp overflows.
+/// 1 / (1 + exp(-x)), for negative x as exp(x) / (1 + exp(x)): nothing overflows, and results fade out through denormal numbers.
 pub fn sigmoid<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
     let one = e.same(x, 1.0);
-    e.fdiv(one, e.add(one, exp(e, e.fneg(x))))
+    let small = exp(e, e.fneg(e.call("llvm.fabs", &[x])));
+    let upper = e.select(e.fcmp(FloatPredicate::OLT, x, e.same(x, 0.0)), small, one);
+    e.fdiv(upper, e.add(one, small))
 }

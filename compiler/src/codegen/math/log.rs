@@ -12,8 +12,7 @@ use super::is_double;
 /// k as a float, and m.
 fn split<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>) {
     let double = is_double(e, x);
-    let (int, float, fraction, bias) =
-        if double { (e.i64(), e.f64(), 52u64, 1023u64) } else { (e.int(32), e.f32(), 23, 127) };
+    let (int, float, fraction) = if double { (e.i64(), e.f64(), 52u64) } else { (e.int(32), e.f32(), 23) };
     // Denormals are scaled up first.
     let smallest = if double { f64::MIN_POSITIVE } else { f64::from(f32::MIN_POSITIVE) };
     let tiny = e.fcmp(FloatPredicate::OLT, x, e.same(x, smallest));
@@ -30,7 +29,6 @@ fn split<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>) {
     let k = e.op(InstructionOpcode::AShr, from_root, e.bits(bits.get_type(), fraction));
     let m = e.bitcast(e.sub(bits, e.shl(k, fraction)), float);
     let correction = e.select(tiny, e.bits(k.get_type(), (fraction + 1).wrapping_neg()), e.bits(k.get_type(), 0));
-    let _ = bias;
     (e.cast(InstructionOpcode::SIToFP, e.add(k, correction), float), m)
 }
 
@@ -72,13 +70,14 @@ pub fn log<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
     e.select(e.fcmp(FloatPredicate::ULT, x, zero), e.same(x, f64::NAN), y)
 }
 
-/// log(u) x / (u - 1) with u = 1 + x: the error of u cancels.
+/// log(u) + (x - (u - 1)) / u with u = 1 + x: the second term is what rounding took from u.
 pub fn log1p<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
-    let one = e.same(x, 1.0);
+    let (zero, one) = (e.same(x, 0.0), e.same(x, 1.0));
     let u = e.add(one, x);
-    let below = e.sub(u, one);
-    let y = e.mul(log(e, u), e.fdiv(x, below));
-    let small = e.fcmp(FloatPredicate::OEQ, below, e.same(x, 0.0));
-    let infinite = e.fcmp(FloatPredicate::OEQ, x, e.same(x, f64::INFINITY));
-    e.select(e.or(small, infinite), x, y)
+    let lost = e.fdiv(e.sub(x, e.sub(u, one)), u);
+    // At -1 and inf, whose logarithms need no correction.
+    let lost = e.select(e.fcmp(FloatPredicate::ORD, lost, lost), lost, zero);
+    let y = e.add(log(e, u), lost);
+    // So small that it is its own result, and -0 has a sign to keep.
+    e.select(e.fcmp(FloatPredicate::OEQ, u, one), x, y)
 }

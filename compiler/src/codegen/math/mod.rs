@@ -10,6 +10,8 @@ mod log;
 mod pow;
 mod round;
 mod tanh;
+#[cfg(test)]
+mod tests;
 mod trig;
 
 use inkwell::FloatPredicate;
@@ -82,11 +84,6 @@ fn extreme<'ctx>(e: &Emit<'ctx>, p: FloatPredicate, a: Val<'ctx>, b: Val<'ctx>) 
     let chosen = e.select(e.fcmp(p, a, b), a, b);
     // `b` was chosen if it is NaN; `a` must be if that is.
     e.select(e.fcmp(FloatPredicate::UNO, a, a), a, chosen)
-}
-
-/// Can the function be computed for f64 as well as f32?
-pub fn has_f64(f: Unary) -> bool {
-    !matches!(f, Unary::Erf | Unary::Sin | Unary::Cos)
 }
 
 /// Is it f64?

@@ -13,15 +13,22 @@ pub fn pow<'ctx>(e: &Emit<'ctx>, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
         let [a, b] = [a, b].map(|v| e.cast(InstructionOpcode::FPExt, v, e.f64()));
         return e.cast(InstructionOpcode::FPTrunc, pow(e, a, b), e.f32());
     }
-    let (zero, one) = (e.same(a, 0.0), e.same(a, 1.0));
-    let size = exp::exp(e, e.mul(b, log::log(e, e.call("llvm.fabs", &[a]))));
+    let one = e.same(a, 1.0);
+    let base = e.call("llvm.fabs", &[a]);
+    let size = exp::exp(e, e.mul(b, log::log(e, base)));
     let half = e.mul(b, e.same(b, 0.5));
     let integer = e.fcmp(FloatPredicate::OEQ, round::floor(e, b), b);
     let even = e.fcmp(FloatPredicate::OEQ, round::floor(e, half), half);
-    let negative = e.fcmp(FloatPredicate::OLT, a, zero);
-    let signed = e.select(even, size, e.fneg(size));
-    let of_negative = e.select(integer, signed, e.same(a, f64::NAN));
+    // Zeros have signs, too.
+    let negative = e.fcmp(FloatPredicate::OLT, e.call("llvm.copysign", &[one, a]), e.same(a, 0.0));
+    let finite = e.fcmp(FloatPredicate::OLT, base, e.same(a, f64::INFINITY));
+    let fails = e.and(finite, e.fcmp(FloatPredicate::ONE, a, e.same(a, 0.0)));
+    let broken = e.select(fails, e.same(a, f64::NAN), size);
+    let of_negative = e.select(integer, e.select(even, size, e.fneg(size)), broken);
     let y = e.select(negative, of_negative, size);
-    let is_one = e.or(e.fcmp(FloatPredicate::OEQ, b, zero), e.fcmp(FloatPredicate::OEQ, a, one));
-    e.select(is_one, one, y)
+    // 1 to any power, anything to the power of 0; and -1 to an infinite one, which counts as even.
+    let endless = e.fcmp(FloatPredicate::OEQ, e.call("llvm.fabs", &[b]), e.same(b, f64::INFINITY));
+    let unit = e.and(endless, e.fcmp(FloatPredicate::OEQ, base, one));
+    let is_one = e.or(e.fcmp(FloatPredicate::OEQ, b, e.same(b, 0.0)), e.fcmp(FloatPredicate::OEQ, a, one));
+    e.select(e.or(is_one, unit), one, y)
 }

@@ -25,7 +25,7 @@ use inkwell::{AddressSpace, OptimizationLevel};
 use super::llvm::emit::Emit;
 use super::llvm::expr::Frame;
 use super::x86::{Range, select};
-use super::{CodegenError, PASSES, Scheduled, check};
+use super::{CodegenError, PASSES, Scheduled};
 use crate::kernel::{Body, Kernel};
 use crate::schedule::{BodySchedule, GPU_THREADS, Gpu, Schedule};
 use block::Block;
@@ -68,7 +68,6 @@ fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     let emit = Emit { context, module, builder: context.create_builder(), isa: Isa::Sm80, lanes: 1 };
     for (symbol, kernel, schedule) in kernels {
-        check(kernel)?;
         entry(&emit, symbol, kernel, schedule);
     }
     let module = emit.module;

@@ -111,7 +111,11 @@ fn count_up<'ctx>(frame: &Frame<'_, 'ctx>, variables: &[(Var, Extent, PointerVal
 }
 
 /// Runs `body` over nested loops, outermost first.
-pub(super) fn nested<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, loops: &[Loop], body: &mut dyn FnMut(&mut Frame<'a, 'ctx>)) {
+pub(super) fn nested<'a, 'ctx>(
+    frame: &mut Frame<'a, 'ctx>,
+    loops: &[Loop],
+    body: &mut dyn FnMut(&mut Frame<'a, 'ctx>),
+) {
     match loops.split_first() {
         None => {
             frame.forget();

@@ -85,7 +85,12 @@ fn accumulator<'ctx>(frame: &Frame<'_, 'ctx>, elem: Elem) -> BasicTypeEnum<'ctx>
     frame.register(elem)
 }
 
-pub(in crate::codegen) fn identity<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, elem: Elem, ty: BasicTypeEnum<'ctx>) -> Val<'ctx> {
+pub(in crate::codegen) fn identity<'ctx>(
+    frame: &Frame<'_, 'ctx>,
+    fold: Fold,
+    elem: Elem,
+    ty: BasicTypeEnum<'ctx>,
+) -> Val<'ctx> {
     let e = frame.emit;
     let bits = e.element_of(ty);
     let least = |width: u32| if elem == Elem::U8 { 0 } else { 1u64 << (width - 1) };
@@ -103,7 +108,13 @@ pub(in crate::codegen) fn identity<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, el
     }
 }
 
-pub(in crate::codegen) fn join<'ctx>(frame: &Frame<'_, 'ctx>, fold: Fold, elem: Elem, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
+pub(in crate::codegen) fn join<'ctx>(
+    frame: &Frame<'_, 'ctx>,
+    fold: Fold,
+    elem: Elem,
+    a: Val<'ctx>,
+    b: Val<'ctx>,
+) -> Val<'ctx> {
     let f = match fold {
         Fold::Sum => Binary::Add,
         Fold::Prod => Binary::Mul,
