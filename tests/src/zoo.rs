@@ -1,5 +1,5 @@
 //! Every folder of `examples/` that has a `case.toml`: the interpreter against the golden file, compiled code against the golden
-//! file on every variant that this machine has, and the same bits with 1, 2 and 7 threads.
+//! file on every variant that this machine has, and the same bits with 1, 2 and 7 threads. Models for measuring must build.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,6 +34,17 @@ fn the_interpreter_agrees_with_every_golden_file() {
 }
 
 #[test]
+fn models_without_weights_build() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = std::fs::read_dir(tests.join("bench/cases")).expect("the cases of the benchmark");
+    let cases = cases.flatten().map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "gate"));
+    for model in cases.chain([tests.join("../examples/moe-transformer/model.gate")]) {
+        let built = gatec::compile(&model, &BuildOptions::default());
+        assert!(built.is_ok(), "{}: {}", model.display(), built.err().map(|e| e.to_string()).unwrap_or_default());
+    }
+}
+
+#[test]
 fn compiled_code_agrees_with_every_golden_file_and_threads_change_no_bit() {
     let mut wrong = Vec::new();
     for isa in ISAS.into_iter().filter(|isa| !cpu::supports(*isa)) {
@@ -42,7 +53,7 @@ fn compiled_code_agrees_with_every_golden_file_and_threads_change_no_bit() {
     for example in Example::all() {
         let out = tempfile::tempdir().expect("a temporary folder");
         let artifact = out.path().join("model.so");
-        let options = BuildOptions { sizes: example.sizes(), ptx: false, ..Default::default() };
+        let options = BuildOptions { sizes: example.sizes(), ..Default::default() };
         gatec::build(&example.model(), &options, &artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
         for (number, run) in example.case.run.iter().enumerate() {
             for isa in gatec_tests::runnable() {
