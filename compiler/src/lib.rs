@@ -54,6 +54,8 @@ pub struct BuildOptions {
     pub optimize: OptimizeOptions,
     /// Processors to build for, best first.
     pub targets: Vec<Isa>,
+    /// Build for GPUs as well.
+    pub ptx: bool,
 }
 
 impl Default for BuildOptions {
@@ -62,6 +64,7 @@ impl Default for BuildOptions {
             sizes: Vec::new(),
             optimize: OptimizeOptions::default(),
             targets: vec![Isa::X86V4, Isa::X86V3, Isa::X86],
+            ptx: true,
         }
     }
 }
@@ -96,7 +99,8 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
 
 /// Plans a module for each target.
 pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
-    options.targets.iter().copied().map(|isa| Ok(plan::plan(module, isa, &options.optimize.assume)?)).collect()
+    let targets = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80));
+    targets.map(|isa| Ok(plan::plan(module, isa, &options.optimize.assume)?)).collect()
 }
 
 /// Compiles the model at `source` and writes the artifact to `out`.
@@ -111,10 +115,16 @@ pub fn build(source: &Path, options: &BuildOptions, out: &Path) -> Result<Built,
 pub fn generate(module: &Module, doc: &str, planned: Vec<Planned>) -> Result<Vec<u8>, BuildError> {
     let (gpu, cpu): (Vec<Planned>, Vec<Planned>) = planned.into_iter().partition(|p| p.variant.isa == Isa::Sm80);
     let kernels: Vec<_> = cpu.iter().flat_map(|p| p.kernels.iter().cloned()).collect();
-    let object = codegen::compile(&kernels)?;
+    let (object, ptx) = std::thread::scope(|scope| {
+        let ptx = gpu.first().map(|p| scope.spawn(|| codegen::ptx::compile(&p.kernels)));
+        let object = codegen::compile(&kernels);
+        // A panic there is a bug in gatec, to be seen as one.
+        (object, ptx.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+    });
+    let (object, ptx) = (object?, ptx.transpose()?);
     let variants = cpu.into_iter().chain(gpu).map(|p| p.variant).collect();
     let manifest = plan::manifest(module, doc, variants);
-    Ok(artifact::assemble(&manifest, &object, None)?)
+    Ok(artifact::assemble(&manifest, &object, ptx.as_deref())?)
 }
 
 /// What [`build`] made.

@@ -30,6 +30,9 @@ pub struct Build {
     /// Processors to build for, best first
     #[arg(long, value_delimiter = ',', value_name = "CPU", default_value = "x86-64-v4,x86-64-v3,x86-64")]
     target_cpu: Vec<Cpu>,
+    /// Leave out the code for GPUs
+    #[arg(long)]
+    no_ptx: bool,
     /// Say how long each stage and each pass took
     #[arg(long)]
     timings: bool,
@@ -60,7 +63,7 @@ impl Cpu {
 }
 
 /// The stages that `--emit` prints.
-const STAGES: &[&str] = &["graph", "graph-opt", "kernel", "llvm", "asm"];
+const STAGES: &[&str] = &["graph", "graph-opt", "kernel", "llvm", "asm", "ptx"];
 
 impl ModelArgs {
     pub fn options(&self) -> BuildOptions {
@@ -80,6 +83,7 @@ impl Build {
         options.optimize.print_after = self.print_after.clone();
         options.targets = self.target_cpu.iter().map(|cpu| cpu.isa()).collect();
         options.targets.dedup();
+        options.ptx = !self.no_ptx;
         if !self.emit.is_empty() {
             return self.emit_stages(&options);
         }
@@ -129,6 +133,10 @@ impl Build {
         let compiled = crate::compile(&self.model, options)?;
         Ok(match stage {
             "graph-opt" => graph::text::print(&compiled.optimized.module),
+            "ptx" => match compiled.planned.iter().find(|p| p.variant.isa == Isa::Sm80) {
+                Some(planned) => codegen::ptx::compile(&planned.kernels).map_err(BuildError::from)?,
+                None => String::new(),
+            },
             "kernel" => {
                 let kernels = compiled.planned.iter().flat_map(|p| &p.kernels);
                 kernels.map(|(_, k, _)| kernel::text::print(k)).collect::<Vec<_>>().join("\n")
@@ -137,6 +145,7 @@ impl Build {
                 let kernels: Vec<_> = compiled
                     .planned
                     .iter()
+                    .filter(|p| p.variant.isa != Isa::Sm80)
                     .flat_map(|p| p.kernels.iter().cloned())
                     .collect();
                 let text = if stage == "asm" { codegen::Text::Assembly } else { codegen::Text::Llvm };

@@ -81,6 +81,7 @@ impl LoadArgs {
         let out = folder.path().join("model.so");
         let mut options = self.model_args.options();
         options.optimize.assume.extend(self.sizes.clone());
+        options.ptx = false;
         let progress = build::progress(&format!("building {}", self.model.display()));
         let built = crate::build(&self.model, &options, &out);
         progress.finish_and_clear();

@@ -273,4 +273,36 @@ impl Kernel {
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
     }
+
+    /// The kernel without the names of buffers and loops: two that are equal then have the same code.
+    #[must_use]
+    pub fn without_names(&self) -> Self {
+        let mut kernel = self.clone();
+        kernel.buffers.iter_mut().for_each(|b| b.name.clear());
+        match &mut kernel.body {
+            Body::Nest(nest) => {
+                clear(&mut nest.outer);
+                for stage in &mut nest.stages {
+                    match stage {
+                        Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => clear(inner),
+                        Stage::Running { over, .. } => over.name.clear(),
+                    }
+                }
+            }
+            Body::Contract(c) => {
+                clear(&mut c.sums);
+                [&mut c.batch, &mut c.rows, &mut c.cols].into_iter().for_each(|l| l.name.clear());
+            }
+            Body::TopK(t) => {
+                clear(&mut t.rows);
+                t.over.name.clear();
+            }
+            Body::GroupRows(g) => clear(&mut g.rows),
+        }
+        kernel
+    }
+}
+
+fn clear(loops: &mut [Loop]) {
+    loops.iter_mut().for_each(|l| l.name.clear());
 }

@@ -106,6 +106,8 @@ struct PlannedKernel {
     symbol: String,
     label: String,
     kernel: Kernel,
+    /// [`Kernel::without_names`], to find equal ones.
+    code: Kernel,
     schedule: Schedule,
 }
 
@@ -260,7 +262,8 @@ impl<'g> Planner<'g> {
         let schedule = schedule::schedule(&kernel, self.isa);
         let units = self.evaluate(&schedule::units(&kernel, &schedule), dims);
         let scratch_bytes = self.evaluate(&schedule::scratch(&kernel, &schedule), dims);
-        let number = match self.kernels.iter().position(|k| k.kernel == kernel && k.schedule == schedule) {
+        let code = kernel.without_names();
+        let number = match self.kernels.iter().position(|k| k.code == code && k.schedule == schedule) {
             Some(number) => number,
             None => {
                 let symbol = format!(
@@ -269,7 +272,7 @@ impl<'g> Planner<'g> {
                     self.kernels.len(),
                     suffix(self.isa)
                 );
-                self.kernels.push(PlannedKernel { symbol, label: label.into(), kernel, schedule });
+                self.kernels.push(PlannedKernel { symbol, label: label.into(), kernel, code, schedule });
                 self.kernels.len() - 1
             }
         };

@@ -352,8 +352,8 @@ struct Fma<'ctx> {
 
 /// Threads side by side along the columns of a tile.
 const THREADS_ALONG: u32 = 16;
-/// Steps of the sum in one turn of the loop.
-const UNROLL: u32 = 8;
+/// Steps of the sum in one turn of the loop: the assembler unrolls further, and the text stays short.
+const UNROLL: u32 = 2;
 
 impl<'ctx> Fma<'ctx> {
     fn new(e: &Emit<'ctx>, work: &Work<'_, 'ctx>) -> Self {

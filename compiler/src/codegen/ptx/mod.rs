@@ -44,7 +44,14 @@ pub fn compile(kernels: &[Scheduled]) -> Result<String, CodegenError> {
     let (module, machine) = build(&context, kernels)?;
     let text =
         machine.write_to_memory_buffer(&module, FileType::Assembly).map_err(|e| CodegenError::Llvm(e.to_string()))?;
-    Ok(String::from_utf8_lossy(text.as_slice()).trim_end_matches('\0').to_owned())
+    Ok(without_comments(&String::from_utf8_lossy(text.as_slice())))
+}
+
+/// The text is part of every artifact: LLVM's remarks to readers, and indentation, are not.
+fn without_comments(text: &str) -> String {
+    let lines = text.trim_end_matches('\0').lines();
+    let lines = lines.map(|l| l.split("//").next().unwrap_or_default().trim()).filter(|l| !l.is_empty());
+    lines.flat_map(|l| [l, "\n"]).collect()
 }
 
 fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<'ctx>, TargetMachine), CodegenError> {
