@@ -8,8 +8,6 @@ mod contract;
 mod group;
 mod mma;
 mod nest;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Once;
 
