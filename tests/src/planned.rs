@@ -86,7 +86,9 @@ impl Machine<'_> {
                     let order = plan::param_order(&self.module.params[i as usize]);
                     ordered(&self.values.params[i as usize], &order)
                 }
-                Place::State(i) => ordered(&self.values.states[i as usize], &self.module.states[i as usize].tensor.order),
+                Place::State(i) => {
+                    ordered(&self.values.states[i as usize], &self.module.states[i as usize].tensor.order)
+                }
                 Place::Kept(i) => self.kept[i as usize].clone(),
                 Place::Output(_) | Place::NextState(_) | Place::Arena { .. } => unset(size as usize),
             };
@@ -104,13 +106,7 @@ impl Machine<'_> {
         Ok(buffers)
     }
 
-    fn steps(
-        &self,
-        steps: &[Step],
-        buffers: &mut [Vec<u8>],
-        numbers: &mut Vec<i64>,
-        odd: bool,
-    ) -> Result<(), String> {
+    fn steps(&self, steps: &[Step], buffers: &mut [Vec<u8>], numbers: &mut Vec<i64>, odd: bool) -> Result<(), String> {
         for step in steps {
             match step {
                 Step::Call(call) => self.call(call, buffers, numbers, odd)?,
@@ -146,7 +142,9 @@ impl Machine<'_> {
             start += if odd { eval(&arg.odd)? } else { 0 };
             let bytes = &buffers[arg.buffer as usize];
             // An empty buffer may begin anywhere: nothing of it is read.
-            let slice = usize::try_from(start).ok().and_then(|s| if bytes.is_empty() { Some(&bytes[..]) } else { bytes.get(s..) });
+            let slice = usize::try_from(start)
+                .ok()
+                .and_then(|s| if bytes.is_empty() { Some(&bytes[..]) } else { bytes.get(s..) });
             let slice = slice.ok_or_else(|| failed(&format!("{} begins at {start}", buffer.name)))?;
             starts.push(start as usize);
             memory.push(numbers(buffer.elem, slice));

@@ -106,7 +106,10 @@ fn ptxas() -> Option<PathBuf> {
     let found = found.ok().and_then(|out| String::from_utf8_lossy(&out.stdout).lines().next().map(PathBuf::from));
     if found.is_none() {
         let allowed = std::env::var_os("GATEC_NO_PTXAS").is_some();
-        assert!(allowed, "no ptxas: install nvidia-cuda-nvcc, name one in GATEC_PTXAS, or set GATEC_NO_PTXAS=1 to skip");
+        assert!(
+            allowed,
+            "no ptxas: install nvidia-cuda-nvcc, name one in GATEC_PTXAS, or set GATEC_NO_PTXAS=1 to skip"
+        );
         eprintln!("no ptxas: the text of GPU kernels was generated, but not assembled");
     }
     found
