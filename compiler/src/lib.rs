@@ -3,13 +3,17 @@
 pub mod artifact;
 pub mod cli;
 pub mod codegen;
+pub mod egraph;
 pub mod fuse;
 pub mod graph;
 pub mod kernel;
 pub mod lower;
+pub mod machine;
 pub mod ops;
+pub mod passes;
 pub mod pipeline;
 pub mod plan;
+pub mod rules;
 pub mod scalar;
 pub mod schedule;
 

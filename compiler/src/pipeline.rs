@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use crate::egraph;
 use crate::graph::{Module, text, verify};
+use crate::passes;
 
 /// What the passes may know and must do.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +79,15 @@ pub struct Pass {
 }
 
 /// THE list.
-pub const PASSES: &[Pass] = &[];
+pub const PASSES: &[Pass] = &[
+    Pass { name: "canonicalize", about: "one form for equal values: flat sums, folded numbers, no idle views", run: passes::canonicalize },
+    Pass { name: "dead-code", about: "what nothing reads goes", run: passes::dead_code },
+    Pass { name: "rewrite", about: "rules to a fixed point in an e-graph, the cheapest form taken out", run: egraph::rewrite },
+    Pass { name: "hoist", about: "what varies with a loop's items alone is computed for all iterations at once", run: egraph::place::hoist },
+    Pass { name: "rewrite-hoisted", about: "rules once more, across what was hoisted", run: egraph::rewrite },
+    Pass { name: "at-load", about: "what depends on parameters alone is computed once, at load", run: egraph::place::at_load },
+    Pass { name: "clean", about: "what the other passes left behind goes", run: passes::clean },
+];
 
 fn names() -> Vec<&'static str> {
     PASSES.iter().map(|p| p.name).collect()
@@ -89,13 +99,15 @@ pub fn optimize(module: Module, options: &OptimizeOptions) -> Result<Optimized, 
         return Err(PipelineError::NoPass { name: unknown.clone() });
     }
     let mut report = Report::default();
-    let before = vec![(); 0];
+    let before = egraph::cost::of_entries(&module, &options.assume);
     let mut module = module;
     for pass in PASSES {
         module = run(pass, module, options, &mut report)?;
     }
-    let after = vec![(); 0];
-    let _ = (before, after);
+    let after = egraph::cost::of_entries(&module, &options.assume);
+    for (entry, (before_ns, after_ns)) in module.entries.iter().zip(before.into_iter().zip(after)) {
+        report.costs.push(Cost { entry: entry.name.clone(), before_ns, after_ns });
+    }
     Ok(Optimized { module, report })
 }
 

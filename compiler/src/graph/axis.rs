@@ -123,6 +123,10 @@ impl Sizes {
     pub fn get(&self, axis: Axis) -> Option<&Size> {
         self.0.get(&axis)
     }
+    /// Are all of these sizes known when building?
+    pub fn are_known(&self, axes: &AxisSet) -> bool {
+        axes.iter().all(|a| self.get(a).is_some_and(Size::is_known))
+    }
     /// Declares an axis; `false` if it is there with another size.
     pub fn declare(&mut self, axis: Axis, size: Size) -> bool {
         match self.0.get(&axis) {

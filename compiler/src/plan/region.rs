@@ -225,6 +225,7 @@ impl<'g> Planner<'g> {
                     matches!(op.class(), Class::Pointwise | Class::View)
                         && !operands.is_empty()
                         && operands.iter().all(|v| at_load.contains(v))
+                        && self.module.sizes.are_known(&graph.ty(value).axes)
                 }
             };
             if known {

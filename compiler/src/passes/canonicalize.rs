@@ -1,0 +1,138 @@
+//! One form for equal values.
+//!
+//! Before: `add (add %a, %b), %c`, `mul %x, 1`, two equal nodes. After: `add %a, %b, %c`, `%x`, one node. Sums and products
+//! are flat, with numbers folded into one and operands in a fixed order; equal nodes are one (the builder sees to it); renames of an
+//! axis to itself and casts to the same type go. A pick from pointwise work of which only picks are read is made from its
+//! operands. Does nothing to a graph in that form. Rounding may change with the order of a
+//! sum; no other result does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::graph::{Builder, Graph, Module, Sizes, Value};
+use crate::ops::{self, Op};
+use crate::pipeline::{OptimizeOptions, Report};
+
+pub fn canonicalize(mut module: Module, _: &OptimizeOptions, _: &mut Report) -> Result<Module, String> {
+    for entry in &mut module.entries {
+        entry.graph = graph(&entry.graph, &mut module.sizes)?;
+    }
+    module.load = graph(&module.load, &mut module.sizes)?;
+    Ok(module)
+}
+
+fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
+    // A loop's body first: builders borrow the sizes.
+    let mut bodies: BTreeMap<usize, Arc<Graph>> = BTreeMap::new();
+    for id in old.ids() {
+        if let Op::Scan(scan) = &old.node(id).op {
+            bodies.insert(id.index(), Arc::new(graph(&scan.body, sizes)?));
+        }
+    }
+    let mut build = Builder::new(sizes);
+    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    for id in old.ids() {
+        let node = old.node(id);
+        let operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
+        build.span = node.span;
+        build.made_by = node.made_by;
+        let ty = &node.types[0];
+        let one = match &node.op {
+            Op::Add(_) | Op::Mul(_) => Some(flat(&mut build, &node.op, &operands, ty)?),
+            Op::Cast(cast) if build.ty(operands[0]).elem == cast.to => Some(operands[0]),
+            Op::Rename(rename) if rename.from == rename.to => Some(operands[0]),
+            Op::Broadcast(_) if build.ty(operands[0]) == ty => Some(operands[0]),
+            _ => None,
+        };
+        let one = match (one, &node.op) {
+            (None, Op::Pick(pick)) if is_only_picked(old, old.operands(id)[0], pick.axis) => {
+                inwards(&mut build, pick, operands[0])?
+            }
+            (one, _) => one,
+        };
+        if let Some(one) = one {
+            values.insert(Value::of(id), one);
+            continue;
+        }
+        let mut op = node.op.clone();
+        if let Op::Scan(scan) = &mut op {
+            scan.body = bodies[&id.index()].clone();
+        }
+        // Both sides are one: the condition decides nothing.
+        if matches!(op, Op::Select(_)) && operands[1] == operands[2] && build.ty(operands[1]) == ty {
+            values.insert(Value::of(id), operands[1]);
+            continue;
+        }
+        let new = build.try_node(op, &operands).map_err(|e| e.to_string())?;
+        if let Some(name) = &node.name {
+            build.name(new, name);
+        }
+        for result in 0..node.types.len() as u32 {
+            values.insert(Value { node: id, result }, Value { node: new, result });
+        }
+    }
+    let results = old.results.iter().map(|v| values[v]).collect();
+    Ok(build.finish(results))
+}
+
+/// Is every reader of a value a pick along this axis?
+fn is_only_picked(graph: &Graph, value: Value, axis: crate::graph::Axis) -> bool {
+    !graph.results.contains(&value)
+        && graph.uses(value).iter().all(|(user, _)| matches!(&graph.node(*user).op, Op::Pick(p) if p.axis == axis))
+}
+
+/// `pick[k = i](f(a, b))` as `f(pick[k = i](a), pick[k = i](b))`: gates that are picked from a sum are picked from its products.
+fn inwards(build: &mut Builder, pick: &ops::Pick, x: Value) -> Result<Option<Value>, String> {
+    let op = build.graph().op(x).clone();
+    if !matches!(op, Op::Add(_) | Op::Mul(_) | Op::Unary(_) | Op::Binary(_) | Op::Select(_) | Op::Cast(_)) {
+        return Ok(None);
+    }
+    let mut picked = Vec::new();
+    for operand in build.graph().operands(x.node) {
+        picked.push(match build.ty(operand).axes.contains(pick.axis) {
+            true => match inwards(build, pick, operand)? {
+                Some(value) => value,
+                None => build.try_add(pick.clone(), &[operand]).map_err(|e| e.to_string())?,
+            },
+            false => operand,
+        });
+    }
+    Ok(Some(build.try_add(op, &picked).map_err(|e| e.to_string())?))
+}
+
+/// A sum or product without nesting and with one number at most.
+fn flat(build: &mut Builder, op: &Op, operands: &[Value], ty: &crate::graph::Type) -> Result<Value, String> {
+    let is_sum = matches!(op, Op::Add(_));
+    let unit = if is_sum { 0.0 } else { 1.0 };
+    let mut number = unit;
+    let mut terms = Vec::new();
+    for &operand in operands {
+        let inner: Vec<Value> = match build.graph().op(operand) {
+            Op::Add(_) if is_sum => build.graph().operands(operand.node),
+            Op::Mul(_) if !is_sum => build.graph().operands(operand.node),
+            _ => vec![operand],
+        };
+        for value in inner {
+            match build.graph().op(value) {
+                // Integers wrap at their width: left to the kernels.
+                Op::Const(constant) if ty.elem.is_float() => {
+                    let n = f64::from_bits(constant.bits);
+                    number = if is_sum { number + n } else { number * n };
+                }
+                _ => terms.push(value),
+            }
+        }
+    }
+    if number != unit || terms.is_empty() {
+        let constant = ops::Const { elem: ty.elem, bits: number.to_bits() };
+        terms.push(build.try_add(constant, &[]).map_err(|e| e.to_string())?);
+    }
+    let covers = |build: &Builder, value: Value| build.ty(value) == ty;
+    if let [one] = terms.as_slice()
+        && covers(build, *one)
+    {
+        return Ok(*one);
+    }
+    terms.sort();
+    build.try_add(op.clone(), &terms).map_err(|e| e.to_string())
+}

@@ -1,0 +1,16 @@
+//! Directed passes: what is right whatever it costs. One pass is one file.
+
+mod canonicalize;
+mod dead_code;
+
+pub use canonicalize::canonicalize;
+pub use dead_code::dead_code;
+
+use crate::graph::Module;
+use crate::pipeline::{OptimizeOptions, Report};
+
+/// Canonical form and no dead code, once more.
+pub fn clean(module: Module, options: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
+    let module = canonicalize(module, options, report)?;
+    dead_code(module, options, report)
+}
