@@ -161,7 +161,10 @@ pub enum Kind {
     /// A scalar.
     Number(f64),
     /// A small constant tensor, values in the given order of axes, outermost first.
-    Table { order: Vec<AxisId>, values: Arc<[f64]> },
+    Table {
+        order: Vec<AxisId>,
+        values: Arc<[f64]>,
+    },
     /// `index(t)`: `i32[t]`, 0, 1, ...
     Index(AxisId),
     /// `size(k)` of an axis whose size may be symbolic; a scalar of the node's element type.
@@ -174,58 +177,159 @@ pub enum Kind {
     /// Adds axes that the operand lacks; the type says which.
     Broadcast(NodeId),
     /// `a @[k] b`: sum of products over `over`, which both have.
-    Contract { over: Vec<AxisId>, a: NodeId, b: NodeId },
-    Reduce { with: Reduce, over: Vec<AxisId>, x: NodeId },
+    Contract {
+        over: Vec<AxisId>,
+        a: NodeId,
+        b: NodeId,
+    },
+    Reduce {
+        with: Reduce,
+        over: Vec<AxisId>,
+        x: NodeId,
+    },
     /// `cumsum[t](x)` and its kin; `exclusive` leaves the element itself out.
-    Running { with: Running, over: AxisId, exclusive: bool, x: NodeId },
-    Softmax { over: Vec<AxisId>, x: NodeId },
-    LogSumExp { over: Vec<AxisId>, x: NodeId },
+    Running {
+        with: Running,
+        over: AxisId,
+        exclusive: bool,
+        x: NodeId,
+    },
+    Softmax {
+        over: Vec<AxisId>,
+        x: NodeId,
+    },
+    LogSumExp {
+        over: Vec<AxisId>,
+        x: NodeId,
+    },
     /// `x / sqrt(mean(x^2) + eps) * scale`
-    RmsNorm { over: Vec<AxisId>, x: NodeId, scale: Option<NodeId>, eps: f64 },
+    RmsNorm {
+        over: Vec<AxisId>,
+        x: NodeId,
+        scale: Option<NodeId>,
+        eps: f64,
+    },
     /// `(x - mean) / sqrt(var + eps) * scale + shift`
-    LayerNorm { over: Vec<AxisId>, x: NodeId, scale: Option<NodeId>, shift: Option<NodeId>, eps: f64 },
-    Rename { from: AxisId, to: AxisId, x: NodeId },
+    LayerNorm {
+        over: Vec<AxisId>,
+        x: NodeId,
+        scale: Option<NodeId>,
+        shift: Option<NodeId>,
+        eps: f64,
+    },
+    Rename {
+        from: AxisId,
+        to: AxisId,
+        x: NodeId,
+    },
     /// `x[d -> head * k]`, outermost first.
-    Split { from: AxisId, to: Vec<AxisId>, x: NodeId },
+    Split {
+        from: AxisId,
+        to: Vec<AxisId>,
+        x: NodeId,
+    },
     /// `x[head * k -> d]`, outermost first.
-    Merge { from: Vec<AxisId>, to: AxisId, x: NodeId },
+    Merge {
+        from: Vec<AxisId>,
+        to: AxisId,
+        x: NodeId,
+    },
     /// `x[t = 3]`: one element of a known index.
-    Pick { axis: AxisId, index: i64, x: NodeId },
+    Pick {
+        axis: AxisId,
+        index: i64,
+        x: NodeId,
+    },
     /// `x[t = 1..5]`: `to` has the elements from `start`, its size says how many.
-    Slice { from: AxisId, to: AxisId, start: i64, x: NodeId },
+    Slice {
+        from: AxisId,
+        to: AxisId,
+        start: i64,
+        x: NodeId,
+    },
     /// `x[t = idx]`: the index tensor's axes take the place of `axis`; axes that both have go together.
-    Gather { axis: AxisId, index: NodeId, x: NodeId },
+    Gather {
+        axis: AxisId,
+        index: NodeId,
+        x: NodeId,
+    },
     /// `x[t = t + by else fill]`
-    Shift { axis: AxisId, by: i64, fill: f64, x: NodeId },
+    Shift {
+        axis: AxisId,
+        by: i64,
+        fill: f64,
+        x: NodeId,
+    },
     /// `pad[t: before..after](x, mode)`: `to` is the longer axis.
-    Pad { from: AxisId, to: AxisId, before: i64, mode: PadMode, x: NodeId },
+    Pad {
+        from: AxisId,
+        to: AxisId,
+        before: i64,
+        mode: PadMode,
+        x: NodeId,
+    },
     /// `window(x, w -> kw: 3, ...)`: element `(to, tap)` is `x[from = to * stride + tap * dilation - pad]`, 0 outside.
-    Window { from: AxisId, to: AxisId, tap: AxisId, stride: i64, dilation: i64, pad: i64, x: NodeId },
+    Window {
+        from: AxisId,
+        to: AxisId,
+        tap: AxisId,
+        stride: i64,
+        dilation: i64,
+        pad: i64,
+        x: NodeId,
+    },
     /// Operands along `to`, one after the other; operand `i` has axis `axes[i]` there.
-    Concat { to: AxisId, axes: Vec<AxisId>, xs: Vec<NodeId> },
+    Concat {
+        to: AxisId,
+        axes: Vec<AxisId>,
+        xs: Vec<NodeId>,
+    },
     /// Operands along a new axis.
-    Stack { axis: AxisId, xs: Vec<NodeId> },
+    Stack {
+        axis: AxisId,
+        xs: Vec<NodeId>,
+    },
     /// Indices of the `size(slot)` largest along `axis`, largest first, ties to the lower index, NaN last: `i32[.., slot]`.
-    TopK { axis: AxisId, slot: AxisId, x: NodeId },
+    TopK {
+        axis: AxisId,
+        slot: AxisId,
+        x: NodeId,
+    },
     /// `route`: evaluates `body` for the chosen experts.
     ///
     /// `index: i32[.., slot]` says which, `weight: f32[.., slot]` how much each counts (`None`: `all`, every expert, weights
     /// over the axis itself). `body` computes `value: T[.., expert, ..]` *for every expert* (its parameters carry `expert`):
     /// dense meaning; the compiler makes it sparse. Result: `mix` over the slots of `value[expert = index]`.
-    Route { expert: AxisId, slot: Option<AxisId>, index: Option<NodeId>, weight: Option<NodeId>, mix: Mix, value: NodeId },
+    Route {
+        expert: AxisId,
+        slot: Option<AxisId>,
+        index: Option<NodeId>,
+        weight: Option<NodeId>,
+        mix: Mix,
+        value: NodeId,
+    },
     /// A loop over `axis` (`scan`, and `repeat`, whose axis is the layer). The values of one iteration are [`Kind::Item`] and
     /// [`Kind::Carry`] nodes within `body`. Its results are the nodes [`Kind::Yielded`] and [`Kind::Last`] that follow it.
     Loop(Box<Loop>),
     /// In a loop's body: the current element along the loop's axis of a value from outside the loop.
-    Item { axis: AxisId, x: NodeId },
+    Item {
+        axis: AxisId,
+        x: NodeId,
+    },
     /// In a loop's body: carry `i` before this iteration.
     Carry(usize),
     /// In a loop's body: the iteration's number, `i32[]`.
     Step(AxisId),
     /// Yield `i` of a loop, stacked along its axis.
-    Yielded { of: NodeId, index: usize },
+    Yielded {
+        of: NodeId,
+        index: usize,
+    },
     /// Value after the last iteration of `finals[i]` of a loop; its initial value where the axis is empty.
-    Last { of: NodeId, index: usize },
+    Last {
+        of: NodeId,
+        index: usize,
+    },
 }
 
 #[derive(Clone, Debug)]

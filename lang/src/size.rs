@@ -137,7 +137,9 @@ impl Size {
         let mut bound = Self::default();
         for (m, c) in &self.terms {
             let whole = match m.as_slice() {
-                [Atom::Floor(size, divisor)] if *c > 0 && c % divisor == 0 => size.checked_mul(&Self::known(c / divisor)),
+                [Atom::Floor(size, divisor)] if *c > 0 && c % divisor == 0 => {
+                    size.checked_mul(&Self::known(c / divisor))
+                }
                 _ => None,
             };
             let term = whole.unwrap_or_else(|| Self::term(m.clone(), *c));

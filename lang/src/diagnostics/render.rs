@@ -26,8 +26,10 @@ impl Diagnostics {
             Severity::Error => (ReportKind::Error, Color::Red),
             Severity::Warning => (ReportKind::Warning, Color::Yellow),
         };
-        let config = Config::default().with_color(color).with_index_type(IndexType::Byte).with_char_set(CharSet::Unicode);
-        let mut report = Report::build(kind, self.place(d.span)).with_config(config).with_code(d.code).with_message(&d.message);
+        let config =
+            Config::default().with_color(color).with_index_type(IndexType::Byte).with_char_set(CharSet::Unicode);
+        let mut report =
+            Report::build(kind, self.place(d.span)).with_config(config).with_code(d.code).with_message(&d.message);
         let main = Label::new(self.place(d.span)).with_color(paint);
         report = report.with_label(match &d.label {
             Some(text) => main.with_message(text),
@@ -66,9 +68,10 @@ impl Diagnostics {
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let severity = if d.severity == Severity::Error { "error" } else { "warning" };
-            let fix = d.fix.as_ref().map(|(span, text)| {
-                serde_json::json!({ "start": span.start, "end": span.end, "text": text })
-            });
+            let fix = d
+                .fix
+                .as_ref()
+                .map(|(span, text)| serde_json::json!({ "start": span.start, "end": span.end, "text": text }));
             let object = serde_json::json!({
                 "type": "diagnostic", "code": d.code, "severity": severity, "message": d.message, "file": path,
                 "line": line, "column": column, "start": range.start, "end": range.end, "help": d.help, "fix": fix,

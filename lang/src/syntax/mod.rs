@@ -54,7 +54,11 @@ pub struct Const {
 pub enum ConstValue {
     Expr(Expr),
     /// Values, and the extents as nested, outermost first.
-    Table { values: Vec<f64>, extents: Vec<usize>, span: Span },
+    Table {
+        values: Vec<f64>,
+        extents: Vec<usize>,
+        span: Span,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +137,11 @@ pub enum ExprKind {
     Unary(Prefix, Box<Expr>),
     Binary(Infix, Box<Expr>, Box<Expr>),
     /// `a @ b`, `a @[k] b`
-    At { axes: Option<Vec<Name>>, a: Box<Expr>, b: Box<Expr> },
+    At {
+        axes: Option<Vec<Name>>,
+        a: Box<Expr>,
+        b: Box<Expr>,
+    },
     Field(Box<Expr>, Name),
     Brackets(Box<Expr>, Vec<Bracket>),
     Record(Vec<(Name, Expr)>),
@@ -191,13 +199,18 @@ pub enum Argument {
     Expr(Expr),
     Named(Name, Expr),
     /// `w -> kw: 3`, `w -> out, kw: 3`
-    Window { from: Name, to: Option<Name>, tap: Name, size: Expr },
+    Window {
+        from: Name,
+        to: Option<Name>,
+        tap: Name,
+        size: Expr,
+    },
 }
 
 #[derive(Clone, Debug)]
 pub enum Bracket {
     Arrow { from: Vec<Name>, to: Vec<Name>, span: Span },
-    Pick { axis: Name, value: Expr, end: Option<Expr>, fill: Option<Expr>, span: Span },
+    Pick { axis: Name, value: Box<Expr>, end: Option<Box<Expr>>, fill: Option<Box<Expr>>, span: Span },
 }
 
 #[derive(Clone, Debug)]

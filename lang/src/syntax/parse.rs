@@ -292,9 +292,9 @@ impl Tree<'_> {
         let string = parts.next();
         let name_span = self.span(&string);
         let name = string.into_inner().map(|p| p.as_str().to_string()).collect();
-        let order = parts.take(Rule::file_order).map(|p| {
-            p.into_inner().map(|axis| axis.into_inner().map(|p| self.name(p)).collect()).collect()
-        });
+        let order = parts
+            .take(Rule::file_order)
+            .map(|p| p.into_inner().map(|axis| axis.into_inner().map(|p| self.name(p)).collect()).collect());
         Source { name, name_span, order }
     }
 
@@ -384,8 +384,9 @@ impl Tree<'_> {
             return Bracket::Arrow { from: product(parts.next()), to: product(parts.next()), span };
         }
         let axis = self.name(parts.next());
-        let value = self.expr(parts.next());
-        let mut rest = parts.all(Rule::expr).into_iter().map(|p| self.expr(p)).collect::<Vec<_>>().into_iter();
+        let value = Box::new(self.expr(parts.next()));
+        let mut rest =
+            parts.all(Rule::expr).into_iter().map(|p| Box::new(self.expr(p))).collect::<Vec<_>>().into_iter();
         let end = if text.contains("..") { rest.next() } else { None };
         Bracket::Pick { axis, value, end, fill: rest.next(), span }
     }

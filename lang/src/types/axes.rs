@@ -38,7 +38,9 @@ impl Checker<'_> {
                 (AxisSize::Is(_), Some((_, n))) => self.checked_size(*n, name.span),
                 (AxisSize::Is(expr), None) => self.const_size(expr),
                 (AxisSize::Symbolic, _) => Ok(self.symbol(&name.text, None)),
-                (AxisSize::AtMost(expr), _) => self.const_size(expr).map(|bound| self.symbol(&name.text, bound.as_known())),
+                (AxisSize::AtMost(expr), _) => {
+                    self.const_size(expr).map(|bound| self.symbol(&name.text, bound.as_known()))
+                }
             };
             let Ok(size) = size else { continue };
             let id = self.axis_id(&name.text, size, name.span);
@@ -99,7 +101,10 @@ impl Checker<'_> {
         let diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
             Some(near) => diagnostic.fix(name.span, near),
-            None => diagnostic.help(format!("declare it: `axis {} = 64`, or `axis {}` for a size bound at run time", name.text, name.text)),
+            None => diagnostic.help(format!(
+                "declare it: `axis {} = 64`, or `axis {}` for a size bound at run time",
+                name.text, name.text
+            )),
         };
         Err(self.say(diagnostic))
     }

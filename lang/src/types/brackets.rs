@@ -15,7 +15,7 @@ impl Checker<'_> {
             node = match bracket {
                 Bracket::Arrow { from, to, span } => self.arrow(scope, node, from, to, *span)?,
                 Bracket::Pick { axis, value, end, fill, span } => {
-                    self.pick(scope, node, axis, value, end.as_ref(), fill.as_ref(), *span)?
+                    self.pick(scope, node, axis, value, end.as_deref(), fill.as_deref(), *span)?
                 }
             };
         }
@@ -72,7 +72,8 @@ impl Checker<'_> {
         let mut parts: Vec<Option<AxisId>> = Vec::new();
         for (i, name) in names.iter().enumerate() {
             let declared = scope.axes.get(&name.text).copied();
-            let declared = declared.or_else(|| if name.text.ends_with('\'') { self.named_axis(scope, name).ok() } else { None });
+            let declared =
+                declared.or_else(|| if name.text.ends_with('\'') { self.named_axis(scope, name).ok() } else { None });
             match declared {
                 Some(id) => {
                     let size = product.checked_mul(self.size(id));
@@ -80,8 +81,14 @@ impl Checker<'_> {
                 }
                 None if open.is_none() => open = Some(i),
                 None => {
-                    let message = format!("the sizes of `{}` and `{}` are both unknown", names[open.unwrap_or(0)].text, name.text);
-                    return Err(self.say(Diagnostic::error(codes::SIZES, name.span, message).help("declare one of them")));
+                    let message = format!(
+                        "the sizes of `{}` and `{}` are both unknown",
+                        names[open.unwrap_or(0)].text,
+                        name.text
+                    );
+                    return Err(
+                        self.say(Diagnostic::error(codes::SIZES, name.span, message).help("declare one of them"))
+                    );
                 }
             }
             parts.push(declared);
@@ -140,7 +147,8 @@ impl Checker<'_> {
                         self.push(Kind::Pick { axis, index: i as i64, x }, ty.elem, rest, span)
                     }
                     _ => {
-                        let message = format!("axis `{}` has no element {n}: its size is {}", name.text, self.show_size(axis));
+                        let message =
+                            format!("axis `{}` has no element {n}: its size is {}", name.text, self.show_size(axis));
                         Err(self.say(Diagnostic::error(codes::BRACKETS, value.span, message)))
                     }
                 }
@@ -149,7 +157,9 @@ impl Checker<'_> {
                 let index = self.as_tensor(&val, Elem::I32, value.span)?;
                 if !matches!(self.ty(index).elem, Elem::I32 | Elem::I64) {
                     let message = format!("an index is i32 or i64, this is {}", self.show(&self.ty(index).clone()));
-                    return Err(self.say(Diagnostic::error(codes::ELEMS, value.span, message).help("cast it: `i32(..)`")));
+                    return Err(
+                        self.say(Diagnostic::error(codes::ELEMS, value.span, message).help("cast it: `i32(..)`"))
+                    );
                 }
                 if self.has(index, axis) {
                     let message = format!("the index itself has axis `{}`", name.text);
@@ -162,7 +172,15 @@ impl Checker<'_> {
         }
     }
 
-    fn slice(&mut self, scope: &mut Scope, x: NodeId, axis: AxisId, start: &Expr, end: &Expr, span: Span) -> Checked<NodeId> {
+    fn slice(
+        &mut self,
+        scope: &mut Scope,
+        x: NodeId,
+        axis: AxisId,
+        start: &Expr,
+        end: &Expr,
+        span: Span,
+    ) -> Checked<NodeId> {
         let from = self.expr(scope, start)?;
         let from = self.as_count(&from, "the start of a slice", 0, start.span)?;
         let to = self.expr(scope, end)?;

@@ -10,15 +10,50 @@ use crate::syntax::{Argument, Call, Expr, ExprKind};
 
 /// Names of functions that are neither operators nor in the tables of pointwise functions and reductions.
 pub const OTHERS: &[&str] = &[
-    "softmax", "logsumexp", "rmsnorm", "layernorm", "where", "index", "size", "concat", "stack", "pad", "window", "topk",
-    "top1", "all",
+    "softmax",
+    "logsumexp",
+    "rmsnorm",
+    "layernorm",
+    "where",
+    "index",
+    "size",
+    "concat",
+    "stack",
+    "pad",
+    "window",
+    "topk",
+    "top1",
+    "all",
 ];
 
 /// Parts of the language that are not built yet.
 const LATER: &[&str] = &[
-    "expert_choice", "threshold", "prefix", "hash", "argmin", "soft", "sort", "argsort", "top", "kth", "scatter", "onehot", "roll",
-    "segment_sum", "segment_mean", "segment_max", "segment_softmax", "grad", "stop_gradient", "straight_through", "dropout",
-    "normal", "bernoulli", "gumbel", "params", "choose",
+    "expert_choice",
+    "threshold",
+    "prefix",
+    "hash",
+    "argmin",
+    "soft",
+    "sort",
+    "argsort",
+    "top",
+    "kth",
+    "scatter",
+    "onehot",
+    "roll",
+    "segment_sum",
+    "segment_mean",
+    "segment_max",
+    "segment_softmax",
+    "grad",
+    "stop_gradient",
+    "straight_through",
+    "dropout",
+    "normal",
+    "bernoulli",
+    "gumbel",
+    "params",
+    "choose",
 ];
 
 impl Checker<'_> {
@@ -85,7 +120,14 @@ impl Checker<'_> {
         }
     }
 
-    pub fn argument(&mut self, scope: &mut Scope, call: &Call, i: usize, name: &str, span: Span) -> Checked<(Val, Span)> {
+    pub fn argument(
+        &mut self,
+        scope: &mut Scope,
+        call: &Call,
+        i: usize,
+        name: &str,
+        span: Span,
+    ) -> Checked<(Val, Span)> {
         match self.optional(scope, call, i, name)? {
             Some(found) => Ok(found),
             None => {
@@ -163,5 +205,4 @@ impl Checker<'_> {
         }
         self.tensor(Kind::Index(axis), Elem::I32, vec![axis], span)
     }
-
 }

@@ -31,7 +31,8 @@ impl<'s> Checker<'s> {
     fn unknown(&mut self, scope: &Scope, name: &Name) -> Reported {
         let tables = super::pointwise::UNARY.iter().map(|(n, _)| *n);
         let reductions = super::reduce::REDUCTIONS.iter().map(|(n, _)| *n);
-        let mut names: Vec<String> = tables.chain(reductions).chain(super::builtin::OTHERS.iter().copied()).map(str::to_string).collect();
+        let mut names: Vec<String> =
+            tables.chain(reductions).chain(super::builtin::OTHERS.iter().copied()).map(str::to_string).collect();
         names.extend(self.callables.keys().cloned());
         let message = format!("no block or function `{}`", name.text);
         let mut diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
@@ -103,9 +104,11 @@ impl<'s> Checker<'s> {
         call: &Call,
         span: Span,
     ) -> Checked<()> {
-        let positional: Vec<_> = call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None }).collect();
+        let positional: Vec<_> =
+            call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None }).collect();
         if call.args.iter().any(|a| matches!(a, Argument::Window { .. })) || positional.len() > callable.args.len() {
-            let message = format!("`{}` takes {} arguments, not {}", callable.name.text, callable.args.len(), call.args.len());
+            let message =
+                format!("`{}` takes {} arguments, not {}", callable.name.text, callable.args.len(), call.args.len());
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
         }
         let names: Vec<&str> = callable.args.iter().map(|(n, _)| n.text.as_str()).collect();
@@ -181,9 +184,11 @@ impl<'s> Checker<'s> {
             }
             return Ok(());
         }
-        let written: Vec<&str> = ty.rest.then_some("..").into_iter().chain(ty.axes.iter().map(|n| n.text.as_str())).collect();
+        let written: Vec<&str> =
+            ty.rest.then_some("..").into_iter().chain(ty.axes.iter().map(|n| n.text.as_str())).collect();
         let has: Vec<&str> = found.iter().map(|a| self.stem(*a)).collect();
-        let message = format!("argument `{}` has axes [{}], but this has [{}]", name.text, written.join(", "), has.join(", "));
+        let message =
+            format!("argument `{}` has axes [{}], but this has [{}]", name.text, written.join(", "), has.join(", "));
         let mut diagnostic = Diagnostic::error(codes::AXES, at, message);
         if let (Some(axis), Some(id)) = (open.first(), free.first()) {
             diagnostic = diagnostic.help(format!("rename an axis: `x[{} -> {}]`", self.stem(*id), axis.text));
@@ -212,7 +217,8 @@ impl<'s> Checker<'s> {
                 matched
             }
             (declared, _) => {
-                let names: Vec<&str> = declared.iter().filter_map(|(n, _)| n.as_ref()).map(|n| n.text.as_str()).collect();
+                let names: Vec<&str> =
+                    declared.iter().filter_map(|(n, _)| n.as_ref()).map(|n| n.text.as_str()).collect();
                 let message = format!("the result is a record of {}", names.join(", "));
                 return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
             }
@@ -233,7 +239,7 @@ impl<'s> Checker<'s> {
                     None => missing.push(name.text.clone()),
                 }
             }
-            left.retain(|a| !self.experts.contains(a) && !(ty.rest && inner.rest.contains(a)));
+            left.retain(|a| !(self.experts.contains(a) || ty.rest && inner.rest.contains(a)));
             if !missing.is_empty() || !left.is_empty() {
                 let found = self.show(self.ty(node));
                 let more: Vec<&str> = left.iter().map(|a| self.stem(*a)).collect();

@@ -94,11 +94,8 @@ impl<'s> Checker<'s> {
         let val = val?;
         self.warn_of_unused(scope);
         let (outputs, results) = self.outputs(scope, callable, &val)?;
-        let used: Vec<usize> = self
-            .nodes
-            .iter()
-            .filter_map(|n| if let Kind::Param(id) = n.kind { Some(id) } else { None })
-            .collect();
+        let used: Vec<usize> =
+            self.nodes.iter().filter_map(|n| if let Kind::Param(id) = n.kind { Some(id) } else { None }).collect();
         self.mark_used(used.into_iter());
         let entry = Entry {
             name: callable.name.text.clone(),

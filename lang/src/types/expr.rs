@@ -50,8 +50,7 @@ impl Checker<'_> {
         if let Some(constant) = self.consts.get(&name.text).copied() {
             return self.constant(constant);
         }
-        let known: Vec<String> =
-            scope.names().map(str::to_string).chain(self.consts.keys().cloned()).collect();
+        let known: Vec<String> = scope.names().map(str::to_string).chain(self.consts.keys().cloned()).collect();
         let message = format!("no value `{}` here", name.text);
         let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {

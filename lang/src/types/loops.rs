@@ -40,7 +40,8 @@ impl Checker<'_> {
         };
         self.leave(scope);
         let (nexts, shape) = (nexts?, shape?);
-        let each: Vec<NodeId> = yields.iter().filter_map(|y| if let Yielded::Each(n) = y { Some(*n) } else { None }).collect();
+        let each: Vec<NodeId> =
+            yields.iter().filter_map(|y| if let Yielded::Each(n) = y { Some(*n) } else { None }).collect();
         let of = self.finish_loop(axis, scan.reverse, start, &carries, nexts, each.clone(), span)?;
         // Results, in the order in which they were asked for.
         let mut results = Vec::new();

@@ -45,7 +45,11 @@ pub(crate) enum Val {
     /// What a routing policy gives.
     Plan(route::Plan),
     /// A shared instance of a block.
-    Part { block: String, path: Vec<String>, sizes: Vec<(String, Size)> },
+    Part {
+        block: String,
+        path: Vec<String>,
+        sizes: Vec<(String, Size)>,
+    },
     /// Something wrong, of which has been told.
     Error,
 }
@@ -173,7 +177,8 @@ impl<'s> Checker<'s> {
 
     pub fn say(&mut self, diagnostic: Diagnostic) -> Reported {
         // The same place is wrong once, however often a block is instantiated.
-        let known = |d: &Diagnostic| d.code == diagnostic.code && d.span == diagnostic.span && d.message == diagnostic.message;
+        let known =
+            |d: &Diagnostic| d.code == diagnostic.code && d.span == diagnostic.span && d.message == diagnostic.message;
         if !self.out.list.iter().any(known) {
             self.out.list.push(diagnostic);
         }

@@ -111,7 +111,8 @@ impl Checker<'_> {
             }
             None => {
                 let source = self.source(&path, &gained, &order, source)?;
-                let tensor = Tensor { name: path.clone(), elem, order: all.clone(), doc: String::new(), span: name.span };
+                let tensor =
+                    Tensor { name: path.clone(), elem, order: all.clone(), doc: String::new(), span: name.span };
                 self.program.params.push(Param { tensor, source });
                 self.param_spans.push(name.span);
                 self.used_params.push(false);
@@ -203,7 +204,8 @@ impl Checker<'_> {
         let id = match self.program.states.iter().position(|s| s.tensor.name == name.text) {
             Some(id) => id,
             None => {
-                let tensor = Tensor { name: name.text.clone(), elem, order: order.clone(), doc: String::new(), span: name.span };
+                let tensor =
+                    Tensor { name: name.text.clone(), elem, order: order.clone(), doc: String::new(), span: name.span };
                 self.program.states.push(State { tensor, init });
                 self.program.states.len() - 1
             }

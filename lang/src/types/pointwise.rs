@@ -131,7 +131,7 @@ impl Checker<'_> {
         let node = self.as_tensor(val, Elem::F32, at)?;
         let elem = self.ty(node).elem;
         let of_numbers = matches!(f, Unary::Neg | Unary::Abs | Unary::Sign | Unary::Relu);
-        if !is_float(elem) && !(of_numbers && elem != Elem::Bool) {
+        if !(is_float(elem) || of_numbers && elem != Elem::Bool) {
             let message = format!("this takes floats, not {}", elem_name(elem));
             return Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `f32(..)`")));
         }

@@ -20,7 +20,8 @@ pub const REDUCTIONS: &[(&str, Reduce)] = &[
 ];
 
 /// Running folds and their names.
-pub const RUNNING: &[(&str, Running)] = &[("cumsum", Running::Sum), ("cumprod", Running::Prod), ("cummax", Running::Max)];
+pub const RUNNING: &[(&str, Running)] =
+    &[("cumsum", Running::Sum), ("cumprod", Running::Prod), ("cummax", Running::Max)];
 
 /// Added to a variance before its root is taken, unless `eps = ` says otherwise.
 const RMS_EPS: f64 = 1e-6;

@@ -109,7 +109,8 @@ impl Checker<'_> {
         let x = x?;
         let named = self.named_axis(scope, &route.expert).unwrap_or(plan.expert);
         if named != plan.expert {
-            let message = format!("the route is over `{}`, its plan over `{}`", route.expert.text, self.stem(plan.expert));
+            let message =
+                format!("the route is over `{}`, its plan over `{}`", route.expert.text, self.stem(plan.expert));
             return Err(self.say(Diagnostic::error(codes::ROUTE, route.expert.span, message)));
         }
         let mix = match route.mix.text.as_str() {

@@ -27,7 +27,12 @@ impl Checker<'_> {
         let axis = self.axis_of(scope, from, &ty)?;
         let val = self.expr(scope, size)?;
         let taps = self.as_count(&val, "the size of a window", 1, size.span)?;
-        let mut named = |this: &mut Self, name: &str, otherwise: i64, least: i64| match this.optional(scope, call, usize::MAX, name)? {
+        let mut named = |this: &mut Self, name: &str, otherwise: i64, least: i64| match this.optional(
+            scope,
+            call,
+            usize::MAX,
+            name,
+        )? {
             Some((val, at)) => this.as_count(&val, &format!("`{name}`"), least, at),
             None => Ok(otherwise),
         };
@@ -68,7 +73,8 @@ impl Checker<'_> {
             let val = self.expr(scope, after)?;
             let after_n = self.as_count(&val, "padding", 0, after.span)?;
             if mode == PadMode::Reflect && self.size(from).as_known().is_some_and(|n| n <= before_n.max(after_n)) {
-                let message = format!("an axis of {} is too short to mirror {} elements", self.size(from), before_n.max(after_n));
+                let message =
+                    format!("an axis of {} is too short to mirror {} elements", self.size(from), before_n.max(after_n));
                 return Err(self.say(Diagnostic::error(codes::SIZES, span, message)));
             }
             let longer = self.size(from).checked_add(&Size::known(before_n + after_n));
