@@ -4,6 +4,7 @@
 pub mod cost;
 mod extract;
 pub mod place;
+pub mod prove;
 mod term;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use gatec_lang::Size;
 use crate::graph::{Axis, Builder, Graph, Module, Sizes, Type, Value};
 use crate::ops::{Class, Mul, Op};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
-use crate::rules::{RULES, Rule};
+use crate::rules::{Condition, RULES, Rule};
 
 use cost::Extents;
 use term::{Facts, Head, Term};
@@ -50,6 +51,8 @@ pub struct Scene {
     superseded: Vec<Id>,
     /// (class, op, rule) of every term that a rule made.
     made: Vec<(Id, Op, &'static str)>,
+    /// A condition that a proof has switched off.
+    off: Option<Condition>,
 }
 
 impl Scene {
@@ -92,6 +95,11 @@ impl Scene {
     /// Has a rule found a better way to write it already?
     pub fn is_superseded(&self, class: Id) -> bool {
         self.superseded.iter().any(|s| self.egraph.find(*s) == self.egraph.find(class))
+    }
+
+    /// Does a rule's condition hold, or is it switched off?
+    pub fn holds(&self, condition: Condition, holds: bool) -> bool {
+        holds || self.off == Some(condition)
     }
 
     /// A new axis, named after `like`.
@@ -176,7 +184,7 @@ impl Run<'_> {
             };
         }
         let facts = Facts { sizes: self.sizes.clone(), known };
-        let mut scene = Scene { egraph: EGraph::new(facts), superseded: Vec::new(), made: Vec::new() };
+        let mut scene = Scene { egraph: EGraph::new(facts), superseded: Vec::new(), made: Vec::new(), off: None };
         let mut ids: BTreeMap<Value, Id> = BTreeMap::new();
         for id in graph.ids() {
             let node = graph.node(id);

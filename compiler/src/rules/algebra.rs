@@ -1,6 +1,6 @@
 //! Algebra that pays: factors that are known at load meet weights that are.
 
-use super::{Match, Rule};
+use super::{Condition, Match, Rule};
 use crate::egraph::{Scene, Tree};
 use crate::ops::{Contract, Mul, Op};
 
@@ -12,7 +12,36 @@ pub const SCALE_INTO_WEIGHTS: Rule = Rule {
     group: "algebra",
     why: "a factor known at load is multiplied into the weights once, not into every row",
     find,
+    when: &[COVERED],
+    cases: &[
+        "module m
+axis t = 3
+axis k = 2
+axis n = 4
+param @s: f32[k]
+param @w: f32[k, n]
+graph @f(%x: f32[t, k]) -> (f32[t, n]) {
+  %0 = mul %x, @s : f32[k, t]
+  %1 = contract[k] %0, @w : f32[n, t]
+  return %1
+}
+",
+        "module m
+axis t = 3
+axis k = 2
+axis n = 4
+param @s: f32[k]
+param @w: f32[k, n]
+graph @f(%x: f32[t]) -> (f32[t, n]) {
+  %0 = mul %x, @s : f32[k, t]
+  %1 = contract[k] %0, @w : f32[n, t]
+  return %1
+}
+",
+    ],
 };
+
+const COVERED: Condition = Condition("what is left of the product varies along every axis of the sum");
 
 fn find(scene: &mut Scene) -> Vec<Match> {
     let mut found = Vec::new();
@@ -33,7 +62,7 @@ fn find(scene: &mut Scene) -> Vec<Match> {
                 let (scales, rest): (Vec<_>, Vec<_>) = factors.iter().copied().partition(|f| is_scale(scene, *f));
                 // What is left must still vary as the product did along the sum.
                 let covers = over.iter().all(|k| rest.iter().any(|r| scene.ty(*r).axes.contains(k)));
-                if scales.is_empty() || rest.is_empty() || !covers {
+                if scales.is_empty() || rest.is_empty() || !scene.holds(COVERED, covers) {
                     continue;
                 }
                 let rest = Tree::product(rest);

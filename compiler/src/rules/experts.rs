@@ -1,20 +1,89 @@
 //! Experts: what no row asks for is not computed.
 
-use super::{Match, Rule};
+use super::{Condition, Match, Rule};
 use crate::egraph::{Scene, Tree};
 use crate::graph::AxisSet;
 use crate::ops::{Gather, Op};
 
 /// `gather[e](f(a, b), i)` is `f(gather[e](a, i), gather[e](b, i))`, where operands without `e` stay as they are.
 ///
-/// For pointwise `f`; for contractions and folds over axes that neither are `e` nor those of `i`. At the parameters it leaves
+/// For pointwise `f`; for contractions, folds and views along axes that `i` does not have. At the parameters it leaves
 /// `contract(x, gather[e](w, i))`: a grouped contraction.
 pub const GATHER_INWARDS: Rule = Rule {
     name: "gather-inwards",
     group: "experts",
     why: "a value of which few experts are chosen is computed for those alone",
     find,
+    when: &[INDEX_APART, EXPERTS_APART],
+    cases: CASES,
 };
+
+const INDEX_APART: Condition = Condition("the index does not vary along an axis that the op folds or renames");
+const EXPERTS_APART: Condition = Condition("the op does not make the axis of experts");
+
+const CASES: &[&str] = &[
+    "module m
+axis t = 3
+axis e = 2
+axis s = 4
+axis d = 5
+axis h = 6
+param @w: f32[e, d, h]
+param @b: f32[e, h]
+graph @f(%x: f32[t, d], %i: i32[t, s]) -> (f32[t, s, h]) {
+  %0 = contract[d] %x, @w : f32[e, h, t]
+  %1 = add %0, @b : f32[e, h, t]
+  %2 = unary[tanh] %1 : f32[e, h, t]
+  %3 = mul %1, %2 : f32[e, h, t]
+  %4 = gather[e] %3, %i : f32[h, s, t]
+  return %4
+}
+",
+    // The index varies along what is summed.
+    "module m
+axis e = 2
+axis d = 5
+axis h = 6
+param @w: f32[e, d, h]
+graph @f(%x: f32[e, d], %i: i32[d]) -> (f32[h, d], f32[d]) {
+  %0 = contract[d] %x, @w : f32[e, h]
+  %1 = gather[e] %0, %i : f32[d, h]
+  %2 = reduce[sum, d] %x : f32[e]
+  %3 = gather[e] %2, %i : f32[d]
+  return %1, %3
+}
+",
+    // Folds, choices and views apart from the index.
+    "module m
+axis t = 3
+axis e = 2
+axis d = 5
+axis k = 5
+graph @f(%x: f32[t, e, d], %i: i32[t], %c: bool[e]) -> (f32[t], f32[t], f32[t, k], f32[t, d]) {
+  %0 = reduce[max, d] %x : f32[e, t]
+  %1 = gather[e] %0, %i : f32[t]
+  %2 = pick[d, 1] %x : f32[e, t]
+  %3 = gather[e] %2, %i : f32[t]
+  %4 = rename[d, k] %x : f32[e, k, t]
+  %5 = gather[e] %4, %i : f32[k, t]
+  %6 = unary[neg] %x : f32[d, e, t]
+  %7 = select %c, %x, %6 : f32[d, e, t]
+  %8 = gather[e] %7, %i : f32[d, t]
+  return %1, %3, %5, %8
+}
+",
+    // Renamed to the axis of experts.
+    "module m
+axis t = 3
+axis a = 2
+axis e = 2
+graph @f(%x: f32[a, t], %i: i32[t]) -> (f32[t]) {
+  %0 = rename[a, e] %x : f32[e, t]
+  %1 = gather[e] %0, %i : f32[t]
+  return %1
+}
+",
+];
 
 fn find(scene: &mut Scene) -> Vec<Match> {
     let mut found = Vec::new();
@@ -27,7 +96,10 @@ fn find(scene: &mut Scene) -> Vec<Match> {
         }
         let index_axes = scene.ty(index).axes.clone();
         for (inner, operands) in scene.class(x) {
-            if !commutes(&inner, axis.into(), &index_axes) {
+            let Some(along) = along(&inner) else { continue };
+            if !scene.holds(INDEX_APART, along.is_disjoint(&index_axes))
+                || !scene.holds(EXPERTS_APART, !along.contains(axis))
+            {
                 continue;
             }
             let operands = operands.iter().map(|&operand| {
@@ -44,14 +116,17 @@ fn find(scene: &mut Scene) -> Vec<Match> {
     found
 }
 
-/// May an op be done after its operands were gathered along `axis` by an index with these axes?
-fn commutes(op: &Op, axis: AxisSet, index: &AxisSet) -> bool {
-    let apart = |over: &AxisSet| over.is_disjoint(&axis) && over.is_disjoint(index);
-    match op {
-        Op::Unary(_) | Op::Binary(_) | Op::Add(_) | Op::Mul(_) | Op::Select(_) | Op::Cast(_) => true,
-        Op::Contract(contract) => apart(&contract.over),
-        Op::Reduce(reduce) => apart(&reduce.over),
-        Op::Pick(pick) => apart(&AxisSet::from(pick.axis)),
-        _ => false,
-    }
+/// The axes along which an op that may be done after a gather reads more than one element, or renames them.
+fn along(op: &Op) -> Option<AxisSet> {
+    Some(match op {
+        Op::Unary(_) | Op::Binary(_) | Op::Add(_) | Op::Mul(_) | Op::Select(_) | Op::Cast(_) => AxisSet::default(),
+        Op::Contract(contract) => contract.over.clone(),
+        Op::Reduce(reduce) => reduce.over.clone(),
+        Op::Pick(pick) => pick.axis.into(),
+        Op::Rename(rename) => [rename.from, rename.to].into_iter().collect(),
+        Op::Slice(slice) => [slice.from, slice.to].into_iter().collect(),
+        Op::Split(split) => split.to.iter().copied().chain([split.from]).collect(),
+        Op::Merge(merge) => merge.from.iter().copied().chain([merge.to]).collect(),
+        _ => return None,
+    })
 }

@@ -3,7 +3,7 @@
 use egg::Id;
 use gatec_lang::Size;
 
-use super::{Match, Rule};
+use super::{Condition, Match, Rule};
 use crate::egraph::{Scene, Tree};
 use crate::graph::{Axis, AxisSet, Type};
 use crate::ops::{Contract, Gather, Op, Pick, Stack};
@@ -18,18 +18,93 @@ pub const PRODUCTS_OF_ONE_OPERAND: Rule = Rule {
     group: "gates",
     why: "products that share an operand are one wider product: it is read once, and the gates meet in registers",
     find,
+    when: &[SAME_SUMS, SAME_TYPE, SAME_INDEX],
+    cases: &[
+        "module m
+axis t = 3
+axis d = 2
+axis h = 4
+param @w1: f32[d, h]
+param @w2: f32[d, h]
+param @w3: f32[d, h]
+graph @f(%x: f32[t, d]) -> (f32[t, h], f32[t, h], f32[t, h]) {
+  %0 = contract[d] %x, @w1 : f32[h, t]
+  %1 = contract[d] %x, @w2 : f32[h, t]
+  %2 = contract[d] @w3, %x : f32[h, t]
+  return %0, %1, %2
+}
+",
+        // Weights of the same type, other sums.
+        "module m
+axis d = 2
+axis h = 4
+axis n = 3
+param @w1: f32[d, h, n]
+param @w2: f32[d, h, n]
+graph @f(%x: f32[d, h]) -> (f32[h, n], f32[d, n]) {
+  %0 = contract[d] %x, @w1 : f32[h, n]
+  %1 = contract[h] %x, @w2 : f32[d, n]
+  return %0, %1
+}
+",
+        // Weights of other types.
+        "module m
+axis t = 3
+axis d = 2
+axis h = 4
+axis n = 5
+param @w1: f32[d, h]
+param @w2: f32[d, n]
+graph @f(%x: f32[t, d]) -> (f32[t, h], f32[t, n]) {
+  %0 = contract[d] %x, @w1 : f32[h, t]
+  %1 = contract[d] %x, @w2 : f32[n, t]
+  return %0, %1
+}
+",
+        // Experts, by one index and by two.
+        "module m
+axis t = 3
+axis e = 4
+axis d = 2
+axis h = 5
+param @w1: f32[e, d, h]
+param @w2: f32[e, d, h]
+param @w3: f32[e, d, h]
+graph @f(%x: f32[t, d], %i: i32[t], %j: i32[t]) -> (f32[t, h], f32[t, h], f32[t, h]) {
+  %0 = gather[e] @w1, %i : f32[d, h, t]
+  %1 = gather[e] @w2, %i : f32[d, h, t]
+  %2 = gather[e] @w3, %j : f32[d, h, t]
+  %3 = contract[d] %x, %0 : f32[h, t]
+  %4 = contract[d] %x, %1 : f32[h, t]
+  %5 = contract[d] %x, %2 : f32[h, t]
+  return %3, %4, %5
+}
+",
+    ],
 };
+
+const SAME_SUMS: Condition = Condition("all products sum over the same axes");
+const SAME_TYPE: Condition = Condition("all weights have one type");
+const SAME_INDEX: Condition = Condition("all weights stand as they are, or are gathered by one index");
 
 /// Most products that are put together: a kernel keeps one accumulator for each.
 const MOST: usize = 4;
 
 /// A product, by what it must have in common with others.
-#[derive(PartialEq, Clone)]
 struct Key {
     over: AxisSet,
     x: Id,
     weight: Type,
     gathered: Option<(Axis, Id)>,
+}
+
+impl Key {
+    fn is_like(&self, other: &Self, scene: &Scene) -> bool {
+        self.x == other.x
+            && scene.holds(SAME_SUMS, self.over == other.over)
+            && scene.holds(SAME_TYPE, self.weight == other.weight)
+            && scene.holds(SAME_INDEX, self.gathered == other.gathered)
+    }
 }
 
 fn find(scene: &mut Scene) -> Vec<Match> {
@@ -50,7 +125,7 @@ fn find(scene: &mut Scene) -> Vec<Match> {
                 continue;
             }
             let key = Key { over: over.clone(), x, weight: ty, gathered };
-            match groups.iter_mut().find(|(k, _)| *k == key) {
+            match groups.iter_mut().find(|(k, _)| k.is_like(&key, scene)) {
                 Some((_, members)) if members.iter().any(|(c, w)| *c == class || *w == weight) => {}
                 Some((_, members)) => members.push((class, weight)),
                 None => groups.push((key, vec![(class, weight)])),

@@ -1,7 +1,13 @@
-//! The rules: what equals what. A rule has a name, a reason and a proof by evaluation (`egraph::prove`), or it does not exist.
+//! The rules: what equals what. A rule has a name, a reason and a proof by evaluation ([`crate::egraph::prove`]), or it does not
+//! exist.
 //!
 //! What a rule finds is said by a function, for the number of operands varies; it looks at the e-graph through [`Scene`] and
-//! gives replacements as [`Tree`]s.
+//! gives replacements as [`Tree`]s. Whatever its truth depends on stands in `when`: the proof switches each condition off and looks
+//! for a program on which the rule is then wrong. What only decides whether a rule pays (that weights are known at load, say)
+//! is no condition.
+//!
+//! All rules keep infinities and NaN. Sums may change their order, and factors of one product may be multiplied in another
+//! order: results then differ by rounding, and where a factor leaves the range of the element type on the way.
 
 mod algebra;
 mod experts;
@@ -19,7 +25,15 @@ pub struct Rule {
     pub why: &'static str,
     /// Places where it applies, in a fixed order.
     pub find: fn(&mut Scene) -> Vec<Match>,
+    pub when: &'static [Condition],
+    /// Programs for the proof, in the text form: the rule fires in some, and each condition fails in some. Axes that have one size
+    /// in the text have one size in the proof, whatever it is.
+    pub cases: &'static [&'static str],
 }
+
+/// What must hold for a rule to be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition(pub &'static str);
 
 /// A class of values and another way to write it.
 pub struct Match {

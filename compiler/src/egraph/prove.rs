@@ -1,0 +1,291 @@
+//! Proof of rules by evaluation, both ways.
+//!
+//! A rule's programs are instantiated with random small sizes (0 and 1 among them) and random values (ties, infinities, NaN), and
+//! everything that the rule finds in them is evaluated by the reference interpreter beside what it stands for: they must agree.
+//! Then each condition is switched off: somewhere the rule must now be wrong (other values, an evaluation that fails, or a
+//! replacement that does not even have the right type), or the condition is idle and should not be there.
+//!
+//! Values agree if they differ by rounding only, or both are NaN. A sample on which the program itself has no value (an index into
+//! an axis without elements) says nothing.
+
+use std::collections::BTreeMap;
+
+use egg::{EGraph, Id};
+use gatec_lang::Size;
+use thiserror::Error;
+
+use super::term::{Facts, Head, Term};
+use super::{Scene, Tree};
+use crate::graph::interp::{Env, run_graph};
+use crate::graph::random::Rng;
+use crate::graph::tensor::{Extents, Tensor};
+use crate::graph::{Builder, Elem, Graph, Module, Sizes, Type, TypeError, Value, text, verify};
+use crate::ops::Op;
+use crate::rules::{Condition, Match, Rule};
+
+/// Instances of each program.
+const SAMPLES: u64 = 120;
+/// Sizes of axes: most programs need two elements to tell right from wrong.
+const SIZES: [i64; 8] = [2, 3, 2, 3, 1, 4, 2, 0];
+/// Relative to the largest value: sums change their order.
+const TOLERANCE: f64 = 1e-9;
+
+/// A rule that is right wherever its conditions hold, and needs each of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    /// How many replacements were evaluated.
+    pub replacements: usize,
+}
+
+/// Why a rule does not exist.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum Disproof {
+    #[error("program {case} of the rule: {why}")]
+    Program { case: usize, why: String },
+    #[error("never fires in its programs")]
+    NeverFires,
+    #[error("program {case}, sample {sample}: {why}")]
+    Wrong { case: usize, sample: u64, why: String },
+    #[error("is right without the condition that {}", .condition.0)]
+    Idle { condition: Condition },
+}
+
+/// Proves a rule, or tells why it is wrong.
+pub fn prove(rule: &Rule) -> Result<Proof, Disproof> {
+    let mut replacements = 0;
+    let mut needed = vec![false; rule.when.len()];
+    for (case, program) in rule.cases.iter().enumerate() {
+        let module = text::parse(program).map_err(|e| Disproof::Program { case, why: e.to_string() })?;
+        if let Err(faults) = verify::verify(&module) {
+            return Err(Disproof::Program { case, why: faults[0].to_string() });
+        }
+        for sample in 0..SAMPLES {
+            let mut rng = Rng::new(sample * 31 + case as u64);
+            let Some(instance) = Instance::new(&module, &mut rng) else { continue };
+            let all = instance.check(rule, None).map_err(|why| Disproof::Wrong { case, sample, why })?;
+            replacements += all;
+            for (condition, needed) in rule.when.iter().zip(&mut needed) {
+                *needed |= instance.check(rule, Some(*condition)).is_err();
+            }
+        }
+    }
+    if replacements == 0 {
+        return Err(Disproof::NeverFires);
+    }
+    match rule.when.iter().zip(&needed).find(|(_, needed)| !**needed) {
+        Some((condition, _)) => Err(Disproof::Idle { condition: *condition }),
+        None => Ok(Proof { replacements }),
+    }
+}
+
+/// A program with sizes and values.
+struct Instance {
+    sizes: Sizes,
+    graph: Graph,
+    inputs: Vec<Tensor>,
+    params: Vec<Tensor>,
+}
+
+impl Instance {
+    /// `None` if the program has no meaning at these sizes.
+    fn new(module: &Module, rng: &mut Rng) -> Option<Self> {
+        let entry = module.entries.first()?;
+        let mut sizes = Sizes::default();
+        // Axes of one size in the text keep one size.
+        let mut drawn: BTreeMap<i64, i64> = BTreeMap::new();
+        for (axis, size) in module.sizes.iter() {
+            let n = *drawn.entry(size.as_known()?).or_insert_with(|| *rng.pick(&SIZES));
+            sizes.declare(axis, Size::known(n));
+        }
+        let module = Module { sizes: sizes.clone(), ..module.clone() };
+        verify::verify(&module).ok()?;
+        let extents = Extents::bind(&sizes, &BTreeMap::new()).ok()?;
+        let style = rng.below(3);
+        let experts = entry.graph.ids().filter_map(|id| match &entry.graph.node(id).op {
+            Op::Gather(gather) => extents.get(gather.axis),
+            _ => None,
+        });
+        let experts = experts.min().unwrap_or(1);
+        let mut tensor = |ty: &Type| {
+            let axes = extents.axes(&ty.axes)?;
+            Some(Tensor::from_fn(ty.elem, axes, |_| number(rng, ty.elem, style, experts)))
+        };
+        let inputs = entry.inputs.iter().map(|b| tensor(&b.ty())).collect::<Option<_>>()?;
+        let params = module.params.iter().map(|p| tensor(&p.tensor.ty())).collect::<Option<_>>()?;
+        let instance = Self { sizes, graph: entry.graph.clone(), inputs, params };
+        instance.run(&instance.graph, &instance.sizes).ok()?;
+        Some(instance)
+    }
+
+    fn run(&self, graph: &Graph, sizes: &Sizes) -> Result<Vec<Tensor>, String> {
+        let extents = Extents::bind(sizes, &BTreeMap::new()).map_err(|e| e.to_string())?;
+        let env = Env { inputs: &self.inputs, params: &self.params, ..Env::new(&extents) };
+        run_graph(graph, &env).map_err(|e| e.to_string())
+    }
+
+    /// Evaluates all that a rule finds beside what it stands for; how many there were.
+    fn check(&self, rule: &Rule, off: Option<Condition>) -> Result<usize, String> {
+        let (mut scene, classes) = self.scene();
+        scene.off = off;
+        let found = (rule.find)(&mut scene);
+        for replacement in &found {
+            self.compare(&scene, &classes, replacement)?;
+        }
+        Ok(found.len())
+    }
+
+    /// The e-graph of the program as it stands, and a value for each class.
+    fn scene(&self) -> (Scene, BTreeMap<Id, Value>) {
+        let facts = Facts { sizes: self.sizes.clone(), known: BTreeMap::new() };
+        let mut scene = Scene { egraph: EGraph::new(facts), superseded: Vec::new(), made: Vec::new(), off: None };
+        let mut ids: BTreeMap<Value, Id> = BTreeMap::new();
+        let mut classes = BTreeMap::new();
+        for id in self.graph.ids() {
+            let operands = self.graph.operands(id).iter().map(|v| ids[v]).collect();
+            let term = Term { head: Head::Op(self.graph.node(id).op.clone()), operands };
+            let class = scene.egraph.add(term);
+            ids.insert(Value::of(id), class);
+            classes.entry(class).or_insert(Value::of(id));
+        }
+        scene.egraph.rebuild();
+        (scene, classes)
+    }
+
+    fn compare(&self, scene: &Scene, classes: &BTreeMap<Id, Value>, found: &Match) -> Result<(), String> {
+        let mut sizes = scene.egraph.analysis.sizes.clone();
+        let mut b = Builder::new(&mut sizes);
+        let mut values: Vec<Value> = Vec::new();
+        let ill = |e: TypeError| format!("ill-typed: {e}");
+        for id in self.graph.ids() {
+            let operands: Vec<Value> = self.graph.operands(id).iter().map(|v| values[v.node.index()]).collect();
+            values.push(Value::of(b.copy(self.graph.node(id), &operands).map_err(ill)?));
+        }
+        let at = |class: Id| values[classes[&scene.egraph.find(class)].node.index()];
+        let old = at(found.class);
+        let new = grow(&mut b, &found.tree, &at).map_err(ill)?;
+        if b.ty(old) != b.ty(new) {
+            return Err(format!("{} became {}", b.ty(old), b.ty(new)));
+        }
+        let axes: Vec<_> = b.ty(old).axes.iter().collect();
+        let graph = b.finish(vec![old, new]);
+        let results = self.run(&graph, &sizes)?;
+        let [old, new] = results.as_slice() else { return Err("two results were expected".into()) };
+        agree(&old.ordered(&axes), &new.ordered(&axes))
+    }
+}
+
+fn grow(b: &mut Builder, tree: &Tree, at: &impl Fn(Id) -> Value) -> Result<Value, TypeError> {
+    match tree {
+        Tree::Class(class) => Ok(at(*class)),
+        Tree::Op(op, operands) => {
+            let operands = operands.iter().map(|t| grow(b, t, at)).collect::<Result<Vec<_>, _>>()?;
+            b.try_add(op.clone(), &operands)
+        }
+    }
+}
+
+/// Style 0: small numbers; 1: few different ones; 2: infinities and NaN among them.
+fn number(rng: &mut Rng, elem: Elem, style: usize, experts: usize) -> f64 {
+    match (elem, style) {
+        (Elem::Bool, _) => rng.below(2) as f64,
+        (elem, _) if !elem.is_float() => rng.below(experts) as f64,
+        (_, 0) => rng.number(2.0),
+        (_, 1) => *rng.pick(&[-1.0, 0.0, 1.0]),
+        (_, _) => *rng.pick(&[f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0, 1.0, 0.5, -2.0, 1.5, -1.0]),
+    }
+}
+
+fn agree(old: &Tensor, new: &Tensor) -> Result<(), String> {
+    let scale = old.data.iter().filter(|x| x.is_finite()).fold(1.0, |m: f64, x| m.max(x.abs()));
+    let is_same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= TOLERANCE * scale;
+    match old.data.iter().zip(new.data.iter()).find(|(a, b)| !is_same(**a, **b)) {
+        Some((a, b)) => Err(format!("{a} became {b}")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Gather, Reduce};
+    use crate::rules::RULES;
+
+    #[test]
+    fn every_rule_is_proved() {
+        let mut names = std::collections::BTreeSet::new();
+        for rule in RULES {
+            assert!(names.insert(rule.name), "two rules are named {}", rule.name);
+            assert!(!rule.why.is_empty() && !rule.group.is_empty(), "{} gives no reason", rule.name);
+            let proof = prove(rule).unwrap_or_else(|e| panic!("rule {}: {e}", rule.name));
+            assert!(proof.replacements > 50, "rule {}: {} replacements only", rule.name, proof.replacements);
+        }
+    }
+
+    /// A gather past any fold, also along the axes of its index.
+    fn gather_past_every_fold(scene: &mut Scene) -> Vec<Match> {
+        let mut found = Vec::new();
+        for (class, op, children) in scene.nodes("gather") {
+            let Op::Gather(Gather { axis }) = op else { continue };
+            for (inner, operands) in scene.class(children[0]) {
+                if let Op::Reduce(Reduce { fold, over }) = inner {
+                    let gathered = Tree::op(Gather { axis }, vec![Tree::Class(operands[0]), Tree::Class(children[1])]);
+                    let tree = Tree::op(Reduce { fold, over }, vec![gathered]);
+                    found.push(Match { class, tree, supersedes: false });
+                }
+            }
+        }
+        found
+    }
+
+    const FOLD_APART: &str = "module m
+axis t = 3
+axis e = 2
+axis d = 5
+graph @f(%x: f32[t, e, d], %i: i32[t]) -> (f32[t]) {
+  %0 = reduce[max, d] %x : f32[e, t]
+  %1 = gather[e] %0, %i : f32[t]
+  return %1
+}
+";
+    const FOLD_OF_INDEX: &str = "module m
+axis t = 3
+axis e = 2
+axis d = 5
+graph @f(%x: f32[e, d], %i: i32[d]) -> (f32[d]) {
+  %0 = reduce[sum, d] %x : f32[e]
+  %1 = gather[e] %0, %i : f32[d]
+  return %1
+}
+";
+
+    fn wrong_on_purpose(cases: &'static [&'static str], when: &'static [Condition]) -> Rule {
+        Rule { name: "wrong", group: "test", why: "a test", find: gather_past_every_fold, when, cases }
+    }
+
+    #[test]
+    fn a_rule_that_is_wrong_somewhere_is_caught() {
+        let found = prove(&wrong_on_purpose(&[FOLD_APART, FOLD_OF_INDEX], &[]));
+        assert!(matches!(found, Err(Disproof::Wrong { case: 1, .. })), "{found:?}");
+    }
+
+    #[test]
+    fn a_condition_that_nothing_needs_is_caught() {
+        let idle = Condition("it is a fine day");
+        const WHEN: &[Condition] = &[Condition("it is a fine day")];
+        let found = prove(&wrong_on_purpose(&[FOLD_APART], WHEN));
+        assert_eq!(found.err(), Some(Disproof::Idle { condition: idle }));
+    }
+
+    #[test]
+    fn a_rule_that_never_fires_is_caught() {
+        const NO_GATHER: &[&str] = &["module m
+axis t = 3
+graph @f(%x: f32[t]) -> (f32[t]) {
+  %0 = unary[neg] %x : f32[t]
+  return %0
+}
+"];
+        assert_eq!(prove(&wrong_on_purpose(NO_GATHER, &[])).err(), Some(Disproof::NeverFires));
+    }
+}
