@@ -1,5 +1,6 @@
 //! GPU kernels: every class in every form that schedules give it, and all kernels of the examples, go through NVIDIA's assembler
 //! for sm_80 and sm_90.
+#![allow(clippy::print_stderr, reason = "says what was not covered")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

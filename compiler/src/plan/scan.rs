@@ -25,6 +25,15 @@ impl<'g> Planner<'g> {
         let operands = graph.operands(node);
         let depth = self.regions[region.0].depth;
         let carries = scan.carries as usize;
+        // A table stands in no buffer; as an item it is read by number, so it has to.
+        for &value in &operands[carries..carries + scan.items as usize] {
+            if matches!(graph.op(value), Op::Table(_)) && self.location(region, value).is_none() {
+                let order = self.order_of(region, value);
+                let location = self.scratch(&self.name_of(region, value), graph.ty(value).elem, &order);
+                self.copy(region, value, &location)?;
+                self.regions[region.0].locations.insert(value, vec![location]);
+            }
+        }
         let body = self.add_region(&scan.body, Some((region, node, scan.axis)), depth + 1, &scan.body.results);
         let mut targets: Vec<(Value, Location)> = Vec::new();
 
