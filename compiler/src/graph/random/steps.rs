@@ -392,6 +392,7 @@ impl Generator<'_, '_> {
         } else if item.len() > 1 && self.rng.chance(30) {
             carry = carry.without(item.iter().next()?);
         }
+        let has_square = !captures.is_empty();
         let other = self.any();
         if !self.build.ty(other).axes.contains(axis) {
             captures.push(other);
@@ -413,7 +414,7 @@ impl Generator<'_, '_> {
         let i = build.add(ops::Item { index: 0, ty: ty(&item) }, &[]);
         let mut pool = vec![i, h];
         for (index, ty) in types.into_iter().enumerate() {
-            let square = index == 0 && ty.axes.len() == 2;
+            let square = has_square && index == 0;
             let w = build.add(ops::Capture { index: index as u32, ty: ty.clone() }, &[]);
             let ends: Vec<Axis> = ty.axes.iter().collect();
             match ends[..] {
