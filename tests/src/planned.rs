@@ -17,8 +17,13 @@ const TOLERANCE: f64 = 2e-5;
 fn plans_of_every_machine_agree_with_the_interpreter() {
     let count: u64 = std::env::var("GATEC_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let first: u64 = std::env::var("GATEC_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    let failures: Vec<String> = (first..first + count).filter_map(|seed| check(seed).err()).collect();
+    let failures: Vec<String> = (first..first + count).filter_map(|seed| checked(seed).err()).collect();
     assert!(failures.is_empty(), "{} of {count} programs:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A panic is a failure of its seed.
+fn checked(seed: u64) -> Result<(), String> {
+    std::panic::catch_unwind(|| check(seed)).unwrap_or_else(|_| Err(format!("seed {seed}: panicked")))
 }
 
 fn check(seed: u64) -> Result<(), String> {

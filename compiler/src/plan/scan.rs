@@ -3,12 +3,13 @@
 use gatec_lang::Size;
 use petgraph::graph::NodeIndex;
 
+use crate::fuse::Core;
 use crate::graph::{Axis, AxisSet, Elem, Value};
 use crate::kernel::{Body, Expr, Nest, Stage};
 use crate::ops::Op;
 
 use super::builder::{KernelBuilder, Point};
-use super::region::{Location, RegionId};
+use super::region::{Location, RegionId, Source};
 use super::sizes::{div_up, product, sum, times};
 use super::steps::Spot;
 use super::{PlanError, Planner};
@@ -17,6 +18,41 @@ use super::{PlanError, Planner};
 const HALF_ALIGN_BYTES: i64 = 64;
 
 impl<'g> Planner<'g> {
+    /// Does a loop's body read an item otherwise than by packing it?
+    fn is_read_as_it_stands(&self, body: RegionId, item: u32) -> bool {
+        let graph = self.graph(body);
+        let about = &self.regions[body.0];
+        let is_item = |id: &NodeIndex| matches!(graph.op(Value::of(*id)), Op::Item(i) if i.index == item);
+        let mut values: Vec<Value> = graph.ids().filter(is_item).map(Value::of).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some(value) = values.pop() {
+            if graph.results.contains(&value) {
+                return true;
+            }
+            for (user, _) in graph.uses(value) {
+                let result = Value::of(user);
+                let packs = about.fusion.home(result).is_some_and(|home| match &about.fusion.groups[home.0].core {
+                    Core::Contract { value: core, roles } => {
+                        let weights = roles.grouped.as_ref().map_or(roles.w, |g| g.weights);
+                        *core == result && weights == value && roles.x != value
+                    }
+                    _ => false,
+                });
+                match packs {
+                    true => {}
+                    // Views and pointwise functions of it may be packed themselves.
+                    false if about.at_load.contains(&result) => {
+                        if seen.insert(result) {
+                            values.push(result);
+                        }
+                    }
+                    false => return true,
+                }
+            }
+        }
+        false
+    }
+
     pub(super) fn plan_scan(&mut self, region: RegionId, node: NodeIndex) -> Result<(), PlanError> {
         let graph = self.graph(region);
         let Op::Scan(scan) = &graph.node(node).op else {
@@ -25,18 +61,22 @@ impl<'g> Planner<'g> {
         let operands = graph.operands(node);
         let depth = self.regions[region.0].depth;
         let carries = scan.carries as usize;
-        // A table stands in no buffer; as an item it is read by number, so it has to.
-        for &value in &operands[carries..carries + scan.items as usize] {
-            if matches!(graph.op(value), Op::Table(_)) && self.location(region, value).is_none() {
+        let body = self.add_region(&scan.body, Some((region, node, scan.axis)), depth + 1, &scan.body.results);
+        let mut targets: Vec<(Value, Location)> = Vec::new();
+
+        for (i, &value) in operands.iter().enumerate().skip(carries).take(scan.items as usize) {
+            // What is known at load stands in no buffer. As an item it is read by number, so it has to, unless it is packed.
+            let item = (i - carries) as u32;
+            if self.regions[region.0].at_load.contains(&value)
+                && self.is_read_as_it_stands(body, item)
+                && !matches!(self.source(region, value, None)?, Source::Buffer(_))
+            {
                 let order = self.order_of(region, value);
                 let location = self.scratch(&self.name_of(region, value), graph.ty(value).elem, &order);
                 self.copy(region, value, &location)?;
                 self.regions[region.0].locations.insert(value, vec![location]);
             }
         }
-        let body = self.add_region(&scan.body, Some((region, node, scan.axis)), depth + 1, &scan.body.results);
-        let mut targets: Vec<(Value, Location)> = Vec::new();
-
         // A carry is read in one half and written in the other; they change places with every iteration.
         for (i, &init) in operands.iter().enumerate().take(carries) {
             let ty = graph.ty(init);
