@@ -26,7 +26,7 @@ use gatec_runtime::format::Isa;
 use thiserror::Error;
 
 use graph::Module;
-use pipeline::{Optimized, OptimizeOptions};
+use pipeline::{OptimizeOptions, Optimized};
 use plan::Planned;
 
 /// Why a model could not be built.
@@ -94,7 +94,8 @@ pub fn optimize(source: &Path, options: &BuildOptions) -> Result<(Program, Optim
 /// Reads a model and plans its kernels.
 pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildError> {
     let mut timings = Vec::new();
-    let program = timed(&mut timings, "front end", || gatec_lang::load(source, &options.sizes)).map_err(BuildError::Source)?;
+    let program =
+        timed(&mut timings, "front end", || gatec_lang::load(source, &options.sizes)).map_err(BuildError::Source)?;
     let module = timed(&mut timings, "lower", || lower::lower(&program))?;
     let optimized = timed(&mut timings, "optimize", || pipeline::optimize(module, &options.optimize))?;
     let planned = timed(&mut timings, "plan", || plan_all(&optimized.module, options))?;

@@ -80,12 +80,28 @@ pub struct Pass {
 
 /// THE list.
 pub const PASSES: &[Pass] = &[
-    Pass { name: "canonicalize", about: "one form for equal values: flat sums, folded numbers, no idle views", run: passes::canonicalize },
+    Pass {
+        name: "canonicalize",
+        about: "one form for equal values: flat sums, folded numbers, no idle views",
+        run: passes::canonicalize,
+    },
     Pass { name: "dead-code", about: "what nothing reads goes", run: passes::dead_code },
-    Pass { name: "rewrite", about: "rules to a fixed point in an e-graph, the cheapest form taken out", run: egraph::rewrite },
-    Pass { name: "hoist", about: "what varies with a loop's items alone is computed for all iterations at once", run: egraph::place::hoist },
+    Pass {
+        name: "rewrite",
+        about: "rules to a fixed point in an e-graph, the cheapest form taken out",
+        run: egraph::rewrite,
+    },
+    Pass {
+        name: "hoist",
+        about: "what varies with a loop's items alone is computed for all iterations at once",
+        run: egraph::place::hoist,
+    },
     Pass { name: "rewrite-hoisted", about: "rules once more, across what was hoisted", run: egraph::rewrite },
-    Pass { name: "at-load", about: "what depends on parameters alone is computed once, at load", run: egraph::place::at_load },
+    Pass {
+        name: "at-load",
+        about: "what depends on parameters alone is computed once, at load",
+        run: egraph::place::at_load,
+    },
     Pass { name: "clean", about: "what the other passes left behind goes", run: passes::clean },
 ];
 
@@ -113,7 +129,8 @@ pub fn optimize(module: Module, options: &OptimizeOptions) -> Result<Optimized, 
 
 /// Runs the pass of that name alone.
 pub fn run_pass(name: &str, module: Module, options: &OptimizeOptions) -> Result<Optimized, PipelineError> {
-    let pass = PASSES.iter().find(|p| p.name == name).ok_or_else(|| PipelineError::NoPass { name: name.to_string() })?;
+    let pass =
+        PASSES.iter().find(|p| p.name == name).ok_or_else(|| PipelineError::NoPass { name: name.to_string() })?;
     let mut report = Report::default();
     let module = run(pass, module, options, &mut report)?;
     Ok(Optimized { module, report })
@@ -123,11 +140,11 @@ fn run(pass: &Pass, module: Module, options: &OptimizeOptions, report: &mut Repo
     let start = Instant::now();
     let module = (pass.run)(module, options, report).map_err(|why| PipelineError::Pass { pass: pass.name, why })?;
     report.timings.push((pass.name.to_string(), start.elapsed()));
-    if options.verify || cfg!(debug_assertions) {
-        if let Err(faults) = verify::verify(&module) {
-            let problems = format!("{faults:#?}\n{}", text::print(&module));
-            return Err(PipelineError::Invalid { pass: pass.name, problems });
-        }
+    if (options.verify || cfg!(debug_assertions))
+        && let Err(faults) = verify::verify(&module)
+    {
+        let problems = format!("{faults:#?}\n{}", text::print(&module));
+        return Err(PipelineError::Invalid { pass: pass.name, problems });
     }
     if options.print_after.iter().any(|n| n == pass.name) {
         report.dumps.push((pass.name.to_string(), text::print(&module)));

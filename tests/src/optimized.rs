@@ -15,13 +15,14 @@ fn every_pass_keeps_the_meaning_of_random_programs() {
     for seed in first..first + count {
         let mut module = random::module(seed, &Options::default());
         for pass in PASSES {
-            let after = match run_pass(pass.name, module.clone(), &OptimizeOptions { verify: true, ..Default::default() }) {
-                Ok(optimized) => optimized.module,
-                Err(why) => {
-                    failures.push(format!("seed {seed}, {}: {why}", pass.name));
-                    break;
-                }
-            };
+            let after =
+                match run_pass(pass.name, module.clone(), &OptimizeOptions { verify: true, ..Default::default() }) {
+                    Ok(optimized) => optimized.module,
+                    Err(why) => {
+                        failures.push(format!("seed {seed}, {}: {why}", pass.name));
+                        break;
+                    }
+                };
             for t in [0, 1, 7] {
                 let values = random::values(&module, 0, &[("t", t)], seed + 1);
                 let Ok(expected) = interpret(&module, 0, &values) else { continue };

@@ -59,7 +59,14 @@ impl Bench {
             });
             println!("{value}");
         } else {
-            println!("{entry} ({:?}, {} threads): min {}, median {}, {} runs", model.isa(), model.threads(), time(least), time(median), times.len());
+            println!(
+                "{entry} ({:?}, {} threads): min {}, median {}, {} runs",
+                model.isa(),
+                model.threads(),
+                time(least),
+                time(median),
+                times.len()
+            );
             for call in profile {
                 println!("  {call}");
             }

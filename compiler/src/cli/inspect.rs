@@ -49,11 +49,15 @@ impl Inspect {
             let kept: u64 = variant.kept.iter().map(|k| k.bytes).sum();
             println!("{:?}: {} kernels, {kept} bytes kept after loading", variant.isa, variant.kernels.len());
             for (plan, entry) in variant.entries.iter().zip(&manifest.entries) {
-                println!("  entry {}: {} calls", entry.name, calls(plan, &mut |number| {
-                    if let Some(kernel) = variant.kernels.get(number as usize) {
-                        println!("    {}", kernel.label);
-                    }
-                }));
+                println!(
+                    "  entry {}: {} calls",
+                    entry.name,
+                    calls(plan, &mut |number| {
+                        if let Some(kernel) = variant.kernels.get(number as usize) {
+                            println!("    {}", kernel.label);
+                        }
+                    })
+                );
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -45,13 +45,19 @@ enum Command {
     #[command(after_help = "Example:\n  gatec check examples/silero-vad/vad.gate")]
     Check(check::Check),
     /// Format models in place
-    #[command(after_help = "Examples:\n  gatec fmt model.gate\n  gatec fmt --check examples/*/*.gate\n  gatec fmt - < model.gate")]
+    #[command(
+        after_help = "Examples:\n  gatec fmt model.gate\n  gatec fmt --check examples/*/*.gate\n  gatec fmt - < model.gate"
+    )]
     Fmt(fmt::Fmt),
     /// Compile a model to an artifact
-    #[command(after_help = "Examples:\n  gatec build model.gate -o model.so\n  gatec build model.gate --axis d=1024 --assume tokens=512\n  gatec build model.gate --emit=graph-opt")]
+    #[command(
+        after_help = "Examples:\n  gatec build model.gate -o model.so\n  gatec build model.gate --axis d=1024 --assume tokens=512\n  gatec build model.gate --emit=graph-opt"
+    )]
     Build(build::Build),
     /// Run an artifact (or a model, compiled on the fly)
-    #[command(after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8")]
+    #[command(
+        after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8"
+    )]
     Run(run::Run),
     /// Show what the optimiser did to a model, or explain an error code
     #[command(after_help = "Examples:\n  gatec explain model.gate\n  gatec explain E0203")]

@@ -107,7 +107,12 @@ impl LoadArgs {
     }
 
     /// A random input for each input that is not given; its symbolic sizes must be.
-    pub fn random_inputs(&self, manifest: &Manifest, entry: &str, given: &mut Vec<(String, Tensor)>) -> Result<(), Failure> {
+    pub fn random_inputs(
+        &self,
+        manifest: &Manifest,
+        entry: &str,
+        given: &mut Vec<(String, Tensor)>,
+    ) -> Result<(), Failure> {
         let sizes: Vec<Option<i64>> = manifest
             .symbols
             .iter()
@@ -119,7 +124,8 @@ impl LoadArgs {
                 continue;
             }
             let bound: Vec<i64> = sizes.iter().map(|s| s.unwrap_or(RANDOM_SIZE)).collect();
-            let shape: Vec<usize> = input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0).max(0) as usize).collect();
+            let shape: Vec<usize> =
+                input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0).max(0) as usize).collect();
             given.push((input.name.clone(), random(input.elem, shape, SEED + number as u64)));
         }
         Ok(())

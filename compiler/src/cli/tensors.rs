@@ -54,7 +54,8 @@ fn safetensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Fa
     let file = safetensors::SafeTensors::deserialize(bytes).map_err(|e| Failure::file(path, e))?;
     let tensors = file.tensors().into_iter().map(|(name, view)| {
         let dtype = format!("{:?}", view.dtype()).to_lowercase();
-        let elem = Elem::parse(&dtype).ok_or_else(|| Failure::file(path, format!("`{name}`: elements of type {dtype}")))?;
+        let elem =
+            Elem::parse(&dtype).ok_or_else(|| Failure::file(path, format!("`{name}`: elements of type {dtype}")))?;
         Ok((name, Tensor::new(elem, view.shape().to_vec(), view.data())))
     });
     tensors.collect()
@@ -115,7 +116,9 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Failure> {
     let bytes = match path.extension().and_then(|e| e.to_str()) {
         Some("npy") => match tensors {
             [(_, tensor)] => to_npy(path, tensor)?,
-            _ => return Err(Failure::file(path, format!("{} outputs: a .npy file holds one; use .npz", tensors.len()))),
+            _ => {
+                return Err(Failure::file(path, format!("{} outputs: a .npy file holds one; use .npz", tensors.len())));
+            }
         },
         Some("npz") => to_npz(path, tensors)?,
         Some("safetensors") => to_safetensors(path, tensors)?,
@@ -127,7 +130,8 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Failure> {
 fn to_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>, Failure> {
     let mut views = Vec::new();
     for (name, tensor) in tensors {
-        let dtype = serde_json::from_value(tensor.elem.name().to_uppercase().into()).map_err(|e| Failure::file(path, e))?;
+        let dtype =
+            serde_json::from_value(tensor.elem.name().to_uppercase().into()).map_err(|e| Failure::file(path, e))?;
         let view = safetensors::tensor::TensorView::new(dtype, tensor.shape.clone(), tensor.bytes());
         views.push((name.clone(), view.map_err(|e| Failure::file(path, e))?));
     }

@@ -113,7 +113,9 @@ fn of_graph(graph: &Graph, extents: &Extents, known: &dyn Fn(&Op) -> bool) -> f6
         }
         let is_known = matches!(node.op, Op::Param(_) | Op::Loaded(_) | Op::Const(_) | Op::Table(_))
             || known(&node.op)
-            || (!known_operands.is_empty() && known_operands.iter().all(|k| *k) && !matches!(node.op.class(), Class::Loop));
+            || (!known_operands.is_empty()
+                && known_operands.iter().all(|k| *k)
+                && !matches!(node.op.class(), Class::Loop));
         at_load.push(is_known);
     }
     total

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use egg::{Id, Language};
 
+use super::Scene;
 use super::cost::{self, Extents, Operand};
 use super::term::Head;
-use super::Scene;
 use crate::ops::Op;
 
 /// One term for each class that is needed.
@@ -62,7 +62,8 @@ pub fn extract(scene: &Scene, roots: &[Id], extents: &Extents) -> Result<Chosen,
                 let cost = own + shared;
                 if best[i].as_ref().is_none_or(|b| cost < b.cost * (1.0 - 1e-9) || (b.node == n && cost != b.cost)) {
                     set[i / 64] |= 1 << (i % 64);
-                    changed |= best[i].as_ref().is_none_or(|b| b.node != n || (b.cost - cost).abs() > 1e-6 * cost.abs());
+                    changed |=
+                        best[i].as_ref().is_none_or(|b| b.node != n || (b.cost - cost).abs() > 1e-6 * cost.abs());
                     best[i] = Some(Best { cost, node: n, own, set });
                 }
             }

@@ -60,7 +60,9 @@ impl Scene {
     pub fn nodes(&self, name: &'static str) -> Vec<(Id, Op, Vec<Id>)> {
         let mut classes: Vec<Id> = self.egraph.classes_for_op(&name).into_iter().flatten().collect();
         classes.sort();
-        let of = |class: Id| self.class(class).into_iter().filter(|(op, _)| op.name() == name).map(move |(op, c)| (class, op, c));
+        let of = |class: Id| {
+            self.class(class).into_iter().filter(|(op, _)| op.name() == name).map(move |(op, c)| (class, op, c))
+        };
         classes.into_iter().flat_map(of).collect()
     }
 
@@ -123,7 +125,7 @@ impl Scene {
 /// The pass: every region of every entry.
 pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
     let extents = Extents::new(&module, &options.assume);
-    let mut bodies = Vec::new();
+    let mut bodies: Vec<DoneBody> = Vec::new();
     for number in 0..module.entries.len() {
         let mut run = Run { sizes: &mut module.sizes, extents: &extents, options, report, bodies: &mut bodies };
         let graph = run.region(&module.entries[number].graph, &|_| false)?;
@@ -139,9 +141,12 @@ pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Repor
     Ok(module)
 }
 
+/// A file and a line of it.
+type Line = (String, u32);
+
 /// What rules made of a graph, bodies included.
 fn count(module: &Module, entry: &str, graph: &Graph) -> Vec<Fired> {
-    let mut found: BTreeMap<&'static str, (usize, Option<(String, u32)>)> = BTreeMap::new();
+    let mut found: BTreeMap<&'static str, (usize, Option<Line>)> = BTreeMap::new();
     let mut stack = vec![graph];
     while let Some(graph) = stack.pop() {
         for id in graph.ids() {
@@ -163,13 +168,16 @@ fn count(module: &Module, entry: &str, graph: &Graph) -> Vec<Fired> {
         .collect()
 }
 
+/// A body, what was known at load of its operands, and the body after rewriting.
+type DoneBody = (Arc<Graph>, Vec<bool>, Arc<Graph>);
+
 struct Run<'a> {
     sizes: &'a mut Sizes,
     extents: &'a Extents,
     options: &'a OptimizeOptions,
     report: &'a mut Report,
     /// Bodies that were done, with what was known of them: equal ones are done once.
-    bodies: &'a mut Vec<(Arc<Graph>, Vec<bool>, Arc<Graph>)>,
+    bodies: &'a mut Vec<DoneBody>,
 }
 
 impl Run<'_> {

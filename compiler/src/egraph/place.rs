@@ -110,8 +110,8 @@ fn split(old: &Graph, sizes: &mut Sizes) -> Result<Split, String> {
             if varies[&value] || is_leaf(&body, value) {
                 continue;
             }
-            let frontier = body.results.contains(&value)
-                || body.uses(value).iter().any(|(user, _)| varies[&Value::of(*user)]);
+            let frontier =
+                body.results.contains(&value) || body.uses(value).iter().any(|(user, _)| varies[&Value::of(*user)]);
             if frontier && (heavy[&value] || of_parameters(&body, value)) {
                 moved.insert(value);
             }
@@ -331,8 +331,7 @@ fn loadable(graph: &Graph, sizes: &Sizes) -> Vec<Value> {
     }
     let wanted = |fact: (bool, bool, bool)| fact == (true, true, true);
     let is_last = |value: &Value| {
-        graph.results.contains(value)
-            || graph.uses(*value).iter().any(|(user, _)| !wanted(known[&Value::of(*user)]))
+        graph.results.contains(value) || graph.uses(*value).iter().any(|(user, _)| !wanted(known[&Value::of(*user)]))
     };
     known.iter().filter(|(v, fact)| wanted(**fact) && is_last(v)).map(|(v, _)| *v).collect()
 }

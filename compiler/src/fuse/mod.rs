@@ -209,9 +209,7 @@ impl Fuser<'_> {
     fn visit_pointwise(&mut self, value: Value) {
         let id = value.node;
         let latest = self.latest_of(id);
-        let joined = latest.filter(|&group| {
-            self.follows(id, group) && self.accepts(group, value)
-        });
+        let joined = latest.filter(|&group| self.follows(id, group) && self.accepts(group, value));
         if let Some(group) = joined {
             self.read_from_group(id, group);
             self.join(value, group);

@@ -25,7 +25,8 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
     let mut loops: BTreeMap<NodeIndex, Slim> = BTreeMap::new();
     for id in old.ids().collect::<Vec<_>>().into_iter().rev() {
         let node = old.node(id);
-        let read: Vec<usize> = (0..node.types.len()).filter(|r| live.contains(&Value { node: id, result: *r as u32 })).collect();
+        let read: Vec<usize> =
+            (0..node.types.len()).filter(|r| live.contains(&Value { node: id, result: *r as u32 })).collect();
         if read.is_empty() {
             continue;
         }

@@ -178,7 +178,7 @@ impl Planner<'_> {
         builder.unmerge(col.clone(), &shape.cols, &mut point);
         let cols_extent = builder.extent(&cols);
         let mut bounds = Vec::new();
-        if !cols.as_known().is_some_and(|n| n % lanes == 0) {
+        if cols.as_known().is_none_or(|n| n % lanes != 0) {
             bounds.push(Bound { index: col, extent: cols_extent });
         }
         let guard = Guard { bounds, fill: 0.0 };

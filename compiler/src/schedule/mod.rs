@@ -93,7 +93,7 @@ pub fn packed_lanes(groups: u32, _: Elem, isa: Isa) -> u32 {
 const GPU_PANEL: u32 = 64;
 
 /// Bytes of the left operand that stay in the second-level cache while panels pass by: half of the smallest in use.
-const ROW_BLOCK_BYTES: i64 = 256 * 1024;
+const ROW_BLOCK_BYTES: i64 = 512 * 1024;
 /// A length of sums for row blocks when it is not known before the run.
 const TYPICAL_SUM: i64 = 1024;
 

@@ -200,7 +200,11 @@ fn selection_is_total_and_sorting_stable() {
         assert_eq!(result[1], [1.0, 4.0, 0.0, 2.0, 3.0], "{isa}");
         assert_eq!(result[2], [0.0, 2.0, 2.0, 5.0], "{isa}");
         let mut buffers = [vec![2.0, 7.0, -1.0], vec![9.0; 3], vec![9.0; 4]];
-        assert_eq!(run(&group, &chosen, &[3], &mut buffers, std::slice::from_ref(&(0..1))), Ok(false), "{isa}: an expert out of range");
+        assert_eq!(
+            run(&group, &chosen, &[3], &mut buffers, std::slice::from_ref(&(0..1))),
+            Ok(false),
+            "{isa}: an expert out of range"
+        );
         assert_eq!((buffers[1][0], buffers[2][3]), (0.0, 1.0));
     }
 }
