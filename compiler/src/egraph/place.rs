@@ -9,26 +9,38 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gatec_lang::program::Span;
 use petgraph::graph::NodeIndex;
 
 use super::is_free;
 use crate::graph::{Builder, Graph, Module, Sizes, Type, Value};
 use crate::ops::{self, Class, Op, Scan};
-use crate::pipeline::{OptimizeOptions, Report};
+use crate::pipeline::{Fired, OptimizeOptions, Report};
 
 /// The pass: loops of all entries, inner ones first.
-pub fn hoist(mut module: Module, _: &OptimizeOptions, _: &mut Report) -> Result<Module, String> {
-    for entry in &mut module.entries {
-        entry.graph = hoist_graph(&entry.graph, &mut module.sizes)?;
+pub fn hoist(mut module: Module, _: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
+    let mut moved = vec![Vec::new(); module.entries.len()];
+    for (entry, moved) in module.entries.iter_mut().zip(&mut moved) {
+        entry.graph = hoist_graph(&entry.graph, &mut module.sizes, moved)?;
     }
+    let why = "what varies with a loop's items alone is computed for all iterations at once";
+    tell(&module, report, "out-of-the-loop", why, &moved);
     Ok(module)
 }
 
-fn hoist_graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
+/// Reports what was placed elsewhere, by entry; the line is that of the first.
+fn tell(module: &Module, report: &mut Report, rule: &'static str, why: &'static str, placed: &[Vec<Option<Span>>]) {
+    for (entry, spans) in module.entries.iter().zip(placed).filter(|(_, spans)| !spans.is_empty()) {
+        let line = spans.iter().flatten().find_map(|span| module.line_of(*span));
+        report.fired.push(Fired { rule, why, entry: entry.name.clone(), count: spans.len(), line });
+    }
+}
+
+fn hoist_graph(old: &Graph, sizes: &mut Sizes, moved: &mut Vec<Option<Span>>) -> Result<Graph, String> {
     let mut bodies: BTreeMap<usize, Split> = BTreeMap::new();
     for id in old.ids() {
         if let Op::Scan(scan) = &old.node(id).op {
-            let body = hoist_graph(&scan.body, sizes)?;
+            let body = hoist_graph(&scan.body, sizes, moved)?;
             bodies.insert(id.index(), split(&body, sizes)?);
         }
     }
@@ -41,7 +53,7 @@ fn hoist_graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
         build.made_by = node.made_by;
         let new = match (&node.op, bodies.get(&id.index())) {
             (Op::Scan(scan), Some(split)) => {
-                let (scan, operands) = move_out(scan, split, &operands, &mut build)?;
+                let (scan, operands) = move_out(scan, split, &operands, &mut build, moved)?;
                 build.try_node(scan, &operands).map_err(|e| e.to_string())?
             }
             (op, _) => {
@@ -151,7 +163,13 @@ fn cone(graph: &Graph, value: Value) -> BTreeSet<NodeIndex> {
 }
 
 /// The loop without the values that moved, which become items and captures, and its operands.
-fn move_out(scan: &Scan, split: &Split, operands: &[Value], build: &mut Builder) -> Result<(Scan, Vec<Value>), String> {
+fn move_out(
+    scan: &Scan,
+    split: &Split,
+    operands: &[Value],
+    build: &mut Builder,
+    moved: &mut Vec<Option<Span>>,
+) -> Result<(Scan, Vec<Value>), String> {
     let (carries, items) = (scan.carries as usize, scan.items as usize);
     let mut new_items: Vec<(Value, Value, Type)> = Vec::new();
     let mut new_captures: Vec<(Value, Value, Type)> = Vec::new();
@@ -181,6 +199,7 @@ fn move_out(scan: &Scan, split: &Split, operands: &[Value], build: &mut Builder)
         if !movable {
             continue;
         }
+        moved.push(split.body.node(value.node).span);
         let made = outside[&value];
         let ty = split.body.ty(value).clone();
         let has_axis = build.ty(made).axes.contains(scan.axis);
@@ -228,7 +247,7 @@ fn replace(old: &Graph, sizes: &mut Sizes, with: &BTreeMap<Value, Op>) -> Result
 }
 
 /// The pass: a load graph, and entries that read its results.
-pub fn at_load(mut module: Module, _: &OptimizeOptions, _: &mut Report) -> Result<Module, String> {
+pub fn at_load(mut module: Module, _: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
     for entry in &mut module.entries {
         entry.graph = join_known(&entry.graph, &mut module.sizes)?;
     }
@@ -236,6 +255,12 @@ pub fn at_load(mut module: Module, _: &OptimizeOptions, _: &mut Report) -> Resul
     for (number, entry) in module.entries.iter().enumerate() {
         found.extend(loadable(&entry.graph, &module.sizes).into_iter().map(|v| (number, v)));
     }
+    let mut placed = vec![Vec::new(); module.entries.len()];
+    for (number, value) in &found {
+        placed[*number].push(module.entries[*number].graph.node(value.node).span);
+    }
+    let why = "what is made of parameters alone is computed when the model is loaded";
+    tell(&module, report, "once-at-load", why, &placed);
     // The load graph: values of several entries that are equal become one, for the builder shares.
     let mut load = Builder::new(&mut module.sizes);
     let mut results: Vec<Value> = Vec::new();
