@@ -68,8 +68,8 @@ fn run(args: &Args) -> Result<Value, String> {
     let source = std::fs::read_to_string(&gate).map_err(|_| format!("no model for the family {}", case.family))?;
     let numbers = || case.params.iter().filter_map(|(name, value)| Some((name.clone(), value.as_i64()?)));
     let declared = |name: &str| source.lines().any(|l| l.split_whitespace().take(2).eq(["axis", name]));
-    let mut options = BuildOptions::default();
-    options.sizes = numbers().filter(|(name, _)| declared(name)).collect();
+    let sizes = numbers().filter(|(name, _)| declared(name)).collect();
+    let mut options = BuildOptions { sizes, ..Default::default() };
     // The model serves every size of the other axes; these are the ones to be fast at.
     options.optimize.assume = numbers().filter(|(name, _)| !declared(name) && symbol(&source, name)).collect();
 
