@@ -1,6 +1,7 @@
 //! Plans of every machine, the GPU and those that this processor is not, run by the interpreter of kernels: random programs
 //! against the interpreter of graphs. Scratch memory is full of NaN before it is written.
 
+use gatec::BuildOptions;
 use gatec::graph::random::{self, Options};
 use gatec::graph::tensor::Tensor;
 use gatec::graph::{Elem, Module, interp::Values};
@@ -8,6 +9,7 @@ use gatec::kernel::verify::verify;
 use gatec::plan::{self, Planned};
 use gatec::schedule::interp;
 use gatec_runtime::format::{Call, Isa, Place, Plan, Step};
+use gatec_tests::example::Example;
 use gatec_tests::{difference, interpret};
 
 /// Sums are exact here, stored values rounded to f32; on programs whose magnitudes stay near 1.
@@ -19,6 +21,39 @@ fn plans_of_every_machine_agree_with_the_interpreter() {
     let first: u64 = std::env::var("GATEC_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let failures: Vec<String> = (first..first + count).filter_map(|seed| checked(seed).err()).collect();
     assert!(failures.is_empty(), "{} of {count} programs:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Each entry of each example, optimised and planned for the GPU, against the interpreter on the program as it was written.
+#[test]
+fn the_gpu_plans_of_the_examples_agree_with_the_interpreter() {
+    let mut failures = Vec::new();
+    for example in Example::all() {
+        let options = BuildOptions { sizes: example.sizes(), targets: Vec::new(), ptx: true, ..Default::default() };
+        let compiled = gatec::compile(&example.model(), &options).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
+        let written = gatec::lower::lower(&compiled.program).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
+        let module = &compiled.optimized.module;
+        for (entry, about) in module.entries.iter().enumerate() {
+            for size in [1, 5] {
+                let symbols: Vec<(&str, i64)> = module.symbols.iter().map(|(name, _)| (name.as_str(), size)).collect();
+                let values = random::values(&written, entry, &symbols, 3);
+                let expected =
+                    interpret(&written, entry, &values).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
+                let at = format!("{}, {}, sizes {size}", example.name(), about.name);
+                match run(module, &compiled.planned[0], entry, &values) {
+                    Err(e) => failures.push(format!("{at}: {e}")),
+                    Ok(found) => {
+                        for ((found, expected), output) in found.iter().zip(&expected).zip(&about.outputs) {
+                            let error = difference(found, expected);
+                            if error > TOLERANCE {
+                                failures.push(format!("{at}: {} is off by {error:e}", output.name));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// A panic is a failure of its seed.
@@ -34,7 +69,7 @@ fn check(seed: u64) -> Result<(), String> {
             let values = random::values(&module, 0, &[("t", t)], seed + 1);
             let Ok(expected) = interpret(&module, 0, &values) else { continue };
             let at = format!("seed {seed}, t = {t}, {isa}");
-            let found = run(&module, &planned, &values).map_err(|e| format!("{at}: {e}"))?;
+            let found = run(&module, &planned, 0, &values).map_err(|e| format!("{at}: {e}"))?;
             for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let error = difference(found, expected);
                 if error > TOLERANCE {
@@ -46,15 +81,15 @@ fn check(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// The outputs of the first entry.
-fn run(module: &Module, planned: &Planned, values: &Values) -> Result<Vec<Vec<f64>>, String> {
+/// The outputs of an entry.
+fn run(module: &Module, planned: &Planned, entry: usize, values: &Values) -> Result<Vec<Vec<f64>>, String> {
     let symbols: Vec<i64> = module.symbols.iter().map(|(name, _)| values.symbols[name]).collect();
     let kept = planned.variant.kept.iter().map(|k| unset(k.bytes as usize)).collect();
-    let mut machine = Machine { module, planned, values, symbols, kept };
+    let mut machine = Machine { module, planned, entry, values, symbols, kept };
     machine.plan(&planned.variant.load)?;
-    let buffers = machine.plan(&planned.variant.entries[0])?;
-    let outputs = module.entries[0].outputs.iter().enumerate();
-    let plan = &planned.variant.entries[0];
+    let buffers = machine.plan(&planned.variant.entries[entry])?;
+    let outputs = module.entries[entry].outputs.iter().enumerate();
+    let plan = &planned.variant.entries[entry];
     Ok(outputs
         .map(|(i, boundary)| {
             let buffer = plan.buffers.iter().position(|b| b.place == Place::Output(i as u32));
@@ -66,6 +101,7 @@ fn run(module: &Module, planned: &Planned, values: &Values) -> Result<Vec<Vec<f6
 struct Machine<'a> {
     module: &'a Module,
     planned: &'a Planned,
+    entry: usize,
     values: &'a Values,
     symbols: Vec<i64>,
     kept: Vec<Vec<u8>>,
@@ -85,7 +121,7 @@ impl Machine<'_> {
             let ordered = |t: &Tensor, order: &[gatec::graph::Axis]| bytes(t.elem, &t.ordered(order).data);
             let filled = match buffer.place {
                 Place::Input(i) => {
-                    ordered(&self.values.inputs[i as usize], &self.module.entries[0].inputs[i as usize].order)
+                    ordered(&self.values.inputs[i as usize], &self.module.entries[self.entry].inputs[i as usize].order)
                 }
                 Place::Param(i) => {
                     let order = plan::param_order(&self.module.params[i as usize]);
