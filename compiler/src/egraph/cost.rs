@@ -85,7 +85,7 @@ pub fn of(op: &Op, ty: &Type, operands: &[Operand], extents: &Extents) -> f64 {
 }
 
 /// Nanoseconds of a graph at these sizes; a loop's body counts for each iteration.
-fn of_graph(graph: &Graph, extents: &Extents, known: &dyn Fn(&Op) -> bool) -> f64 {
+pub fn of_graph(graph: &Graph, extents: &Extents, known: &dyn Fn(&Op) -> bool) -> f64 {
     let mut at_load: Vec<bool> = Vec::new();
     let mut total = 0.0;
     for id in graph.ids() {

@@ -7,7 +7,7 @@ pub mod place;
 pub mod prove;
 mod term;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use egg::{EGraph, Id};
@@ -24,6 +24,9 @@ use term::{Facts, Head, Term};
 /// Limits, in nodes and rounds: the same input gives the same artifact on every machine.
 const MAX_NODES: usize = 20_000;
 const MAX_ROUNDS: usize = 12;
+
+/// Rounding of sums of costs.
+const COST_SLACK: f64 = 1.0 + 1e-6;
 
 /// A replacement: ops over classes that are there.
 #[derive(Clone, Debug)]
@@ -125,6 +128,7 @@ impl Scene {
 /// The pass: every region of every entry.
 pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
     let extents = Extents::new(&module, &options.assume);
+    let declared: BTreeSet<Axis> = module.sizes.iter().map(|(axis, _)| axis).collect();
     let mut bodies: Vec<DoneBody> = Vec::new();
     for number in 0..module.entries.len() {
         let mut run = Run { sizes: &mut module.sizes, extents: &extents, options, report, bodies: &mut bodies };
@@ -138,11 +142,28 @@ pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Repor
         }
         module.entries[number].graph = graph;
     }
+    forget_axes(&mut module, &declared);
     Ok(module)
 }
 
 /// A file and a line of it.
 type Line = (String, u32);
+
+/// Forgets axes of rules whose terms were not chosen.
+fn forget_axes(module: &mut Module, declared: &BTreeSet<Axis>) {
+    let mut used = declared.clone();
+    let mut stack: Vec<&Graph> = module.entries.iter().map(|e| &e.graph).collect();
+    while let Some(graph) = stack.pop() {
+        for id in graph.ids() {
+            let node = graph.node(id);
+            used.extend(node.types.iter().flat_map(|t| t.axes.iter()));
+            if let Op::Scan(scan) = &node.op {
+                stack.push(&scan.body);
+            }
+        }
+    }
+    module.sizes.retain(|axis| used.contains(&axis));
+}
 
 /// What rules made of a graph, bodies included.
 fn count(module: &Module, entry: &str, graph: &Graph) -> Vec<Fired> {
@@ -191,7 +212,7 @@ impl Run<'_> {
                 _ => None,
             };
         }
-        let facts = Facts { sizes: self.sizes.clone(), known };
+        let facts = Facts { sizes: self.sizes.clone(), known, faults: Vec::new() };
         let mut scene = Scene { egraph: EGraph::new(facts), superseded: Vec::new(), made: Vec::new(), off: None };
         let mut ids: BTreeMap<Value, Id> = BTreeMap::new();
         for id in graph.ids() {
@@ -213,11 +234,29 @@ impl Run<'_> {
                 ids.insert(Value { node: id, result }, class);
             }
         }
-        self.saturate(&mut scene);
+        self.saturate(&mut scene)?;
         *self.sizes = scene.egraph.analysis.sizes.clone();
         let roots: Vec<Id> = graph.results.iter().map(|v| ids[v]).collect();
-        let chosen = extract::extract(&scene, &roots, self.extents)?;
-        self.rebuild(graph, &scene, &ids, &chosen, &roots)
+        let chosen = match extract::extract(&scene, &roots, self.extents) {
+            Ok(chosen) => chosen,
+            Err(why) => {
+                self.report.warnings.push(format!("{why}: a region of {} nodes stays as it was written", graph.len()));
+                return Ok(graph.clone());
+            }
+        };
+        let new = self.rebuild(graph, &scene, &ids, &chosen, &roots)?;
+        // Greedy extraction has no bound: what it chose must not cost more than what was written.
+        let is_known = |op: &Op| match op {
+            Op::Item(item) => outside((true, item.index)),
+            Op::Capture(capture) => outside((false, capture.index)),
+            _ => false,
+        };
+        let cost = |graph: &Graph| cost::of_graph(graph, self.extents, &is_known);
+        if cost(&new) > cost(graph) * COST_SLACK {
+            self.report.warnings.push(format!("rewriting made nothing cheaper: a region of {} nodes stays", graph.len()));
+            return Ok(graph.clone());
+        }
+        Ok(new)
     }
 
     fn body(&mut self, body: &Arc<Graph>, carries: u32, items: u32, known: Vec<bool>) -> Result<Arc<Graph>, String> {
@@ -233,28 +272,32 @@ impl Run<'_> {
         Ok(done)
     }
 
-    fn saturate(&mut self, scene: &mut Scene) {
+    fn saturate(&mut self, scene: &mut Scene) -> Result<(), String> {
         scene.egraph.rebuild();
-        for round in 0.. {
+        for round in 1.. {
             let before = scene.egraph.total_number_of_nodes();
             let mut changed = false;
             for rule in RULES {
                 changed |= self.apply(scene, rule);
+                if let Some(fault) = scene.egraph.analysis.faults.first() {
+                    return Err(format!("rule `{}` equated {fault}", rule.name));
+                }
                 let nodes = scene.egraph.total_number_of_nodes();
                 if nodes > MAX_NODES {
                     let warning = format!("rule `{}` met the limit of {MAX_NODES} e-nodes", rule.name);
                     self.report.warnings.push(warning);
-                    return;
+                    return Ok(());
                 }
             }
             if !changed && scene.egraph.total_number_of_nodes() == before {
-                return;
+                return Ok(());
             }
-            if round + 1 >= MAX_ROUNDS {
+            if round >= MAX_ROUNDS {
                 self.report.warnings.push(format!("rewriting met the limit of {MAX_ROUNDS} rounds"));
-                return;
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     fn apply(&mut self, scene: &mut Scene, rule: &Rule) -> bool {

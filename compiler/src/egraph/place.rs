@@ -179,6 +179,11 @@ fn move_out(
         let mut movable = true;
         for id in cone(&split.body, value) {
             let node = split.body.node(id);
+            // Outside, elements along the loop's axis go with the iterations: what has that axis within stays within.
+            if node.types.iter().any(|t| t.axes.contains(scan.axis)) {
+                movable = false;
+                break;
+            }
             let inner: Vec<Value> = split.body.operands(id).iter().map(|v| outside[v]).collect();
             build.span = node.span;
             build.made_by = node.made_by;

@@ -137,7 +137,7 @@ impl Instance {
 
     /// The e-graph of the program as it stands, and a value for each class.
     fn scene(&self) -> (Scene, BTreeMap<Id, Value>) {
-        let facts = Facts { sizes: self.sizes.clone(), known: BTreeMap::new() };
+        let facts = Facts { sizes: self.sizes.clone(), known: BTreeMap::new(), faults: Vec::new() };
         let mut scene = Scene { egraph: EGraph::new(facts), superseded: Vec::new(), made: Vec::new(), off: None };
         let mut ids: BTreeMap<Value, Id> = BTreeMap::new();
         let mut classes = BTreeMap::new();

@@ -47,6 +47,8 @@ pub struct Facts {
     pub sizes: Sizes,
     /// Items (true) and captures (false) of the region that are known at load.
     pub known: BTreeMap<(bool, u32), bool>,
+    /// Classes that cannot be: two numbers, or two types, that a rule made one.
+    pub faults: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct Known {
     pub types: Vec<Type>,
     /// Made of parameters and numbers alone, by ops that a load plan can take.
     pub at_load: bool,
+    /// Bits of the number that it is.
+    pub number: Option<u64>,
 }
 
 impl Analysis<Term> for Facts {
@@ -65,7 +69,7 @@ impl Analysis<Term> for Facts {
         let op = match &term.head {
             Head::Result(result) => {
                 let types = vec![operand(0).types[*result as usize].clone()];
-                return Known { types, at_load: false };
+                return Known { types, at_load: false, number: None };
             }
             Head::Op(op) => op,
         };
@@ -85,14 +89,24 @@ impl Analysis<Term> for Facts {
                     && egraph.analysis.sizes.are_known(&types[0].axes)
             }
         };
-        Known { types, at_load }
+        let number = if let Op::Const(c) = op { Some(c.bits) } else { None };
+        Known { types, at_load, number }
     }
 
     fn merge(&mut self, a: &mut Known, b: Known) -> DidMerge {
-        debug_assert_eq!(a.types, b.types, "a rule equated values of different types");
+        if a.types != b.types {
+            self.faults.push(format!("{:?} and {:?}", a.types, b.types));
+        }
+        if let (Some(a), Some(b)) = (a.number, b.number)
+            && a != b
+        {
+            self.faults.push(format!("{} and {}", f64::from_bits(a), f64::from_bits(b)));
+        }
         let at_load = a.at_load || b.at_load;
-        let changed = DidMerge(at_load != a.at_load, at_load != b.at_load);
-        a.at_load = at_load;
+        let number = a.number.or(b.number);
+        let changed =
+            DidMerge((at_load, number) != (a.at_load, a.number), (at_load, number) != (b.at_load, b.number));
+        (a.at_load, a.number) = (at_load, number);
         changed
     }
 }

@@ -147,6 +147,10 @@ impl Sizes {
         self.0.insert(axis, size);
         axis
     }
+    /// Forgets axes.
+    pub fn retain(&mut self, keep: impl Fn(Axis) -> bool) {
+        self.0.retain(|axis, _| keep(*axis));
+    }
     /// The size of an axis, or that it has none, as a message.
     pub fn require(&self, axis: Axis) -> Result<&Size, String> {
         self.get(axis).ok_or_else(|| format!("axis {axis} has no size"))

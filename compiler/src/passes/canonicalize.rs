@@ -38,7 +38,11 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
         build.made_by = node.made_by;
         let ty = &node.types[0];
         let one = match &node.op {
-            Op::Add(_) | Op::Mul(_) => Some(flat(&mut build, &node.op, &operands, ty)?),
+            Op::Add(_) | Op::Mul(_) => {
+                let inner = old.operands(id);
+                let once: Vec<bool> = inner.iter().map(|v| is_read_once(old, *v)).collect();
+                Some(flat(&mut build, &node.op, &operands, &once, ty)?)
+            }
             Op::Cast(cast) if build.ty(operands[0]).elem == cast.to => Some(operands[0]),
             Op::Rename(rename) if rename.from == rename.to => Some(operands[0]),
             Op::Broadcast(_) if build.ty(operands[0]) == ty => Some(operands[0]),
@@ -100,17 +104,27 @@ fn inwards(build: &mut Builder, pick: &ops::Pick, x: Value) -> Result<Option<Val
     Ok(Some(build.try_add(op, &picked).map_err(|e| e.to_string())?))
 }
 
-/// A sum or product without nesting and with one number at most.
-fn flat(build: &mut Builder, op: &Op, operands: &[Value], ty: &crate::graph::Type) -> Result<Value, String> {
+fn is_read_once(graph: &Graph, value: Value) -> bool {
+    graph.uses(value).len() + graph.results.iter().filter(|r| **r == value).count() == 1
+}
+
+/// A sum or product without nesting and with one number at most. An operand that others read, too, stays (`once` tells), and so
+/// does one with fewer axes: its sum would be made anew for every element.
+fn flat(
+    build: &mut Builder,
+    op: &Op,
+    operands: &[Value],
+    once: &[bool],
+    ty: &crate::graph::Type,
+) -> Result<Value, String> {
     let is_sum = matches!(op, Op::Add(_));
     let unit = if is_sum { 0.0 } else { 1.0 };
     let mut number = unit;
     let mut terms = Vec::new();
-    for &operand in operands {
-        let inner: Vec<Value> = match build.graph().op(operand) {
-            Op::Add(_) if is_sum => build.graph().operands(operand.node),
-            Op::Mul(_) if !is_sum => build.graph().operands(operand.node),
-            _ => vec![operand],
+    for (&operand, once) in operands.iter().zip(once) {
+        let inner = match build.graph().op(operand) == op && *once && build.ty(operand) == ty {
+            true => build.graph().operands(operand.node),
+            false => vec![operand],
         };
         for value in inner {
             match build.graph().op(value) {
