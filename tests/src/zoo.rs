@@ -1,6 +1,5 @@
 //! Every folder of `examples/` that has a `case.toml`: the interpreter against the golden file, compiled code against the golden
 //! file on every variant that this machine has, and the same bits with 1, 2 and 7 threads. Models for measuring must build.
-#![allow(clippy::print_stderr, reason = "what ran, and how far off it was, is for people who read it")]
 #![allow(clippy::print_stderr, reason = "says which variants this machine lacks, and how close each example comes")]
 
 use std::collections::BTreeMap;
