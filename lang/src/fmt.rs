@@ -15,7 +15,9 @@ pub fn format(text: &str) -> Result<String, Diagnostics> {
         return Err(Diagnostics { files, list: vec![*diagnostic] });
     }
     let mut out = String::new();
-    let (mut depth, mut blank) = (0usize, true);
+    let mut blank = true;
+    // Open brackets, and whether each indents: of those that a line leaves open only the last does.
+    let mut open: Vec<bool> = Vec::new();
     for line in text.lines() {
         let line = line.trim();
         if line.is_empty() {
@@ -25,12 +27,28 @@ pub fn format(text: &str) -> Result<String, Diagnostics> {
             blank = true;
             continue;
         }
-        let (opened, closed, leading) = brackets(line);
-        let indent = depth.saturating_sub(leading) + usize::from(continues(line));
+        let all = brackets(line);
+        let leading = all.iter().take_while(|b| b.leads).count();
+        let kept = open.len().saturating_sub(leading);
+        let indent = open[..kept].iter().filter(|indents| **indents).count() + usize::from(continues(line));
         out.push_str(&"    ".repeat(indent));
         out.push_str(line);
         out.push('\n');
-        depth = (depth + opened).saturating_sub(closed);
+        let mut here = 0;
+        for bracket in all {
+            if bracket.opens {
+                open.push(false);
+                here += 1;
+            } else {
+                open.pop();
+                here = usize::min(here, open.len()).saturating_sub(1);
+            }
+        }
+        if here > 0
+            && let Some(last) = open.last_mut()
+        {
+            *last = true;
+        }
         blank = false;
     }
     while out.ends_with("\n\n") {
@@ -39,27 +57,28 @@ pub fn format(text: &str) -> Result<String, Diagnostics> {
     Ok(out)
 }
 
-/// Brackets that a line opens and closes, and how many it closes before anything else.
-fn brackets(line: &str) -> (usize, usize, usize) {
-    let (mut opened, mut closed, mut leading, mut begun, mut text) = (0, 0, 0, false, false);
+struct Bracket {
+    opens: bool,
+    /// It closes, and nothing but closing brackets stands before it.
+    leads: bool,
+}
+
+/// The brackets of a line, outside of strings and comments.
+fn brackets(line: &str) -> Vec<Bracket> {
+    let (mut found, mut leads, mut text) = (Vec::new(), true, false);
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '"' => text = !text,
             _ if text => {}
             '/' if chars.peek() == Some(&'/') => break,
-            '{' | '(' | '[' => {
-                opened += 1;
-                begun = true;
-            }
-            '}' | ')' | ']' => {
-                closed += 1;
-                leading += usize::from(!begun);
-            }
-            _ => begun = true,
+            '{' | '(' | '[' => found.push(Bracket { opens: true, leads: false }),
+            '}' | ')' | ']' => found.push(Bracket { opens: false, leads }),
+            _ => {}
         }
+        leads &= matches!(c, '}' | ')' | ']');
     }
-    (opened, closed, leading)
+    found
 }
 
 /// Does a line go on with the statement before it?

@@ -57,6 +57,10 @@ impl<'s> Checker<'s> {
             let message = format!("`{}` is a model: only blocks and functions are called", callable.name.text);
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, call.callee.span, message)));
         }
+        // The model is full, of which has been told: looking into more blocks would go on without end.
+        if self.is_full() {
+            return Err(Reported);
+        }
         if self.calling.contains(&callable.name.text) || self.calling.len() >= MAX_CALLS {
             let message = format!("`{}` calls itself", callable.name.text);
             return Err(self.say(Diagnostic::error(codes::RECURSION, call.callee.span, message)));

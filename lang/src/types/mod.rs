@@ -195,13 +195,17 @@ impl<'s> Checker<'s> {
     pub fn push(&mut self, kind: Kind, elem: Elem, mut axes: Vec<AxisId>, span: Span) -> Checked<NodeId> {
         axes.sort();
         axes.dedup();
-        if self.nodes.len() >= MAX_NODES {
+        if self.is_full() {
             let message = format!("the model has more than {MAX_NODES} operations");
             return Err(self.say(Diagnostic::error(codes::TOO_LARGE, span, message)));
         }
         self.same_names(&axes, span)?;
         self.nodes.push(Node { kind, ty: Type { elem, axes }, span });
         Ok(NodeId(self.nodes.len() as u32 - 1))
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.nodes.len() >= MAX_NODES
     }
 
     pub fn tensor(&mut self, kind: Kind, elem: Elem, axes: Vec<AxisId>, span: Span) -> Checked<Val> {

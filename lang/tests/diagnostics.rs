@@ -1,0 +1,101 @@
+//! Source and message together, as the user meets them: one program for each code that a program can cause.
+
+use gatec_lang::check_text;
+use gatec_lang::diagnostics::codes::CODES;
+
+/// (code, program)
+const WRONG: &[(&str, &str)] = &[
+    ("E0001", "model m(x: f32[t]) -> f32[t] { x + }"),
+    ("E0101", "model m(input: f32[t]) -> f32[t] { inptu * 2.0 }"),
+    ("E0102", "axis d = 4\naxis d = 8\nmodel m(x: f32[d]) -> f32[d] { x }"),
+    ("E0103", "axis width = 4\nmodel m(x: f32[width]) -> f32[] { sum[widht](x) }"),
+    ("E0104", "model m(x: f33[t]) -> f32[t] { x }"),
+    ("E0105", "axis d = 4"),
+    ("E0106", "block a(x: f32[..]) -> f32[..] { a(x) }\nmodel m(x: f32[t]) -> f32[t] { a(x) }"),
+    ("E0107", "axis d = 1.5\nmodel m(x: f32[d]) -> f32[d] { x }"),
+    ("E0108", "axis e = 4\nmodel m(x: f32[t, e]) -> f32[t, e] { sort(x) }"),
+    ("E0202", "model m(x: f32[t], n: i32[t]) -> f32[t] { x * n }"),
+    ("E0203", "axis d = 4\naxis h = 8\nmodel m(a: f32[d, h], b: f32[d, h]) -> f32[] { a @ b }"),
+    (
+        "E0204",
+        "axis d = 4\naxis h = 8\nblock f(x: f32[d, h]) -> f32[d] { sum[h](x) }\nmodel m(x: f32[t]) -> f32[d] { f(x) }",
+    ),
+    ("E0205", "axis d = 5\naxis h = 2\nmodel m(x: f32[d]) -> f32[h, k] { x[d -> h * k] }"),
+    ("E0206", "axis d = 4\nmodel m(x: f32[d]) -> f32[] { x[d = 4] }"),
+    ("E0207", "model m(x: f32[t]) -> f32[t] { (a: x, b: x) + 1.0 }"),
+    ("E0208", "model m(x: f32[t]) -> f32[t] { tanh(x, x) }"),
+    ("E0209", "axis d = 8\nmodel m(x: f32[d]) -> f32[d, k] { window(x, d -> k: sum[d](x), pad = 1) }"),
+    ("E0210", "model m(x: f32[t]) -> f32[t] { let r = (left: x, right: x)\n r.rigth }"),
+    (
+        "E0211",
+        "axis d = 4\nmodel m(x: f32[t, d]) -> f32[t, d] {\n scan t carry (h: f32[d] = 0.0, c: f32[d] = 0.0) { next h + x } yield h }",
+    ),
+    (
+        "E0212",
+        "axis e = 4\naxis d = 4\nmodel m(x: f32[t, d]) -> f32[t, d] {\n param w: f32[d, e]\n route x over e by topk(x @ w, 9) { x } mix sum }",
+    ),
+    (
+        "E0213",
+        "axis d = 4\naxis h = 8\nmodel m(x: f32[t, d]) -> f32[t, h] {\n param w: f32[d, h] from \"w\"[h]\n x @ w }",
+    ),
+    (
+        "E0214",
+        "axis d = 4\nblock f(x: f32[.., d]) -> f32[.., d] { sum[d](x) }\nmodel m(x: f32[t, d]) -> f32[t, d] { f(x) }",
+    ),
+    (
+        "E0215",
+        "axis d = 4\nblock f(x: f32[.., d]) -> f32[.., d] { param b: f32[d]\n x + b }\nmodel m(x: f32[t, d]) -> f32[t, d] { f(f(x)) }",
+    ),
+    ("W0301", "axis d = 4\nmodel m(x: f32[t, d]) -> f32[t, d] { let y = x + 1.0\n x }"),
+];
+
+#[test]
+fn every_mistake_has_its_message() {
+    let mut text = String::new();
+    for (code, program) in WRONG {
+        let (_, diagnostics) = check_text("model.gate", program, &[]);
+        let codes: Vec<&str> = diagnostics.list.iter().map(|d| d.code).collect();
+        assert!(codes.contains(code), "{program}\nexpected {code}, found {codes:?}");
+        text += &format!("{}\n", diagnostics.render(false));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn codes_are_unique_and_explained() {
+    let mut seen = Vec::new();
+    for entry in CODES {
+        assert!(!seen.contains(&entry.code), "{} stands twice", entry.code);
+        assert!(entry.explanation.len() > 20, "{} is not explained", entry.code);
+        seen.push(entry.code);
+    }
+}
+
+#[test]
+fn a_fix_is_text_that_can_stand_in_its_place() {
+    let text = "axis width = 4\nmodel m(x: f32[width]) -> f32[] { sum[widht](x) }";
+    let (_, diagnostics) = check_text("model.gate", text, &[]);
+    let (span, fix) = diagnostics.list[0].fix.clone().unwrap();
+    let mended = format!("{}{fix}{}", &text[..span.start as usize], &text[span.end as usize..]);
+    assert!(check_text("model.gate", &mended, &[]).0.is_some(), "{mended}");
+}
+
+#[test]
+fn all_errors_are_told_at_once_and_none_of_what_follows_from_them() {
+    let text = "axis d = 4\nmodel m(x: f32[t, d]) -> f32[t, d] {\n let a = foo(x)\n let b = a + bar\n b + a }";
+    let (program, diagnostics) = check_text("model.gate", text, &[]);
+    assert!(program.is_none());
+    let errors: Vec<&str> =
+        diagnostics.list.iter().filter(|d| d.code.starts_with('E')).map(|d| d.message.as_str()).collect();
+    assert_eq!(errors, ["no block or function `foo`", "no value `bar` here"]);
+}
+
+#[test]
+fn messages_come_as_json_too() {
+    let (_, diagnostics) = check_text("model.gate", "model m(x: f32[t]) -> f32[t] { y }", &[]);
+    let line: serde_json::Value = serde_json::from_str(diagnostics.to_json().lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (line["code"].as_str(), line["line"].as_i64(), line["column"].as_i64()),
+        (Some("E0101"), Some(1), Some(32))
+    );
+}

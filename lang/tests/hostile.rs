@@ -1,0 +1,79 @@
+//! Input that nobody means well with: an error, never a crash, a hang or memory without end.
+
+use gatec_lang::{check_text, format};
+use proptest::prelude::*;
+
+#[test]
+fn nesting_a_million_deep_is_refused() {
+    for text in ["(", "[", "{", "-", "not ", "f(", "x[t = ", "scan t { "] {
+        let program = format!("model m(x: f32[t]) -> f32[t] {{ {} }}", text.repeat(1_000_000 / text.len()));
+        let (program, diagnostics) = check_text("deep.gate", &program, &[]);
+        assert!(program.is_none() && diagnostics.has_errors(), "{text}");
+    }
+}
+
+#[test]
+fn a_long_chain_of_operators_is_refused() {
+    let program = format!("model m(x: f32[t]) -> f32[t] {{ x{} }}", " + x".repeat(100_000));
+    assert!(check_text("long.gate", &program, &[]).0.is_none());
+}
+
+#[test]
+fn a_large_file_is_refused_unread() {
+    let program = "// nothing\n".repeat(1 << 20);
+    let (_, diagnostics) = check_text("large.gate", &program, &[]);
+    assert_eq!(diagnostics.list[0].code, "E0002");
+}
+
+#[test]
+fn sizes_that_overflow_are_errors() {
+    for text in [
+        "axis d = 1000000000000000000000\nmodel m(x: f32[d]) -> f32[d] { x }",
+        "axis d = 281474976710656\naxis h = 281474976710656\nmodel m(x: f32[d, h]) -> f32[k] { x[d * h -> k] }",
+        "axis d = 4\nmodel m(x: f32[d]) -> f32[e] { pad[d: 0..281474976710656](x)[d -> e] }",
+        "axis d = 4\nmodel m(x: f32[d]) -> f32[d] { repeat l in 99999999999999999999 carry x { next x } }",
+    ] {
+        let (program, diagnostics) = check_text("sizes.gate", text, &[]);
+        assert!(program.is_none() && diagnostics.has_errors(), "{text}");
+    }
+}
+
+#[test]
+fn blocks_that_call_blocks_without_end_are_refused() {
+    let mut text = String::from("block b0(x: f32[..]) -> f32[..] { x + x }\n");
+    for i in 1..60 {
+        text += &format!("block b{i}(x: f32[..]) -> f32[..] {{ p: b{0}(x) + q: b{0}(x) }}\n", i - 1);
+    }
+    text += "model m(x: f32[t]) -> f32[t] { b59(x) }";
+    let (program, diagnostics) = check_text("wide.gate", &text, &[]);
+    assert!(program.is_none());
+    assert!(diagnostics.list.iter().any(|d| d.code == "E0002"), "{}", diagnostics.render(false));
+}
+
+const MODEL: &str = include_str!("../../examples/mixtral-ffn/model.gate");
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn garbage_gets_an_error(text in "\\PC{0,200}") {
+        let (program, diagnostics) = check_text("garbage.gate", &text, &[]);
+        prop_assert!(program.is_some() != diagnostics.has_errors());
+        let _ = diagnostics.render(true);
+    }
+
+    #[test]
+    fn programs_with_a_piece_cut_or_doubled_get_an_answer(from in 0usize..2000, length in 0usize..60, twice in any::<bool>()) {
+        let cut = |at: usize| (0..=at.min(MODEL.len())).rev().find(|i| MODEL.is_char_boundary(*i)).unwrap_or(0);
+        let (from, to) = (cut(from), cut(from + length));
+        let text = if twice {
+            format!("{}{}", &MODEL[..to], &MODEL[from..])
+        } else {
+            format!("{}{}", &MODEL[..from], &MODEL[to..])
+        };
+        let (program, diagnostics) = check_text("cut.gate", &text, &[]);
+        prop_assert!(program.is_some() != diagnostics.has_errors());
+        let _ = diagnostics.render(false);
+        let _ = format(&text);
+    }
+}
