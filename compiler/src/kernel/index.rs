@@ -296,3 +296,6 @@ pub fn values(index: &Index, found: &mut Vec<ExprId>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,3 +94,19 @@ fn deep_nesting_is_an_error() {
     let text = format!("kernel \"x\" dims 0 vars 0 {{\n  %0 = index i32 {deep}");
     assert!(parse(&text).expect_err("too deep").message.contains("at most"));
 }
+
+#[test]
+fn the_kernels_of_the_documentation_are_as_they_print_and_verify() {
+    let page = include_str!("../../../../docs/kernel-ir.md");
+    let lines: Vec<&str> = page.lines().map(|l| l.strip_prefix("    ").unwrap_or_default()).collect();
+    let starts = (0..lines.len()).filter(|i| lines[*i].starts_with("kernel "));
+    let texts: Vec<String> = starts
+        .map(|start| lines[start..].iter().take_while(|l| !l.is_empty()).flat_map(|l| [l, "\n"]).collect())
+        .collect();
+    assert_eq!(texts.len(), 2);
+    for text in texts {
+        let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in\n{text}"));
+        assert_eq!(print(&kernel), text);
+        assert_eq!(crate::kernel::verify::verify(&kernel), Ok(()));
+    }
+}
