@@ -91,7 +91,7 @@ impl Fusion {
 /// `at_load` tells which values are known when a model is loaded.
 pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], at_load: &dyn Fn(Value) -> bool) -> Fusion {
     let live = live_nodes(graph, wanted);
-    let mut fuser = Fuser { graph, sizes, at_load, fusion: Fusion::default(), latest: BTreeMap::new() };
+    let mut fuser = Fuser { graph, sizes, at_load, fusion: Fusion::default(), latest: BTreeMap::new(), late: BTreeMap::new() };
     for &id in &live {
         fuser.visit(id);
     }
@@ -122,6 +122,9 @@ struct Fuser<'a> {
     fusion: Fusion,
     /// The latest group that a value depends on.
     latest: BTreeMap<Value, GroupId>,
+    /// Groups of a value that had floated until then, and the latest group that it depends on. Groups in between may read it,
+    /// so it must not come to depend on them.
+    late: BTreeMap<GroupId, Option<GroupId>>,
 }
 
 impl Fuser<'_> {
@@ -192,7 +195,9 @@ impl Fuser<'_> {
             self.store(value);
         } else if !has_buffer(self.graph, value) {
             let outer = self.graph.ty(value).axes.clone();
-            self.open(Core::Nest { outer }, &[value]);
+            let before = self.latest.get(&value).copied();
+            let group = self.open(Core::Nest { outer }, &[value]);
+            self.late.insert(group, before);
             self.store(value);
         }
     }
@@ -202,8 +207,12 @@ impl Fuser<'_> {
     fn follows(&self, id: NodeIndex, group: GroupId) -> bool {
         let operands = self.graph.operands(id);
         let is_member = |v: &Value| self.fusion.home(*v) == Some(group);
+        let is_before = |latest: &GroupId| match self.late.get(&group) {
+            Some(before) => Some(*latest) <= *before,
+            None => *latest < group,
+        };
         operands.iter().any(is_member)
-            && operands.iter().all(|v| is_member(v) || self.latest.get(v).is_none_or(|latest| *latest < group))
+            && operands.iter().all(|v| is_member(v) || self.latest.get(v).is_none_or(is_before))
     }
 
     fn visit_pointwise(&mut self, value: Value) {
