@@ -3,14 +3,19 @@
 #![allow(clippy::print_stdout, reason = "says which variants this machine lacks")]
 
 use gatec::graph::random::{self, Options};
+use gatec::pipeline::{OptimizeOptions, optimize};
 use gatec_tests::{Built, ISAS, difference, interpret, runnable};
 
 /// On programs whose magnitudes stay near 1; the largest seen is 4e-6.
 const TOLERANCE: f64 = 1e-4;
 
-fn check(seed: u64, options: &Options) -> Result<(), String> {
+fn check(seed: u64, options: &Options, passes: bool) -> Result<(), String> {
     let module = random::module(seed, options);
-    let built = Built::new(&module).map_err(|e| format!("seed {seed}: {e}"))?;
+    let compiled = match passes {
+        true => optimize(module.clone(), &OptimizeOptions::default()).map_err(|e| format!("seed {seed}: {e}"))?.module,
+        false => module.clone(),
+    };
+    let built = Built::new(&compiled).map_err(|e| format!("seed {seed}: {e}"))?;
     for t in [1, 0, 7] {
         let values = random::values(&module, 0, &[("t", t)], seed + 1);
         let Ok(expected) = interpret(&module, 0, &values) else { continue };
@@ -37,14 +42,23 @@ fn check(seed: u64, options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn random_programs_agree_with_the_interpreter() {
+fn check_all(passes: bool) {
     for isa in ISAS.iter().filter(|isa| !runnable().contains(isa)) {
         println!("this machine lacks {isa:?}: not run");
     }
     let count: u64 = std::env::var("GATEC_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
     let first: u64 = std::env::var("GATEC_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let failures: Vec<String> =
-        (first..first + count).filter_map(|seed| check(seed, &Options::default()).err()).collect();
+        (first..first + count).filter_map(|seed| check(seed, &Options::default(), passes).err()).collect();
     assert!(failures.is_empty(), "{} of {count} programs:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn random_programs_agree_with_the_interpreter() {
+    check_all(false);
+}
+
+#[test]
+fn optimised_random_programs_agree_with_the_interpreter_on_what_was_written() {
+    check_all(true);
 }

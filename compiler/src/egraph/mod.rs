@@ -253,7 +253,9 @@ impl Run<'_> {
         };
         let cost = |graph: &Graph| cost::of_graph(graph, self.extents, &is_known);
         if cost(&new) > cost(graph) * COST_SLACK {
-            self.report.warnings.push(format!("rewriting made nothing cheaper: a region of {} nodes stays", graph.len()));
+            self.report
+                .warnings
+                .push(format!("rewriting made nothing cheaper: a region of {} nodes stays", graph.len()));
             return Ok(graph.clone());
         }
         Ok(new)

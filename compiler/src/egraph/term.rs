@@ -104,8 +104,7 @@ impl Analysis<Term> for Facts {
         }
         let at_load = a.at_load || b.at_load;
         let number = a.number.or(b.number);
-        let changed =
-            DidMerge((at_load, number) != (a.at_load, a.number), (at_load, number) != (b.at_load, b.number));
+        let changed = DidMerge((at_load, number) != (a.at_load, a.number), (at_load, number) != (b.at_load, b.number));
         (a.at_load, a.number) = (at_load, number);
         changed
     }

@@ -13,7 +13,7 @@ impl Generator<'_, '_> {
     /// Adds one value to the pool; tries again where a step does not fit.
     pub(super) fn step(&mut self) {
         for _ in 0..20 {
-            let value = match self.rng.below(24) {
+            let value = match self.rng.below(26) {
                 0 | 1 => self.unary(),
                 2..=4 => self.pointwise(),
                 5 => self.select(),
@@ -31,6 +31,7 @@ impl Generator<'_, '_> {
                 19 | 20 if self.options.routes => self.route(),
                 21 | 22 if self.options.loops => self.scan(),
                 23 => self.leaf(),
+                24 | 25 => self.gated(),
                 _ => None,
             };
             if let Some(value) = value {
@@ -208,6 +209,38 @@ impl Generator<'_, '_> {
         let y = self.build.contract(over, x, w);
         let y = self.scaled(y, scale);
         Some(self.tame(y))
+    }
+
+    /// Two products of one operand, which may be scaled by a parameter; one gates the other.
+    fn gated(&mut self) -> Option<Value> {
+        let mut x = self.any();
+        let over = self.own_axes(x)?;
+        if over.is_empty() {
+            return None;
+        }
+        let mut order: Vec<Axis> = over.iter().collect();
+        if self.rng.chance(50) {
+            let scale = self.param(order.clone())?;
+            x = self.build.add(ops::Mul, &[x, scale]);
+        }
+        let axes = self.axes.clone();
+        let extra = *self.rng.pick(&axes);
+        if !self.build.ty(x).axes.contains(extra) && self.build.sizes.known(extra).is_some() {
+            order.push(extra);
+        }
+        let axes: AxisSet = self.build.ty(x).axes.union(&order.iter().copied().collect());
+        if axes.len() > MAX_CONTRACT_AXES || !self.is_small(&axes.minus(&over)) {
+            return None;
+        }
+        let scale = 1.0 / (self.elements(&over) as f64).sqrt();
+        let mut products = Vec::new();
+        for _ in 0..2 + self.rng.below(2) {
+            let w = self.param(order.clone())?;
+            let y = self.build.contract(over.clone(), x, w);
+            products.push(self.scaled(y, scale));
+        }
+        let gates: Vec<Value> = products.into_iter().map(|y| self.build.unary(Unary::Sigmoid, y)).collect();
+        Some(self.build.add(ops::Mul, &gates))
     }
 
     fn softmax(&mut self) -> Option<Value> {
@@ -423,6 +456,11 @@ impl Generator<'_, '_> {
                     let renamed = build.add(ops::Rename { from, to }, &[h]);
                     let y = build.contract(to.into(), renamed, w);
                     pool.push(build.unary(Unary::Tanh, y));
+                    if item.contains(from) && !item.contains(to) && self.rng.chance(50) {
+                        let renamed = build.add(ops::Rename { from, to }, &[i]);
+                        let z = build.contract(to.into(), renamed, w);
+                        pool.push(build.add(ops::Add, &[y, z]));
+                    }
                 }
                 _ => pool.push(w),
             }
