@@ -91,7 +91,8 @@ impl Fusion {
 /// `at_load` tells which values are known when a model is loaded.
 pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], at_load: &dyn Fn(Value) -> bool) -> Fusion {
     let live = live_nodes(graph, wanted);
-    let mut fuser = Fuser { graph, sizes, at_load, fusion: Fusion::default(), latest: BTreeMap::new(), late: BTreeMap::new() };
+    let mut fuser =
+        Fuser { graph, sizes, at_load, fusion: Fusion::default(), latest: BTreeMap::new(), late: BTreeMap::new() };
     for &id in &live {
         fuser.visit(id);
     }
