@@ -1,8 +1,9 @@
 //! Takes the cheapest graph out of an e-graph, shared terms counted once.
 //!
 //! Greedy from the leaves up: each class keeps the set of classes that its best term uses, and a term costs what its set costs. A
-//! term whose set holds its own class would be a circle and is passed over. The sets of children can go stale; what is chosen is
-//! priced anew by the caller's next round, and the graph that comes out is checked by the verifier.
+//! term whose set holds its own class would be a circle and is passed over. The sets of children can go stale, and
+//! greedy choices have no bound: the caller prices the graph that comes out beside what was written, and keeps the cheaper one; the
+//! verifier checks it.
 
 use std::collections::BTreeMap;
 

@@ -109,3 +109,30 @@ impl Analysis<Term> for Facts {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Elem;
+    use crate::ops::Const;
+
+    fn number(egraph: &mut EGraph<Term, Facts>, elem: Elem, x: f64) -> Id {
+        egraph.add(Term { head: Head::Op(Const::new(elem, x).into()), operands: Vec::new() })
+    }
+
+    #[test]
+    fn two_numbers_in_one_class_are_a_fault_and_so_are_two_types() {
+        let facts = Facts { sizes: Sizes::default(), known: BTreeMap::new(), faults: Vec::new() };
+        let mut egraph = EGraph::new(facts);
+        let [one, two] = [1.0, 2.0].map(|x| number(&mut egraph, Elem::F32, x));
+        egraph.union(one, one);
+        assert!(egraph.analysis.faults.is_empty());
+        egraph.union(one, two);
+        egraph.rebuild();
+        assert_eq!(egraph.analysis.faults, ["1 and 2"]);
+        let [three, other] = [Elem::F32, Elem::F64].map(|elem| number(&mut egraph, elem, 3.0));
+        egraph.union(three, other);
+        egraph.rebuild();
+        assert_eq!(egraph.analysis.faults[1..], ["[f32[]] and [f64[]]"]);
+    }
+}

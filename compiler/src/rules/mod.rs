@@ -45,3 +45,34 @@ pub struct Match {
 
 /// All rules, in the order in which they are tried.
 pub const RULES: &[Rule] = &[experts::GATHER_INWARDS, algebra::SCALE_INTO_WEIGHTS, gates::PRODUCTS_OF_ONE_OPERAND];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::PASSES;
+
+    /// `docs/generated/rules.md` comes from the lists of passes and rules.
+    #[test]
+    fn the_page_of_passes_and_rules_is_up_to_date() {
+        let mut page = String::from(
+            "# Passes and rules\n\nMade from the lists in `compiler/src/pipeline.rs` and `compiler/src/rules`; `make bless` writes it anew.\n\n## Passes, in their order\n\n| pass | what it does |\n| --- | --- |\n",
+        );
+        for pass in PASSES {
+            page += &format!("| `{}` | {} |\n", pass.name, pass.about);
+        }
+        page += "\n## Rules, each proved by evaluation\n\n| rule | group | why | right only if |\n| --- | --- | --- | --- |\n";
+        for rule in RULES {
+            let when: Vec<&str> = rule.when.iter().map(|c| c.0).collect();
+            page += &format!("| `{}` | {} | {} | {} |\n", rule.name, rule.group, rule.why, when.join("; "));
+        }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/generated/rules.md");
+        if matches!(std::env::var("INSTA_UPDATE").as_deref(), Ok("always" | "1")) {
+            std::fs::write(&path, &page).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap_or_default(),
+            page,
+            "docs/generated/rules.md is stale: make bless"
+        );
+    }
+}
