@@ -213,7 +213,27 @@ impl Fuser<'_> {
             None => *latest < group,
         };
         operands.iter().any(is_member)
-            && operands.iter().all(|v| is_member(v) || self.latest.get(v).is_none_or(is_before))
+            && operands
+                .iter()
+                .all(|v| is_member(v) || self.latest.get(v).is_none_or(is_before) && !self.floats_on(*v, group))
+    }
+
+    /// Does a floating value read members of a late group? What was there before the group does not know.
+    fn floats_on(&self, value: Value, group: GroupId) -> bool {
+        if !self.late.contains_key(&group) {
+            return false;
+        }
+        let mut seen = BTreeSet::new();
+        let mut below = vec![value];
+        while let Some(value) = below.pop() {
+            match self.fusion.home(value) {
+                Some(home) if home == group => return true,
+                Some(_) => {}
+                None if seen.insert(value) => below.extend(self.graph.operands(value.node)),
+                None => {}
+            }
+        }
+        false
     }
 
     fn visit_pointwise(&mut self, value: Value) {
