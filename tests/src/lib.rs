@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use gatec::graph::interp::{self, Values};
 use gatec::graph::tensor::Tensor;
-use gatec::graph::{Axis, Elem, Module};
+use gatec::graph::{Elem, Module};
 use gatec::plan;
 use gatec_runtime::format::Isa;
 use gatec_runtime::{LoadOptions, Model, View, Weights, cpu};
@@ -198,9 +198,4 @@ fn dtype(elem: Elem) -> Dtype {
         Elem::U8 => Dtype::U8,
         Elem::Bool => Dtype::BOOL,
     }
-}
-
-/// The axes of a module by name, for runners that bind sizes.
-pub fn axis(name: &str) -> Axis {
-    Axis::new(name)
 }

@@ -162,8 +162,8 @@ impl Checker<'_> {
         match (name.text.as_str(), plan.chosen) {
             ("weight", _) => Ok(Val::Tensor(plan.weight)),
             ("index", Some((_, index))) => Ok(Val::Tensor(index)),
-            ("load", Some((slot, index))) => self.load(plan, slot, index, None, name.span),
-            ("importance", Some((slot, index))) => self.load(plan, slot, index, Some(plan.weight), name.span),
+            ("load", Some((_, index))) => self.load(plan, index, None, name.span),
+            ("importance", Some((_, index))) => self.load(plan, index, Some(plan.weight), name.span),
             _ => {
                 let message = format!("a plan has no `{}`; it has weight, index, load and importance", name.text);
                 Err(self.say(Diagnostic::error(codes::FIELD, name.span, message)))
@@ -172,7 +172,7 @@ impl Checker<'_> {
     }
 
     /// For each expert, how many rows chose it, or how much they weigh in all.
-    fn load(&mut self, plan: &Plan, slot: AxisId, index: NodeId, weight: Option<NodeId>, span: Span) -> Checked<Val> {
+    fn load(&mut self, plan: &Plan, index: NodeId, weight: Option<NodeId>, span: Span) -> Checked<Val> {
         let expert = plan.expert;
         let numbers = self.push(Kind::Index(expert), Elem::I32, vec![expert], span)?;
         let axes = self.union(&[numbers, index]);
@@ -182,7 +182,6 @@ impl Checker<'_> {
         if let Some(weight) = weight {
             counted = self.push(Kind::Binary(Binary::Mul, counted, weight), elem, axes, span)?;
         }
-        let _ = slot;
         let over = self.axes_without(counted, &[expert]);
         self.tensor(Kind::Reduce { with: Reduce::Sum, over, x: counted }, elem, vec![expert], span)
     }
