@@ -264,7 +264,7 @@ impl Generator<'_, '_> {
                 Some(self.build.add(ops::Rename { from, to }, &[x]))
             }
             1 => {
-                let (from, n) = self.known_axis(x)?;
+                let (from, n) = self.known_axis(x).filter(|(_, n)| *n > 0)?;
                 let divisors: Vec<i64> = (1..=n).filter(|d| n % d == 0).collect();
                 let inner = *self.rng.pick(&divisors);
                 let outer = self.build.sizes.fresh("o", Size::known(n / inner));
