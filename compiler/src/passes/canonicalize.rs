@@ -2,15 +2,17 @@
 //!
 //! Before: `add (add %a, %b), %c`, `mul %x, 1`, two equal nodes. After: `add %a, %b, %c`, `%x`, one node. Sums and products
 //! are flat, with numbers folded into one and operands in a fixed order; equal nodes are one (the builder sees to it); renames of an
-//! axis to itself and casts to the same type go. A pick from pointwise work of which only picks are read is made from its
-//! operands. Does nothing to a graph in that form. Rounding may change with the order of a
-//! sum; no other result does.
+//! axis to itself, casts to the same type and broadcasts of what broadcasts by name anyway go; functions of numbers are numbers. A
+//! pick from pointwise work of which only picks are read is made from its operands. Does nothing to a graph in that form.
+//! Rounding may change with the order of a sum; no other result does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::graph::{Builder, Graph, Module, Sizes, Value};
-use crate::ops::{self, Op};
+use crate::graph::interp::Env;
+use crate::graph::tensor::{Extents, Tensor};
+use crate::graph::{AxisSet, Builder, Graph, Module, Sizes, Value};
+use crate::ops::{self, Class, Op};
 use crate::pipeline::{OptimizeOptions, Report};
 
 pub fn canonicalize(mut module: Module, _: &OptimizeOptions, _: &mut Report) -> Result<Module, String> {
@@ -33,9 +35,16 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
     let mut values: BTreeMap<Value, Value> = BTreeMap::new();
     for id in old.ids() {
         let node = old.node(id);
-        let operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
+        let mut operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
         build.span = node.span;
         build.made_by = node.made_by;
+        if node.op.class() == Class::Pointwise {
+            strip_broadcasts(&build, &mut operands);
+            if let Some(number) = number(&mut build, &node.op, &operands) {
+                values.insert(Value::of(id), number);
+                continue;
+            }
+        }
         let ty = &node.types[0];
         let one = match &node.op {
             Op::Add(_) | Op::Mul(_) => {
@@ -50,7 +59,7 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
         };
         let one = match (one, &node.op) {
             (None, Op::Pick(pick)) if is_only_picked(old, old.operands(id)[0], pick.axis) => {
-                inwards(&mut build, pick, operands[0])?
+                inwards(&mut build, pick, operands[0], MAX_INWARDS)?
             }
             (one, _) => one,
         };
@@ -86,15 +95,16 @@ fn is_only_picked(graph: &Graph, value: Value, axis: crate::graph::Axis) -> bool
 }
 
 /// `pick[k = i](f(a, b))` as `f(pick[k = i](a), pick[k = i](b))`: gates that are picked from a sum are picked from its products.
-fn inwards(build: &mut Builder, pick: &ops::Pick, x: Value) -> Result<Option<Value>, String> {
+fn inwards(build: &mut Builder, pick: &ops::Pick, x: Value, depth: usize) -> Result<Option<Value>, String> {
     let op = build.graph().op(x).clone();
-    if !matches!(op, Op::Add(_) | Op::Mul(_) | Op::Unary(_) | Op::Binary(_) | Op::Select(_) | Op::Cast(_)) {
+    if depth == 0 || !matches!(op, Op::Add(_) | Op::Mul(_) | Op::Unary(_) | Op::Binary(_) | Op::Select(_) | Op::Cast(_))
+    {
         return Ok(None);
     }
     let mut picked = Vec::new();
     for operand in build.graph().operands(x.node) {
         picked.push(match build.ty(operand).axes.contains(pick.axis) {
-            true => match inwards(build, pick, operand)? {
+            true => match inwards(build, pick, operand, depth - 1)? {
                 Some(value) => value,
                 None => build.try_add(pick.clone(), &[operand]).map_err(|e| e.to_string())?,
             },
@@ -102,6 +112,36 @@ fn inwards(build: &mut Builder, pick: &ops::Pick, x: Value) -> Result<Option<Val
         });
     }
     Ok(Some(build.try_add(op, &picked).map_err(|e| e.to_string())?))
+}
+
+/// Through how many ops a pick moves at once: it recurses.
+const MAX_INWARDS: usize = 64;
+
+/// Takes off broadcasts along axes that other operands of a pointwise op have.
+fn strip_broadcasts(build: &Builder, operands: &mut [Value]) {
+    for i in 0..operands.len() {
+        while let Op::Broadcast(broadcast) = build.graph().op(operands[i]) {
+            let others = operands.iter().enumerate().filter(|(j, _)| *j != i);
+            let axes = others.fold(AxisSet::default(), |axes, (_, v)| axes.union(&build.ty(*v).axes));
+            if !broadcast.over.is_subset(&axes) {
+                break;
+            }
+            operands[i] = build.graph().operands(operands[i].node)[0];
+        }
+    }
+}
+
+/// A pointwise op of numbers, as the interpreter evaluates it.
+fn number(build: &mut Builder, op: &Op, operands: &[Value]) -> Option<Value> {
+    let of = |v: &Value| match build.graph().op(*v) {
+        Op::Const(constant) => Some(Tensor::scalar(constant.elem, constant.value())),
+        _ => None,
+    };
+    let numbers: Vec<Tensor> = operands.iter().map(of).collect::<Option<_>>()?;
+    let extents = Extents::default();
+    let results = op.eval(&Env::new(&extents), &numbers.iter().collect::<Vec<_>>()).ok()?;
+    let [result] = results.as_slice() else { return None };
+    Some(build.number(result.elem, *result.data.first()?))
 }
 
 fn is_read_once(graph: &Graph, value: Value) -> bool {
