@@ -119,17 +119,21 @@ pub fn build(source: &Path, options: &BuildOptions, out: &Path) -> Result<Built,
 /// Generates code for planned variants; the bytes of the artifact.
 pub fn generate(module: &Module, doc: &str, planned: Vec<Planned>) -> Result<Vec<u8>, BuildError> {
     let (gpu, cpu): (Vec<Planned>, Vec<Planned>) = planned.into_iter().partition(|p| p.variant.isa == Isa::Sm80);
-    let kernels: Vec<_> = cpu.iter().flat_map(|p| p.kernels.iter().cloned()).collect();
-    let (object, ptx) = std::thread::scope(|scope| {
+    // Each processor has its own module, and LLVM a context for each thread.
+    let (objects, ptx) = std::thread::scope(|scope| {
         let ptx = gpu.first().map(|p| scope.spawn(|| codegen::ptx::compile(&p.kernels)));
-        let object = codegen::compile(&kernels);
-        // A panic there is a bug in gatec, to be seen as one.
-        (object, ptx.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+        let objects: Vec<_> = cpu.iter().map(|p| scope.spawn(|| codegen::compile(&p.kernels))).collect();
+        (objects.into_iter().map(joined).collect::<Result<Vec<_>, _>>(), ptx.map(joined))
     });
-    let (object, ptx) = (object?, ptx.transpose()?);
+    let (objects, ptx) = (objects?, ptx.transpose()?);
     let variants = cpu.into_iter().chain(gpu).map(|p| p.variant).collect();
     let manifest = plan::manifest(module, doc, variants);
-    Ok(artifact::assemble(&manifest, &object, ptx.as_deref())?)
+    Ok(artifact::assemble(&manifest, &objects, ptx.as_deref())?)
+}
+
+/// A thread's result. A panic there is a bug in gatec, to be seen as one.
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What [`build`] made.

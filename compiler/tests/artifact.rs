@@ -78,7 +78,7 @@ fn an_artifact_is_read_back_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("one.so");
     let (manifest, code) = (manifest(Isa::X86, "one_x86"), object(Architecture::X86_64, "one_x86", ONE));
-    write(&path, &manifest, &code, Some("// PTX")).unwrap();
+    write(&path, &manifest, std::slice::from_ref(&code), Some("// PTX")).unwrap();
     let artifact = Artifact::open(&path).unwrap();
     assert_eq!(Manifest { code_hash: String::new(), ..artifact.manifest().clone() }, manifest);
     assert_eq!(artifact.manifest().code_hash.len(), 64);
@@ -96,17 +96,19 @@ fn an_artifact_is_read_back_as_it_was_written() {
 #[test]
 fn the_same_input_gives_the_same_bytes() {
     let (manifest, code) = (manifest(Isa::X86, "one_x86"), object(Architecture::X86_64, "one_x86", ONE));
-    let first = assemble(&manifest, &code, None).unwrap();
-    assert!(first == assemble(&manifest, &code, None).unwrap());
+    let first = assemble(&manifest, std::slice::from_ref(&code), None).unwrap();
+    assert!(first == assemble(&manifest, std::slice::from_ref(&code), None).unwrap());
     // What the manifest held as a hash does not matter.
-    assert!(first == assemble(&Manifest { code_hash: "x".into(), ..manifest }, &code, None).unwrap());
+    assert!(
+        first == assemble(&Manifest { code_hash: "x".into(), ..manifest }, std::slice::from_ref(&code), None).unwrap()
+    );
 }
 
 #[test]
 fn an_artifact_for_another_machine_is_read_but_not_loaded() {
     let (manifest, code) =
         (manifest(Isa::Aarch64, "one_arm"), object(Architecture::Aarch64, "one_arm", NOTHING_ON_ARM));
-    let bytes = assemble(&manifest, &code, None).unwrap();
+    let bytes = assemble(&manifest, std::slice::from_ref(&code), None).unwrap();
     assert_eq!(Artifact::from_bytes(bytes.as_slice()).unwrap().manifest().name, "one");
     if cfg!(target_arch = "x86_64") {
         let error = Model::from_bytes(bytes, Weights::default(), &LoadOptions::default()).unwrap_err();
@@ -120,10 +122,11 @@ fn kernels_that_do_not_fit_the_manifest_are_not_written() {
     let path = dir.path().join("one.so");
     std::fs::write(&path, "what was there").unwrap();
     let code = object(Architecture::X86_64, "two", ONE);
-    let error = write(&path, &manifest(Isa::X86, "one_x86"), &code, None).unwrap_err();
+    let error = write(&path, &manifest(Isa::X86, "one_x86"), std::slice::from_ref(&code), None).unwrap_err();
     assert!(matches!(&error, ArtifactError::Refused(_)), "{error}");
     assert!(error.to_string().contains("kernel `one_x86` is not in the file"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "what was there");
-    let error = write(&dir.path().join("no/one.so"), &manifest(Isa::X86, "two"), &code, None).unwrap_err();
+    let error = write(&dir.path().join("no/one.so"), &manifest(Isa::X86, "two"), std::slice::from_ref(&code), None)
+        .unwrap_err();
     assert!(matches!(error, ArtifactError::Write { .. }), "{error}");
 }

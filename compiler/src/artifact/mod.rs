@@ -32,13 +32,13 @@ pub enum ArtifactError {
     Refused(#[from] OpenError),
 }
 
-/// Writes the artifact of `manifest` (its hash is not looked at), `object` (a relocatable ELF file with all CPU kernels) and
+/// Writes the artifact of `manifest` (its hash is not looked at), `objects` (relocatable ELF files with the CPU kernels) and
 /// the GPU kernels' PTX to `path`.
 ///
 /// # Errors
 /// No linker is there or it refuses the kernels; the file cannot be written; what came out is not an artifact.
-pub fn write(path: &Path, manifest: &Manifest, object: &[u8], ptx: Option<&str>) -> Result<(), ArtifactError> {
-    let bytes = assemble(manifest, object, ptx)?;
+pub fn write(path: &Path, manifest: &Manifest, objects: &[Vec<u8>], ptx: Option<&str>) -> Result<(), ArtifactError> {
+    let bytes = assemble(manifest, objects, ptx)?;
     replace(path, &bytes).map_err(|source| ArtifactError::Write { path: path.into(), source })
 }
 
@@ -46,9 +46,14 @@ pub fn write(path: &Path, manifest: &Manifest, object: &[u8], ptx: Option<&str>)
 ///
 /// # Errors
 /// As [`write`].
-pub fn assemble(manifest: &Manifest, object: &[u8], ptx: Option<&str>) -> Result<Vec<u8>, ArtifactError> {
-    let sections = sections::object(object, &manifest_bytes(manifest)?, ptx)?;
-    let mut bytes = link::shared(&[("kernels.o", object), ("sections.o", &sections)])?;
+pub fn assemble(manifest: &Manifest, objects: &[Vec<u8>], ptx: Option<&str>) -> Result<Vec<u8>, ArtifactError> {
+    let first = objects.first().map_or(&[][..], Vec::as_slice);
+    let sections = sections::object(first, &manifest_bytes(manifest)?, ptx)?;
+    let names: Vec<String> = (0..objects.len()).map(|i| format!("kernels{i}.o")).collect();
+    let mut inputs: Vec<(&str, &[u8])> =
+        names.iter().map(String::as_str).zip(objects.iter().map(Vec::as_slice)).collect();
+    inputs.push(("sections.o", &sections));
+    let mut bytes = link::shared(&inputs)?;
     seal(&mut bytes)?;
     Artifact::from_bytes(bytes.as_slice())?;
     Ok(bytes)
