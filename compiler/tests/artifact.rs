@@ -32,7 +32,7 @@ const NOTHING_ON_ARM: &[u8] = &[0x00, 0x00, 0x80, 0x52, 0xc0, 0x03, 0x5f, 0xd6];
 /// A network without inputs, whose output is what `kernel` writes.
 fn manifest(isa: Isa, kernel: &str) -> Manifest {
     let known = SizeExpr::Known;
-    let arg = Arg { buffer: 0, offset: known(0), strides: vec![], odd: known(0) };
+    let arg = Arg { buffer: 0, offset: known(0), strides: vec![], odd: known(0), bytes: known(4) };
     let call = Call {
         kernel: 0,
         args: vec![arg],
@@ -40,6 +40,7 @@ fn manifest(isa: Isa, kernel: &str) -> Manifest {
         units: known(1),
         unit_ns: 1.0,
         scratch_bytes: known(0),
+        flops: known(0),
         lines: vec![],
     };
     let plan = Plan {
@@ -82,7 +83,7 @@ fn an_artifact_is_read_back_as_it_was_written() {
     let artifact = Artifact::open(&path).unwrap();
     assert_eq!(Manifest { code_hash: String::new(), ..artifact.manifest().clone() }, manifest);
     assert_eq!(artifact.manifest().code_hash.len(), 64);
-    assert_eq!(artifact.ptx(), Some("// PTX"));
+    assert_eq!(artifact.ptx().unwrap().as_deref(), Some("// PTX"));
     assert!(artifact.bytes().len() < 8192, "{} bytes for twelve of code", artifact.bytes().len());
     let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["one.so"], "no temporary file stays");

@@ -12,6 +12,7 @@ pub mod size;
 pub mod syntax;
 mod types;
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,11 +22,12 @@ pub use diagnostics::codes;
 pub use fmt::format;
 pub use program::Program;
 pub use size::Size;
+pub use syntax::bounds::MAX_BYTES as MAX_FILE_BYTES;
 
 /// Reads and checks the model at `path`; `sizes` gives static axes other sizes. Warnings come with a program, too.
 pub fn check(path: &Path, sizes: &[(String, i64)]) -> (Option<Program>, Diagnostics) {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match read(path) {
         Ok(text) => check_text(&name, &text, sizes),
         Err(why) => {
             let diagnostic = Diagnostic::error(codes::FILE, program::Span::default(), format!("{name}: {why}"));
@@ -33,6 +35,16 @@ pub fn check(path: &Path, sizes: &[(String, i64)]) -> (Option<Program>, Diagnost
             (None, Diagnostics { files, list: vec![diagnostic] })
         }
     }
+}
+
+/// The text of a source file, as far as a file may be long: what is longer (a device has no end) the parser refuses.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// As [`check`], of a text; `name` stands in messages.

@@ -27,5 +27,8 @@ pub mod session;
 pub mod weights;
 
 pub use open::{Artifact, OpenError};
-pub use session::{CallProfile, Element, LoadError, LoadOptions, Model, Outputs, RunError, Session, View, ViewMut};
+pub use plan::{Need, need};
+pub use session::{
+    CallProfile, Element, LoadError, LoadOptions, Model, Outputs, RunError, Session, Touched, View, ViewMut,
+};
 pub use weights::{WeightError, WeightSource, Weights};

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::format::{Isa, Manifest, VERSION};
+use crate::format::{Isa, MAX_PTX_BYTES, Manifest, VERSION};
 
 pub use check::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH, MAX_STEPS};
 pub(crate) use code::Code;
-use elf::{Elf, Machine};
+use elf::{Elf, FileRange, Machine};
 
 /// Why a file is not run.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ fn list(isas: &[Isa]) -> String {
 #[derive(Clone, Debug)]
 pub struct Artifact {
     manifest: Manifest,
-    ptx: Option<String>,
+    ptx: Option<FileRange>,
     machine: Machine,
     bytes: Vec<u8>,
 }
@@ -89,32 +89,31 @@ impl Artifact {
         check_version(json)?;
         check_hash(&bytes, json, &elf)?;
         let manifest: Manifest = serde_json::from_slice(json).map_err(|e| damaged(&format!("manifest: {e}")))?;
-        let ptx = match elf.ptx {
-            None => None,
-            Some(range) => {
-                let text = range.slice(&bytes).ok_or_else(|| damaged("the PTX leaves the file"))?;
-                Some(std::str::from_utf8(text).map_err(|e| damaged(&format!("PTX: {e}")))?.to_owned())
-            }
-        };
         if !elf.needs.is_empty() {
             return Err(OpenError::Undefined { symbols: elf.needs });
         }
         let mut faults = check::check(&manifest);
-        check_kernels(&manifest, &elf.exports, elf.machine, ptx.as_deref(), &mut faults);
+        check_kernels(&manifest, &elf, &mut faults);
         if !faults.is_empty() {
             return Err(OpenError::Manifest { faults });
         }
-        let machine = elf.machine;
-        Ok(Self { manifest, ptx, machine, bytes })
+        Ok(Self { manifest, ptx: elf.ptx, machine: elf.machine, bytes })
     }
 
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The text of the GPU kernels.
-    pub fn ptx(&self) -> Option<&str> {
-        self.ptx.as_deref()
+    /// The text of the GPU kernels, if there are any. It is inflated here: a CPU has no use for it.
+    ///
+    /// # Errors
+    /// The section is no compressed text of at most [`MAX_PTX_BYTES`].
+    pub fn ptx(&self) -> Result<Option<String>, OpenError> {
+        let Some(range) = self.ptx else { return Ok(None) };
+        let packed = range.slice(&self.bytes).ok_or_else(|| damaged("the PTX leaves the file"))?;
+        let text = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(packed, MAX_PTX_BYTES)
+            .map_err(|e| damaged(&format!("PTX: {e}")))?;
+        String::from_utf8(text).map(Some).map_err(|e| damaged(&format!("PTX: {e}")))
     }
 
     /// The whole file.
@@ -177,6 +176,14 @@ pub fn manifest_bytes(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error>
     serde_json::to_vec(&Manifest { code_hash: zeros, ..manifest.clone() })
 }
 
+/// A tenth of the text is left, after a few milliseconds.
+const PTX_LEVEL: u8 = 6;
+
+/// PTX as bytes of its section.
+pub fn ptx_bytes(text: &str) -> Vec<u8> {
+    miniz_oxide::deflate::compress_to_vec_zlib(text.as_bytes(), PTX_LEVEL)
+}
+
 /// Writes the hash of `file` into its manifest. The writer's side of the check that [`Artifact::open`] makes.
 ///
 /// # Errors
@@ -218,23 +225,17 @@ fn check_hash(file: &[u8], json: &[u8], elf: &Elf) -> Result<(), OpenError> {
 }
 
 /// Every kernel is there, under its name.
-fn check_kernels(
-    manifest: &Manifest,
-    exports: &std::collections::BTreeSet<String>,
-    machine: Machine,
-    ptx: Option<&str>,
-    faults: &mut Vec<String>,
-) {
+fn check_kernels(manifest: &Manifest, elf: &Elf, faults: &mut Vec<String>) {
     for variant in &manifest.variants {
         let isa = variant.isa;
         if isa == Isa::Sm80 {
-            if ptx.is_none() && !variant.kernels.is_empty() {
+            if elf.ptx.is_none() && !variant.kernels.is_empty() {
                 faults.push(format!("variant {isa} without PTX"));
             }
-        } else if !machine.runs(isa) {
-            faults.push(format!("variant {isa} in a file for {}", machine.name()));
+        } else if !elf.machine.runs(isa) {
+            faults.push(format!("variant {isa} in a file for {}", elf.machine.name()));
         } else {
-            let missing = variant.kernels.iter().filter(|kernel| !exports.contains(&kernel.symbol));
+            let missing = variant.kernels.iter().filter(|kernel| !elf.exports.contains(&kernel.symbol));
             faults
                 .extend(missing.map(|kernel| format!("variant {isa}: kernel `{}` is not in the file", kernel.symbol)));
         }

@@ -3,10 +3,11 @@
 use std::process::Command;
 
 /// Direct dependencies, each with what it is for.
-const DIRECT: [(&str, &str); 10] = [
+const DIRECT: [(&str, &str); 11] = [
     ("libc", "sealed memory for code, advice on huge pages"),
     ("libloading", "maps code"),
     ("memmap2", "maps weights"),
+    ("miniz_oxide", "the text of GPU kernels, compressed"),
     ("object", "reads ELF files without loading them"),
     ("safetensors", "reads weight files"),
     ("serde", "the manifest"),

@@ -21,6 +21,7 @@ fn manifest() -> Manifest {
         units: SizeExpr::DivUp(Box::new(n()), 32),
         unit_ns: 1.0,
         scratch_bytes: known(0),
+        flops: known(0),
         lines: vec![],
     };
     let plan = Plan {

@@ -63,7 +63,7 @@ fn another_version_is_refused_before_anything_else_is_looked_at() {
     let error = told(&link(NOTHING, br#"{"version":7,"future":[1,2]}"#, "-DNONE"));
     assert_eq!(
         error,
-        "artifact of format version 7, this runtime reads version 1: build it again with a matching gatec"
+        "artifact of format version 7, this runtime reads version 2: build it again with a matching gatec"
     );
 }
 
@@ -215,8 +215,8 @@ fn a_manifest_that_points_outside_is_refused() {
 fn json_without_end_is_refused() {
     for garbage in [
         "[".repeat(1 << 20),
-        format!(r#"{{"version":1,"x":{}"#, "[".repeat(1 << 20)),
-        r#"{"version":1}"#.to_owned(),
+        format!(r#"{{"version":2,"x":{}"#, "[".repeat(1 << 20)),
+        r#"{"version":2}"#.to_owned(),
         r#"{"version":-1}"#.to_owned(),
         r#"{"version":"1"}"#.to_owned(),
         "\u{0}".repeat(100),
@@ -226,6 +226,31 @@ fn json_without_end_is_refused() {
     }
     let not_utf8 = link(NOTHING, &[b'{', 0xff, 0xfe], "-DNONE");
     assert!(told(&not_utf8).starts_with("damaged artifact: manifest: "));
+}
+
+/// The artifact of the fixture with this as its PTX section.
+fn with_ptx(section: &[u8]) -> Artifact {
+    Artifact::from_bytes(fixture::artifact_with_ptx(section)).unwrap()
+}
+
+#[test]
+fn ptx_that_does_not_inflate_is_refused_when_it_is_asked_for() {
+    let text = include_str!("fixture/twice.ptx");
+    assert_eq!(with_ptx(&gatec_runtime::open::ptx_bytes(text)).ptx().unwrap().as_deref(), Some(text));
+    let packed = gatec_runtime::open::ptx_bytes(text);
+    for wrong in [b"not compressed".as_slice(), &packed[..packed.len() / 2]] {
+        let error = with_ptx(wrong).ptx().unwrap_err().to_string();
+        assert!(error.starts_with("damaged artifact: PTX: "), "{error}");
+    }
+    let not_utf8 = miniz_oxide::deflate::compress_to_vec_zlib(&[0xff, 0xfe], 1);
+    assert!(with_ptx(&not_utf8).ptx().unwrap_err().to_string().contains("utf-8"));
+}
+
+#[test]
+fn ptx_that_inflates_without_end_is_refused() {
+    let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b' '; MAX_PTX_BYTES + 1], 1);
+    let error = with_ptx(&bomb).ptx().unwrap_err().to_string();
+    assert!(error.starts_with("damaged artifact: PTX: "), "{error}");
 }
 
 #[test]

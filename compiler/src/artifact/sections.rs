@@ -1,6 +1,7 @@
 //! The object that carries manifest and PTX.
 
 use gatec_runtime::format::{MANIFEST_SECTION, PTX_SECTION};
+use gatec_runtime::open::ptx_bytes;
 use object::elf::SHF_ALLOC;
 use object::write::Object;
 use object::{Architecture, BinaryFormat, Endianness, SectionFlags, SectionKind};
@@ -15,7 +16,7 @@ pub(super) fn object(kernels: &[u8], manifest: &[u8], ptx: Option<&str>) -> Resu
     };
     add(MANIFEST_SECTION, manifest);
     if let Some(text) = ptx {
-        add(PTX_SECTION, text.as_bytes());
+        add(PTX_SECTION, &ptx_bytes(text));
     }
     // Without this note a linker assumes that the code wants an executable stack.
     object.add_section(Vec::new(), b".note.GNU-stack".to_vec(), SectionKind::Note);

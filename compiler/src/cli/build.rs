@@ -1,7 +1,7 @@
 //! `gatec build`: a model to an artifact, or to any stage on the way.
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use gatec_runtime::format::Isa;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, ModelArgs, Talk};
-use crate::{BuildError, BuildOptions, artifact, codegen, graph, kernel, lower, pipeline};
+use crate::{BuildError, BuildOptions, Built, artifact, codegen, graph, kernel, lower, pipeline};
 
 #[derive(Args)]
 pub struct Build {
@@ -21,11 +21,12 @@ pub struct Build {
     output: Option<PathBuf>,
     #[command(flatten)]
     model_args: ModelArgs,
-    /// Print these stages instead of writing an artifact; `KIND=PATH` writes one to a file
-    #[arg(long, value_delimiter = ',', value_name = "STAGE")]
-    emit: Vec<String>,
+    /// Print these stages instead of writing an artifact; `STAGE=FILE` writes one to a file. Stages: graph, graph-opt, kernel,
+    /// llvm, asm, ptx
+    #[arg(long, value_delimiter = ',', value_name = "STAGE", value_parser = emitted)]
+    emit: Vec<Emitted>,
     /// Print the graph after this pass
-    #[arg(long, value_name = "PASS")]
+    #[arg(long, value_name = "PASS", value_parser = pass)]
     print_after: Vec<String>,
     /// Processors to build for, best first
     #[arg(long, value_delimiter = ',', value_name = "CPU", default_value = "x86-64-v4,x86-64-v3,x86-64")]
@@ -36,6 +37,9 @@ pub struct Build {
     /// Say how long each stage and each pass took
     #[arg(long)]
     timings: bool,
+    /// What was built, as JSON on standard output: file, size, times, warnings
+    #[arg(long, conflicts_with_all = ["emit", "print_after"])]
+    json: bool,
 }
 
 /// A processor to build for.
@@ -62,102 +66,130 @@ impl Cpu {
     }
 }
 
-/// The stages that `--emit` prints.
-const STAGES: &[&str] = &["graph", "graph-opt", "kernel", "llvm", "asm", "ptx"];
+/// A stage to print, and where to.
+#[derive(Clone)]
+struct Emitted {
+    stage: Stage,
+    file: Option<PathBuf>,
+}
 
-impl ModelArgs {
-    pub fn options(&self) -> BuildOptions {
-        let optimize = pipeline::OptimizeOptions {
-            assume: self.assume.clone(),
-            fuel: self.fuel,
-            verify: self.verify,
-            ..Default::default()
-        };
-        BuildOptions { sizes: self.axes.clone(), optimize, ..Default::default() }
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Stage {
+    Graph,
+    GraphOpt,
+    Kernel,
+    Llvm,
+    Asm,
+    Ptx,
+}
+
+fn emitted(text: &str) -> Result<Emitted, String> {
+    let (stage, file) = match text.split_once('=') {
+        Some((stage, file)) => (stage, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
+    let stage = Stage::from_str(stage, false).map_err(|_| format!("no stage `{stage}`; there are {}", stages()))?;
+    Ok(Emitted { stage, file })
+}
+
+fn stages() -> String {
+    let names: Vec<_> = Stage::value_variants().iter().filter_map(|s| s.to_possible_value()).collect();
+    names.iter().map(|name| name.get_name()).collect::<Vec<_>>().join(", ")
+}
+
+fn pass(name: &str) -> Result<String, String> {
+    let names: Vec<&str> = pipeline::PASSES.iter().map(|pass| pass.name).collect();
+    if names.contains(&name) {
+        Ok(name.into())
+    } else {
+        Err(format!("no pass `{name}`; there are {}", names.join(", ")))
     }
 }
 
 impl Build {
-    pub fn run(self, _: &Talk) -> Result<ExitCode, Failure> {
-        let mut options = self.model_args.options();
+    pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
+        let mut options = self.model_args.consistent()?.options();
         options.optimize.print_after = self.print_after.clone();
         options.targets = self.target_cpu.iter().map(|cpu| cpu.isa()).collect();
+        options.targets.sort();
         options.targets.dedup();
         options.ptx = !self.no_ptx;
         if !self.emit.is_empty() {
-            return self.emit_stages(&options);
+            return self.emit_stages(&options, talk);
         }
         let out = self.output.clone().unwrap_or_else(|| self.model.with_extension("so"));
-        let progress = progress(&format!("building {}", self.model.display()));
+        let progress = progress(talk, &format!("building {}", self.model.display()));
         let built = crate::build(&self.model, &options, &out);
         progress.finish_and_clear();
         let built = built?;
         for (pass, text) in &built.optimized.report.dumps {
-            println!("// after {pass}\n{text}");
+            talk.data(format!("// after {pass}\n{text}\n"))?;
         }
         for warning in &built.optimized.report.warnings {
-            eprintln!("warning: {warning}");
+            talk.warn(warning);
         }
         if self.timings {
-            show_timings(&built.timings, &built.optimized.report.timings);
+            talk.say(&timings(&built));
+        }
+        if self.json {
+            let bytes = std::fs::metadata(&out).map_err(|e| Failure::file(&out, e))?.len();
+            let ms = |took: &Duration| took.as_secs_f64() * 1e3;
+            let stages: Vec<_> =
+                built.timings.iter().map(|(name, took)| serde_json::json!({ "stage": name, "ms": ms(took) })).collect();
+            let value = serde_json::json!({
+                "artifact": out, "bytes": bytes, "stages": stages, "warnings": built.optimized.report.warnings,
+            });
+            talk.data(format!("{value:#}\n"))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn emit_stages(&self, options: &BuildOptions) -> Result<ExitCode, Failure> {
-        for wanted in &self.emit {
-            let (stage, path) = match wanted.split_once('=') {
-                Some((stage, path)) => (stage, Some(Path::new(path))),
-                None => (wanted.as_str(), None),
-            };
-            let text = self.stage(stage, options)?;
-            match path {
+    fn emit_stages(&self, options: &BuildOptions, talk: &Talk) -> Result<ExitCode, Failure> {
+        for Emitted { stage, file } in &self.emit {
+            let progress = progress(talk, &format!("building {}", self.model.display()));
+            let text = self.stage(*stage, options);
+            progress.finish_and_clear();
+            match file {
                 Some(path) => {
-                    artifact::replace(path, text.as_bytes()).map_err(|e| Failure::file(path, e))?;
+                    artifact::replace(path, text?.as_bytes()).map_err(|e| Failure::file(path, e))?;
                 }
-                None => print!("{text}"),
+                None => talk.data(text?)?,
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn stage(&self, stage: &str, options: &BuildOptions) -> Result<String, Failure> {
-        if !STAGES.contains(&stage) {
-            return Err(Failure::Other(format!("no stage `{stage}`; there are {}", STAGES.join(", "))));
-        }
-        if stage == "graph" {
+    fn stage(&self, stage: Stage, options: &BuildOptions) -> Result<String, Failure> {
+        if stage == Stage::Graph {
             let program = gatec_lang::load(&self.model, &options.sizes).map_err(BuildError::Source)?;
             let module = lower::lower(&program).map_err(BuildError::from)?;
             return Ok(graph::text::print(&module));
         }
         let compiled = crate::compile(&self.model, options)?;
+        let on_cpu = || compiled.planned.iter().filter(|p| p.variant.isa != Isa::Sm80).flat_map(|p| &p.kernels);
+        let text = |text| {
+            let kernels: Vec<_> = on_cpu().cloned().collect();
+            codegen::text(&kernels, text).map_err(BuildError::from)
+        };
         Ok(match stage {
-            "graph-opt" => graph::text::print(&compiled.optimized.module),
-            "ptx" => match compiled.planned.iter().find(|p| p.variant.isa == Isa::Sm80) {
+            Stage::Graph | Stage::GraphOpt => graph::text::print(&compiled.optimized.module),
+            Stage::Ptx => match compiled.planned.iter().find(|p| p.variant.isa == Isa::Sm80) {
                 Some(planned) => codegen::ptx::compile(&planned.kernels).map_err(BuildError::from)?,
                 None => String::new(),
             },
-            "kernel" => {
+            Stage::Kernel => {
                 let kernels = compiled.planned.iter().flat_map(|p| &p.kernels);
                 kernels.map(|(_, k, _)| kernel::text::print(k)).collect::<Vec<_>>().join("\n")
             }
-            stage => {
-                let kernels: Vec<_> = compiled
-                    .planned
-                    .iter()
-                    .filter(|p| p.variant.isa != Isa::Sm80)
-                    .flat_map(|p| p.kernels.iter().cloned())
-                    .collect();
-                let text = if stage == "asm" { codegen::Text::Assembly } else { codegen::Text::Llvm };
-                codegen::text(&kernels, text).map_err(BuildError::from)?
-            }
+            Stage::Llvm => text(codegen::Text::Llvm)?,
+            Stage::Asm => text(codegen::Text::Assembly)?,
         })
     }
 }
 
 /// A spinner that appears when something takes longer than a second, on a terminal.
-pub fn progress(what: &str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+pub fn progress(talk: &Talk, what: &str) -> ProgressBar {
+    if !talk.terminal {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new_spinner().with_message(what.to_string());
@@ -168,14 +200,16 @@ pub fn progress(what: &str) -> ProgressBar {
     bar
 }
 
-fn show_timings(stages: &[(&'static str, Duration)], passes: &[(String, Duration)]) {
+fn timings(built: &Built) -> String {
     let ms = |d: &Duration| d.as_secs_f64() * 1e3;
-    for (stage, took) in stages {
-        eprintln!("{stage:<24} {:>9.2} ms", ms(took));
+    let mut text = String::new();
+    for (stage, took) in &built.timings {
+        let _ = writeln!(text, "{stage:<24} {:>9.2} ms", ms(took));
         if *stage == "optimize" {
-            for (pass, took) in passes {
-                eprintln!("  {pass:<22} {:>9.2} ms", ms(took));
+            for (pass, took) in &built.optimized.report.timings {
+                let _ = writeln!(text, "  {pass:<22} {:>9.2} ms", ms(took));
             }
         }
     }
+    text
 }

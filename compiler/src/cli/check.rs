@@ -1,6 +1,7 @@
-//! `gatec check`: reads a model and says what is wrong with it.
+//! `gatec check`: reads models and says what is wrong with them.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,28 +10,34 @@ use super::{Failure, ModelArgs, Talk};
 
 #[derive(Args)]
 pub struct Check {
-    /// The models
+    /// The models; `-` reads standard input
     #[arg(required = true)]
     models: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// How messages are written: text, or one JSON object a line
-    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
-    error_format: String,
 }
 
 impl Check {
     pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
+        let sizes = self.model.consistent()?.axes.clone();
         let mut failed = false;
         for path in &self.models {
-            let (program, diagnostics) = gatec_lang::check(path, &self.model.axes);
-            failed |= program.is_none();
-            if self.error_format == "json" {
-                eprint!("{}", diagnostics.to_json());
+            let (program, diagnostics) = if path == Path::new("-") {
+                gatec_lang::check_text("standard input", &standard_input()?, &sizes)
             } else {
-                eprint!("{}", diagnostics.render(talk.color));
-            }
+                gatec_lang::check(path, &sizes)
+            };
+            failed |= program.is_none();
+            talk.diagnostics(&diagnostics);
         }
         Ok(ExitCode::from(u8::from(failed)))
     }
+}
+
+/// All of standard input, as far as a model can be long: the parser refuses what is longer.
+pub fn standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    let mut bounded = std::io::stdin().take(gatec_lang::MAX_FILE_BYTES as u64 + 1);
+    bounded.read_to_string(&mut text).map_err(|e| Failure::file("standard input", e))?;
+    Ok(text)
 }

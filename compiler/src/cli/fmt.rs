@@ -1,11 +1,11 @@
 //! `gatec fmt`: one style.
 
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::check::standard_input;
 use super::{Failure, Talk};
 use crate::{BuildError, artifact};
 
@@ -20,23 +20,26 @@ pub struct Fmt {
 }
 
 impl Fmt {
-    pub fn run(self, _: &Talk) -> Result<ExitCode, Failure> {
+    pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
         let mut stale = false;
         for path in &self.models {
             if path == Path::new("-") {
-                let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text).map_err(|e| Failure::file(path, e))?;
-                let formatted = gatec_lang::format(&text).map_err(BuildError::Source)?;
-                std::io::stdout().write_all(formatted.as_bytes()).map_err(|e| Failure::file(path, e))?;
+                let text = standard_input()?;
+                let formatted = formatted("standard input", &text)?;
+                if self.check {
+                    stale |= formatted != text;
+                } else {
+                    talk.data(&formatted)?;
+                }
                 continue;
             }
-            let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, e))?;
-            let formatted = gatec_lang::format(&text).map_err(BuildError::Source)?;
+            let text = gatec_lang::read(path).map_err(|e| Failure::file(path, e))?;
+            let formatted = formatted(&path.display().to_string(), &text)?;
             if formatted == text {
                 continue;
             }
             if self.check {
-                eprintln!("{}: not formatted", path.display());
+                talk.say(&format!("{}: not formatted\n", path.display()));
                 stale = true;
             } else {
                 artifact::replace(path, formatted.as_bytes()).map_err(|e| Failure::file(path, e))?;
@@ -44,4 +47,12 @@ impl Fmt {
         }
         Ok(ExitCode::from(u8::from(stale)))
     }
+}
+
+fn formatted(name: &str, text: &str) -> Result<String, BuildError> {
+    gatec_lang::format(text).map_err(|mut diagnostics| {
+        // The formatter sees a text; who reads the message has a file.
+        diagnostics.files.iter_mut().for_each(|file| file.0 = name.into());
+        BuildError::Source(diagnostics)
+    })
 }

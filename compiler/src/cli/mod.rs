@@ -10,16 +10,20 @@ mod check;
 mod explain;
 mod fmt;
 mod inspect;
+mod npy;
+mod roofline;
 mod run;
+mod table;
+mod talk;
 mod tensors;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::BuildError;
+use crate::{BuildError, pipeline};
+use talk::{Color, ErrorFormat, Talk};
 
 /// A compiler for gated networks.
 #[derive(Parser)]
@@ -27,22 +31,20 @@ use crate::BuildError;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Colour of messages.
+    /// Colour of messages; NO_COLOR switches it off as well
     #[arg(long, global = true, value_enum, default_value = "auto")]
     color: Color,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Color {
-    Auto,
-    Always,
-    Never,
+    /// How messages about models are written: for people, or one JSON object a line
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    error_format: ErrorFormat,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a model: names, axes, types, sizes
-    #[command(after_help = "Example:\n  gatec check examples/silero-vad/vad.gate")]
+    /// Check models: names, axes, types, sizes
+    #[command(
+        after_help = "Examples:\n  gatec check examples/silero-vad/vad.gate\n  gatec check --error-format=json *.gate\n  gatec check - < model.gate"
+    )]
     Check(check::Check),
     /// Format models in place
     #[command(
@@ -51,22 +53,26 @@ enum Command {
     Fmt(fmt::Fmt),
     /// Compile a model to an artifact
     #[command(
-        after_help = "Examples:\n  gatec build model.gate -o model.so\n  gatec build model.gate --axis d=1024 --assume tokens=512\n  gatec build model.gate --emit=graph-opt"
+        after_help = "Examples:\n  gatec build model.gate -o model.so\n  gatec build model.gate --axis d=1024 --assume tokens=512\n  gatec build model.gate --emit=graph-opt,asm=model.s\n  gatec build model.gate --target-cpu=native --timings"
     )]
     Build(build::Build),
     /// Run an artifact (or a model, compiled on the fly)
     #[command(
-        after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8"
+        after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8\n  gatec run model.so -w w.safetensors -i x=- -o - < x.npy > y.npy"
     )]
     Run(run::Run),
     /// Show what the optimiser did to a model, or explain an error code
     #[command(after_help = "Examples:\n  gatec explain model.gate\n  gatec explain E0203")]
     Explain(explain::Explain),
-    /// Show what is in an artifact
-    #[command(after_help = "Example:\n  gatec inspect model.so --json")]
+    /// Show what is in an artifact: entries, states, parameters, kernels, and the memory that it needs
+    #[command(
+        after_help = "Examples:\n  gatec inspect model.so\n  gatec inspect model.so --size tokens=512\n  gatec inspect model.so --json"
+    )]
     Inspect(inspect::Inspect),
     /// Measure an artifact (or a model) against the roofline of this machine
-    #[command(after_help = "Example:\n  gatec bench model.so --weights w.safetensors --size tokens=512 --threads 2")]
+    #[command(
+        after_help = "Examples:\n  gatec bench model.so --weights w.safetensors --size tokens=512 --threads 2\n  gatec bench model.gate --seconds 5 --json"
+    )]
     Bench(bench::Bench),
 }
 
@@ -74,7 +80,7 @@ enum Command {
 #[derive(Args, Clone, Default)]
 struct ModelArgs {
     /// Give a static axis another size
-    #[arg(long = "axis", value_name = "NAME=SIZE", value_parser = name_and_size)]
+    #[arg(long = "axis", value_name = "NAME=SIZE", value_parser = name_and_size, value_delimiter = ',')]
     axes: Vec<(String, i64)>,
     /// Size of a symbolic axis for which to optimise
     #[arg(long, value_name = "NAME=SIZE", value_parser = name_and_size, value_delimiter = ',')]
@@ -87,6 +93,25 @@ struct ModelArgs {
     verify: bool,
 }
 
+impl ModelArgs {
+    /// Options that contradict each other are wrong usage.
+    fn consistent(&self) -> Result<&Self, Failure> {
+        once("--axis", &self.axes)?;
+        once("--assume", &self.assume)?;
+        Ok(self)
+    }
+
+    fn options(&self) -> crate::BuildOptions {
+        let optimize = pipeline::OptimizeOptions {
+            assume: self.assume.clone(),
+            fuel: self.fuel,
+            verify: self.verify,
+            ..Default::default()
+        };
+        crate::BuildOptions { sizes: self.axes.clone(), optimize, ..Default::default() }
+    }
+}
+
 fn name_and_size(text: &str) -> Result<(String, i64), String> {
     let (name, size) = text.split_once('=').ok_or("expected NAME=SIZE")?;
     let size = size.parse::<i64>().map_err(|e| format!("`{size}`: {e}"))?;
@@ -94,6 +119,16 @@ fn name_and_size(text: &str) -> Result<(String, i64), String> {
         return Err(format!("`{size}`: a size is not negative"));
     }
     Ok((name.to_string(), size))
+}
+
+/// No name is given two sizes.
+fn once(option: &str, sizes: &[(String, i64)]) -> Result<(), Failure> {
+    for (i, (name, size)) in sizes.iter().enumerate() {
+        if let Some((_, other)) = sizes[..i].iter().find(|(n, s)| n == name && s != size) {
+            return Err(Failure::Usage(format!("{option} says that `{name}` is {other}, and that it is {size}")));
+        }
+    }
+    Ok(())
 }
 
 /// Why a subcommand failed.
@@ -104,7 +139,12 @@ enum Failure {
     #[error("{path}: {why}")]
     File { path: PathBuf, why: String },
     #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
     Other(String),
+    /// Who reads the data has read enough.
+    #[error("nobody reads on")]
+    Closed,
 }
 
 impl Failure {
@@ -113,30 +153,10 @@ impl Failure {
     }
 }
 
-/// What subcommands know of the terminal.
-struct Talk {
-    color: bool,
-}
-
-impl Talk {
-    fn fail(&self, failure: &Failure) {
-        match failure {
-            Failure::Build(BuildError::Source(diagnostics)) => eprint!("{}", diagnostics.render(self.color)),
-            other if self.color => eprintln!("\x1b[1;31merror\x1b[0m: {other}"),
-            other => eprintln!("error: {other}"),
-        }
-    }
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let color = match cli.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-    };
-    let talk = Talk { color };
+    let talk = Talk::new(cli.color, cli.error_format);
     let done = match cli.command {
         Command::Check(check) => check.run(&talk),
         Command::Fmt(fmt) => fmt.run(&talk),
@@ -148,9 +168,10 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
             talk.fail(&failure);
-            ExitCode::from(1)
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
         }
     }
 }

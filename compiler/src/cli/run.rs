@@ -1,21 +1,23 @@
 //! `gatec run`: one call of an entry, tensors from files to files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use gatec_runtime::format::{Elem, Isa, Manifest};
 use gatec_runtime::{Artifact, LoadOptions, Model, Session, View, Weights};
 
 use super::tensors::{self, Tensor};
-use super::{Failure, ModelArgs, Talk, build, name_and_size};
+use super::{Failure, ModelArgs, Talk, build, name_and_size, once};
 
 /// How an artifact is loaded and its sizes are bound; shared with `bench`.
 #[derive(Args)]
 pub struct LoadArgs {
     /// The artifact, or a model to compile on the fly
     pub model: PathBuf,
-    /// The weights
+    /// The weights: a .safetensors file, or the index of several
     #[arg(short, long)]
     pub weights: Option<PathBuf>,
     /// Random weights and random inputs, for a first look
@@ -27,12 +29,12 @@ pub struct LoadArgs {
     /// Size of a symbolic axis
     #[arg(long = "size", value_name = "NAME=SIZE", value_parser = name_and_size, value_delimiter = ',')]
     pub sizes: Vec<(String, i64)>,
-    /// Threads
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// Use the code for this processor
-    #[arg(long, value_name = "CPU")]
-    pub target_cpu: Option<String>,
+    /// Threads [default: as many as there are processors]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Use the code for this processor: x86-64-v4, x86-64-v3, x86-64, sm_80
+    #[arg(long, value_name = "CPU", value_parser = isa)]
+    pub target_cpu: Option<Isa>,
     #[command(flatten)]
     pub model_args: ModelArgs,
 }
@@ -41,52 +43,75 @@ pub struct LoadArgs {
 pub struct Run {
     #[command(flatten)]
     load: LoadArgs,
-    /// An input: NAME=FILE, FILE.npz:NAME, or a file that holds inputs under their names
+    /// An input: NAME=FILE (.npy, .npz, .safetensors), or a file that holds inputs under their names; `-` is standard input
     #[arg(short, long = "input", value_name = "NAME=FILE")]
     inputs: Vec<String>,
-    /// Where the outputs go (.npy, .npz, .safetensors) [default: a summary on standard output]
+    /// Where the outputs go (.npy, .npz, .safetensors); `-` is standard output, as .npy if it is one, else as .npz
+    /// [default: a summary on standard output]
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// The summary as JSON
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
     /// Time of every kernel, on standard error
     #[arg(long)]
     profile: bool,
 }
 
+fn isa(name: &str) -> Result<Isa, String> {
+    let names: Vec<&str> = Isa::ALL.iter().map(|isa| isa.name()).collect();
+    Isa::parse(name).ok_or_else(|| format!("no processor `{name}`; there are {}", names.join(", ")))
+}
+
+/// An artifact, and how long it took to read and check it.
+pub struct Opened {
+    pub artifact: Artifact,
+    pub opened_in: Duration,
+}
+
 impl LoadArgs {
     /// Opens the artifact, compiling first if the file is a model.
-    pub fn model(&self) -> Result<Model, Failure> {
-        let artifact = self.artifact()?;
+    pub fn artifact(&self, talk: &Talk) -> Result<Opened, Failure> {
+        once("--size", &self.sizes)?;
+        if self.model.extension().is_none_or(|e| e != "gate") {
+            return self.open(&self.model);
+        }
+        let folder = tempfile::tempdir().map_err(|e| Failure::file(&self.model, e))?;
+        let out = folder.path().join("model.so");
+        let mut options = self.model_args.consistent()?.options();
+        options.optimize.assume.extend(self.sizes.clone());
+        options.ptx = self.target_cpu == Some(Isa::Sm80);
+        let progress = build::progress(talk, &format!("building {}", self.model.display()));
+        let built = crate::build(&self.model, &options, &out);
+        progress.finish_and_clear();
+        for warning in &built?.optimized.report.warnings {
+            talk.warn(warning);
+        }
+        self.open(&out)
+    }
+
+    fn open(&self, path: &Path) -> Result<Opened, Failure> {
+        let start = Instant::now();
+        let artifact = Artifact::open(path).map_err(|e| Failure::file(&self.model, e))?;
+        Ok(Opened { artifact, opened_in: start.elapsed() })
+    }
+
+    /// Loads an artifact with its weights.
+    pub fn model(&self, opened: &Opened) -> Result<Model, Failure> {
+        let manifest = opened.artifact.manifest();
         let mut options = LoadOptions::default();
         if let Some(threads) = self.threads {
-            options = options.threads(threads);
+            options = options.threads(usize::from(threads));
         }
-        if let Some(cpu) = &self.target_cpu {
-            let isa: Isa = serde_json::from_value(cpu.as_str().into())
-                .map_err(|_| Failure::Other(format!("no processor `{cpu}`")))?;
+        if let Some(isa) = self.target_cpu {
             options = options.isa(isa);
         }
         let weights = match &self.weights {
             Some(path) => Weights::open(path).map_err(|e| Failure::file(path, e))?,
-            None if self.random || artifact.manifest().params.is_empty() => Weights::random(artifact.manifest(), SEED),
-            None => return Err(Failure::Other("the model has parameters: give --weights FILE or --random".into())),
+            None if self.random || manifest.params.is_empty() => Weights::random(manifest, SEED),
+            None => return Err(Failure::Usage("the model has parameters: give --weights FILE or --random".into())),
         };
-        Model::from_artifact(&artifact, weights, &options).map_err(|e| Failure::file(&self.model, e))
-    }
-
-    fn artifact(&self) -> Result<Artifact, Failure> {
-        if self.model.extension().is_none_or(|e| e != "gate") {
-            return Artifact::open(&self.model).map_err(|e| Failure::file(&self.model, e));
-        }
-        let folder = tempfile::tempdir().map_err(|e| Failure::file(&self.model, e))?;
-        let out = folder.path().join("model.so");
-        let mut options = self.model_args.options();
-        options.optimize.assume.extend(self.sizes.clone());
-        options.ptx = false;
-        let progress = build::progress(&format!("building {}", self.model.display()));
-        let built = crate::build(&self.model, &options, &out);
-        progress.finish_and_clear();
-        built?;
-        Artifact::open(&out).map_err(|e| Failure::file(&self.model, e))
+        Model::from_artifact(&opened.artifact, weights, &options).map_err(|e| Failure::file(&self.model, e))
     }
 
     /// A session at the given sizes.
@@ -96,7 +121,7 @@ impl LoadArgs {
             (None, [only]) => &only.name,
             (None, several) => {
                 let names: Vec<&str> = several.iter().map(|e| e.name.as_str()).collect();
-                return Err(Failure::Other(format!("which entry? give --entry: {}", names.join(", "))));
+                return Err(Failure::Usage(format!("which entry? give --entry: {}", names.join(", "))));
             }
         };
         let mut session = model.session(entry).map_err(|e| Failure::Other(e.to_string()))?;
@@ -158,8 +183,10 @@ fn random(elem: Elem, shape: Vec<usize>, seed: u64) -> Tensor {
 }
 
 impl Run {
-    pub fn run(self, _: &Talk) -> Result<ExitCode, Failure> {
-        let model = self.load.model()?;
+    pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
+        let artifact = self.load.artifact(talk)?;
+        let progress = build::progress(talk, &format!("running {}", self.load.model.display()));
+        let model = self.load.model(&artifact)?;
         let mut session = self.load.session(&model)?;
         let entry = session.entry().name.clone();
         let mut inputs = self.read_inputs()?;
@@ -176,13 +203,23 @@ impl Run {
             .iter()
             .map(|(name, elem, shape, bytes)| (name.to_string(), Tensor::new(elem, shape.to_vec(), bytes)))
             .collect();
+        progress.finish_and_clear();
         match &self.output {
+            Some(path) if path == Path::new("-") => talk.data(tensors::to_standard_output(&outputs)?)?,
             Some(path) => tensors::write(path, &outputs)?,
-            None => outputs.iter().for_each(|(name, tensor)| println!("{}", summary(name, tensor))),
+            None if self.json => {
+                let all: BTreeMap<&str, _> = outputs.iter().map(|(n, t)| (n.as_str(), Summary::of(t).json())).collect();
+                talk.data(format!("{:#}\n", serde_json::json!(all)))?;
+            }
+            None => {
+                for (name, tensor) in &outputs {
+                    talk.data(format!("{name}: {}\n", Summary::of(tensor)))?;
+                }
+            }
         }
         if self.profile {
             for call in session.profile() {
-                eprintln!("{call}");
+                talk.say(&format!("{call}\n"));
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -197,10 +234,16 @@ impl Run {
             };
             let mut tensors = tensors::read(path)?;
             let Some(name) = name else {
+                if tensors.contains_key(tensors::UNNAMED) {
+                    let what = "a .npy file has no name for its tensor: write NAME=FILE";
+                    return Err(Failure::Usage(format!("{}: {what}", path.display())));
+                }
                 inputs.extend(tensors);
                 continue;
             };
-            let tensor = tensors.remove(name).or_else(|| tensors.pop_first().map(|(_, t)| t));
+            // A file of one tensor is that tensor, whatever its name there.
+            let only = if tensors.len() == 1 { tensors.keys().next().cloned() } else { None };
+            let tensor = tensors.remove(name).or_else(|| only.and_then(|only| tensors.remove(&only)));
             let tensor = tensor.ok_or_else(|| Failure::file(path, format!("no tensor `{name}`")))?;
             inputs.push((name.to_string(), tensor));
         }
@@ -208,24 +251,46 @@ impl Run {
     }
 }
 
-/// Shape, range and first elements.
-fn summary(name: &str, tensor: &Tensor) -> String {
-    let bytes = tensor.bytes();
-    let values: Vec<f64> = match tensor.elem {
-        Elem::F32 => bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
-        Elem::I32 => bytes.chunks_exact(4).map(|b| f64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
-        _ => Vec::new(),
-    };
-    let shape: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
-    let mut text = format!("{name}: {}[{}]", tensor.elem, shape.join(", "));
-    if !values.is_empty() {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let first: Vec<String> = values.iter().take(6).map(|v| format!("{v:.6}")).collect();
-        text += &format!("  {low:.6} to {high:.6}: {}", first.join(", "));
-        if values.len() > 6 {
-            text += ", ...";
+/// Shape, range and first elements of a tensor.
+struct Summary {
+    elem: Elem,
+    shape: Vec<usize>,
+    /// Least and greatest; none if it has no elements.
+    range: Option<(f64, f64)>,
+    first: Vec<f64>,
+    more: bool,
+}
+
+/// Elements that a summary shows.
+const SHOWN: usize = 6;
+
+impl Summary {
+    fn of(tensor: &Tensor) -> Self {
+        let numbers = tensor.numbers();
+        let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Self {
+            elem: tensor.elem,
+            shape: tensor.shape.clone(),
+            range: (!numbers.is_empty()).then_some((low, high)),
+            first: numbers.iter().take(SHOWN).copied().collect(),
+            more: numbers.len() > SHOWN,
         }
     }
-    text
+
+    fn json(&self) -> serde_json::Value {
+        let (min, max) = self.range.unzip();
+        serde_json::json!({ "elem": self.elem, "shape": self.shape, "min": min, "max": max, "first": self.first })
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shape: Vec<String> = self.shape.iter().map(usize::to_string).collect();
+        write!(f, "{}[{}]", self.elem, shape.join(", "))?;
+        let Some((low, high)) = self.range else { return Ok(()) };
+        let shown = |x: f64| if self.elem.is_float() { format!("{x:.6}") } else { x.to_string() };
+        let first: Vec<String> = self.first.iter().map(|x| shown(*x)).collect();
+        write!(f, "  {} to {}: {}{}", shown(low), shown(high), first.join(", "), if self.more { ", ..." } else { "" })
+    }
 }

@@ -66,23 +66,26 @@ pub fn text(kernels: &[Scheduled], text: Text) -> Result<String, CodegenError> {
     }
 }
 
-fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<'ctx>, TargetMachine), CodegenError> {
-    static INITIALIZE: Once = Once::new();
-    INITIALIZE.call_once(|| Target::initialize_x86(&InitializationConfig::default()));
-    let failed = |e: &dyn ToString| CodegenError::Llvm(e.to_string());
-    let triple = TargetTriple::create(TRIPLE);
-    let target = Target::from_triple(&triple).map_err(|e| failed(&e))?;
-    let machine = target
-        .create_target_machine(&triple, "x86-64", "", OptimizationLevel::Default, RelocMode::PIC, CodeModel::Default)
-        .ok_or_else(|| CodegenError::Llvm(format!("no target machine for {TRIPLE}")))?;
-    let module = context.create_module("gatec");
-    module.set_triple(&triple);
-    module.set_data_layout(&machine.get_target_data().get_data_layout());
+/// The kernels that measure a machine, for one kind of processor: `peak` and `read` of [`x86::roof`].
+pub fn roof(isa: Isa) -> Result<Vec<u8>, CodegenError> {
+    let context = Context::create();
+    let (module, machine) = empty(&context)?;
+    let emit =
+        Emit { context: &context, module, builder: context.create_builder(), isa, lanes: crate::schedule::lanes(isa) };
+    x86::roof::peak(&emit, "peak");
+    x86::roof::read(&emit, "read");
+    let module = emit.module;
+    optimize(&module, &machine)?;
+    let object =
+        machine.write_to_memory_buffer(&module, FileType::Object).map_err(|e| CodegenError::Llvm(e.to_string()))?;
+    Ok(object.as_slice().to_vec())
+}
 
+fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<'ctx>, TargetMachine), CodegenError> {
+    let (mut module, machine) = empty(context)?;
     let mut isas: Vec<Isa> = kernels.iter().map(|(_, _, schedule)| schedule.isa).collect();
     isas.sort();
     isas.dedup();
-    let mut module = module;
     for isa in isas {
         let lanes = crate::schedule::lanes(isa);
         let emit = Emit { context, module, builder: context.create_builder(), isa, lanes };
@@ -92,7 +95,27 @@ fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<
         }
         module = emit.module;
     }
-    module.verify().map_err(|e| failed(&e))?;
-    module.run_passes(PASSES, &machine, PassBuilderOptions::create()).map_err(|e| failed(&e))?;
+    optimize(&module, &machine)?;
     Ok((module, machine))
+}
+
+/// A module for x86-64 and what turns it into code; functions say which instructions they may use.
+fn empty(context: &Context) -> Result<(Module<'_>, TargetMachine), CodegenError> {
+    static INITIALIZE: Once = Once::new();
+    INITIALIZE.call_once(|| Target::initialize_x86(&InitializationConfig::default()));
+    let triple = TargetTriple::create(TRIPLE);
+    let target = Target::from_triple(&triple).map_err(|e| CodegenError::Llvm(e.to_string()))?;
+    let machine = target
+        .create_target_machine(&triple, "x86-64", "", OptimizationLevel::Default, RelocMode::PIC, CodeModel::Default)
+        .ok_or_else(|| CodegenError::Llvm(format!("no target machine for {TRIPLE}")))?;
+    let module = context.create_module("gatec");
+    module.set_triple(&triple);
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+    Ok((module, machine))
+}
+
+fn optimize(module: &Module, machine: &TargetMachine) -> Result<(), CodegenError> {
+    let failed = |e: &dyn ToString| CodegenError::Llvm(e.to_string());
+    module.verify().map_err(|e| failed(&e))?;
+    module.run_passes(PASSES, machine, PassBuilderOptions::create()).map_err(|e| failed(&e))
 }

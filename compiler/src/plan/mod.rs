@@ -262,6 +262,7 @@ impl<'g> Planner<'g> {
         let schedule = schedule::schedule(&kernel, self.isa);
         let units = self.evaluate(&schedule::units(&kernel, &schedule), dims);
         let scratch_bytes = self.evaluate(&schedule::scratch(&kernel, &schedule), dims);
+        let work = schedule::work(&kernel);
         let code = kernel.without_names();
         let number = match self.kernels.iter().position(|k| k.code == code && k.schedule == schedule) {
             Some(number) => number,
@@ -279,11 +280,16 @@ impl<'g> Planner<'g> {
         let estimated_units = self.estimate(&units).max(1) as f64;
         self.steps.call(Call {
             kernel: number as u32,
-            args: spots.iter().map(|(spot, elem)| spot.arg(elem.bytes(), &self.symbols)).collect(),
+            args: spots
+                .iter()
+                .zip(&work.bytes)
+                .map(|((spot, elem), bytes)| spot.arg(elem.bytes(), self.evaluate(bytes, dims), &self.symbols))
+                .collect(),
             dims: dims.iter().map(|d| self.symbols.expr(d)).collect(),
             units,
             unit_ns: (flops / estimated_units / FLOPS_PER_NS) as f32,
             scratch_bytes,
+            flops: self.evaluate(&work.flops, dims),
             lines,
         });
         Ok(())
@@ -295,8 +301,9 @@ impl<'g> Planner<'g> {
             UnitsExpr::Known(n) => SizeExpr::Known(*n),
             UnitsExpr::Extent(Extent::Known(n)) => SizeExpr::Known(*n),
             UnitsExpr::Extent(Extent::Dim(dim)) => self.symbols.expr(&dims[dim.0 as usize]),
-            UnitsExpr::Add(terms) => SizeExpr::Add(terms.iter().map(|u| self.evaluate(u, dims)).collect()),
-            UnitsExpr::Mul(factors) => SizeExpr::Mul(factors.iter().map(|u| self.evaluate(u, dims)).collect()),
+            UnitsExpr::Add(terms) => sizes::add(terms.iter().map(|u| self.evaluate(u, dims))),
+            UnitsExpr::Mul(factors) => sizes::mul(factors.iter().map(|u| self.evaluate(u, dims))),
+            UnitsExpr::Min(all) => SizeExpr::Min(all.iter().map(|u| self.evaluate(u, dims)).collect()),
             UnitsExpr::DivUp(n, by) => SizeExpr::DivUp(Box::new(self.evaluate(n, dims)), *by),
         }
     }

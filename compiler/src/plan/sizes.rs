@@ -88,3 +88,44 @@ pub fn sum(a: &Size, b: &Size) -> Size {
 pub fn div_up(size: &Size, by: i64) -> Size {
     sum(size, &Size::known(by - 1)).checked_div(by).unwrap_or_default()
 }
+
+/// The sum of expressions, its numbers added up.
+pub fn add(terms: impl Iterator<Item = SizeExpr>) -> SizeExpr {
+    let mut known = 0i64;
+    let mut rest = Vec::new();
+    for term in terms {
+        match term {
+            SizeExpr::Known(n) => match known.checked_add(n) {
+                Some(sum) => known = sum,
+                None => rest.push(SizeExpr::Known(n)),
+            },
+            other => rest.push(other),
+        }
+    }
+    if known != 0 || rest.is_empty() {
+        rest.push(SizeExpr::Known(known));
+    }
+    if rest.len() == 1 { rest.remove(0) } else { SizeExpr::Add(rest) }
+}
+
+/// The product of expressions, its numbers multiplied.
+pub fn mul(factors: impl Iterator<Item = SizeExpr>) -> SizeExpr {
+    let mut known = 1i64;
+    let mut rest = Vec::new();
+    for factor in factors {
+        match factor {
+            SizeExpr::Known(n) => match known.checked_mul(n) {
+                Some(product) => known = product,
+                None => rest.push(SizeExpr::Known(n)),
+            },
+            other => rest.push(other),
+        }
+    }
+    if known == 0 {
+        return SizeExpr::Known(0);
+    }
+    if known != 1 || rest.is_empty() {
+        rest.insert(0, SizeExpr::Known(known));
+    }
+    if rest.len() == 1 { rest.remove(0) } else { SizeExpr::Mul(rest) }
+}

@@ -116,14 +116,15 @@ impl Spot {
         Self { buffer, offset: Size::default(), odd: Size::default(), loops: Vec::new() }
     }
 
-    /// The argument of a call, for elements of `bytes` bytes.
-    pub fn arg(&self, bytes: u64, symbols: &Symbols) -> Arg {
-        let scaled = |size: &Size| symbols.expr(&times(size, bytes as i64));
+    /// The argument of a call that touches `touched` bytes, for elements of `element_bytes`.
+    pub fn arg(&self, element_bytes: u64, touched: SizeExpr, symbols: &Symbols) -> Arg {
+        let scaled = |size: &Size| symbols.expr(&times(size, element_bytes as i64));
         Arg {
             buffer: self.buffer.0,
             offset: scaled(&self.offset),
             odd: scaled(&self.odd),
             strides: self.loops.iter().map(scaled).collect(),
+            bytes: touched,
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod gpu;
 pub mod interp;
 mod nest;
+mod work;
 
 use gatec_runtime::format::{Isa, Launch};
 
@@ -12,6 +13,7 @@ use crate::kernel::{Body, Contract, Elem, Extent, GroupRows, Kernel, Nest, TopK}
 
 pub use gpu::{Gpu, GpuTile, Math};
 pub use nest::{Along, along};
+pub use work::{Work, work};
 
 /// How a kernel runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +57,7 @@ pub enum UnitsExpr {
     Extent(Extent),
     Add(Vec<UnitsExpr>),
     Mul(Vec<UnitsExpr>),
+    Min(Vec<UnitsExpr>),
     DivUp(Box<UnitsExpr>, i64),
 }
 

@@ -1,7 +1,7 @@
 //! What stands in an artifact, declared once: the compiler's writer and the runtime's reader use these types.
 //!
 //! An artifact is an ELF shared object without undefined symbols. Section `.gate.manifest` holds a [`Manifest`] as JSON;
-//! section `.gate.ptx` the text of GPU kernels. Each kernel of each [`Variant`] is an exported function of type [`abi::Kernel`].
+//! section `.gate.ptx` the text of GPU kernels, compressed. Each kernel of each [`Variant`] is an exported function of type [`abi::Kernel`].
 
 pub mod abi;
 mod elem;
@@ -13,13 +13,15 @@ pub use elem::Elem;
 pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
 pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
 pub const MANIFEST_SECTION: &str = ".gate.manifest";
-/// The section that holds PTX.
+/// The section that holds PTX: a zlib stream of the text, which repeats itself a lot.
 pub const PTX_SECTION: &str = ".gate.ptx";
+/// No PTX text is longer: a reader inflates no more. The examples have a quarter of a megabyte.
+pub const MAX_PTX_BYTES: usize = 256 << 20;
 
 /// Everything that the runtime knows of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -246,7 +248,12 @@ pub struct Call {
     /// About how many nanoseconds a unit takes on one thread, by the roofline: small work is not shared out.
     pub unit_ns: f32,
     /// Scratch for each thread.
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub scratch_bytes: SizeExpr,
+    /// Arithmetic operations that the call's results need, a multiply-add as two, a function as one: for measurements, nothing
+    /// relies on it.
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
+    pub flops: SizeExpr,
     /// The nodes of the source it stands for: (file, line), for profiles.
     pub lines: Vec<(String, u32)>,
 }
@@ -256,10 +263,25 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arg {
     pub buffer: u32,
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub offset: SizeExpr,
     /// Bytes for each iteration of the enclosing loops, outermost first; may be shorter than the nesting (rest 0).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strides: Vec<SizeExpr>,
     /// Bytes to add (possibly negative) in odd iterations of the innermost enclosing loop: a carry is one buffer of two halves.
     /// The parity counts executed iterations from 0, whatever the direction.
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
     pub odd: SizeExpr,
+    /// Distinct bytes that the call needs to read or write behind it, at most; a view of a window may say more than the
+    /// buffer has. For measurements, nothing relies on it.
+    #[serde(default = "zero", skip_serializing_if = "is_zero")]
+    pub bytes: SizeExpr,
+}
+
+fn zero() -> SizeExpr {
+    SizeExpr::Known(0)
+}
+
+fn is_zero(size: &SizeExpr) -> bool {
+    *size == SizeExpr::Known(0)
 }

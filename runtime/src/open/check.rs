@@ -218,7 +218,7 @@ impl Check<'_> {
             self.fault(format_args!("a call of `{}` takes {} ns", kernel.symbol, call.unit_ns));
         }
         let at_load = scope.entry.is_none();
-        for size in call.dims.iter().chain([&call.units, &call.scratch_bytes]) {
+        for size in call.dims.iter().chain([&call.units, &call.scratch_bytes, &call.flops]) {
             self.size(&kernel.symbol, size, at_load);
         }
         for arg in &call.args {
@@ -228,7 +228,7 @@ impl Check<'_> {
 
     fn arg(&mut self, arg: &Arg, plan: &Plan, kernel: &str, depth: usize, at_load: bool) {
         self.index("buffer", arg.buffer, plan.buffers.len());
-        for size in arg.strides.iter().chain([&arg.offset, &arg.odd]) {
+        for size in arg.strides.iter().chain([&arg.offset, &arg.odd, &arg.bytes]) {
             self.size(kernel, size, at_load);
         }
         if arg.strides.len() > depth {
@@ -298,7 +298,7 @@ fn manifest_repeats(manifest: &Manifest, variant: &Variant) -> bool {
 fn nodes(size: &SizeExpr) -> usize {
     1 + match size {
         SizeExpr::Known(_) | SizeExpr::Symbol(_) => 0,
-        SizeExpr::Add(xs) | SizeExpr::Mul(xs) => xs.iter().map(nodes).sum(),
+        SizeExpr::Add(xs) | SizeExpr::Mul(xs) | SizeExpr::Min(xs) => xs.iter().map(nodes).sum(),
         SizeExpr::Div(x, _) | SizeExpr::DivUp(x, _) => nodes(x),
     }
 }
@@ -308,7 +308,7 @@ fn expr_fault(size: &SizeExpr, symbols: usize) -> Option<String> {
         SizeExpr::Known(_) => None,
         SizeExpr::Symbol(i) if (*i as usize) < symbols => None,
         SizeExpr::Symbol(i) => Some(format!("symbol {i} of {symbols}")),
-        SizeExpr::Add(xs) | SizeExpr::Mul(xs) => xs.iter().find_map(|x| expr_fault(x, symbols)),
+        SizeExpr::Add(xs) | SizeExpr::Mul(xs) | SizeExpr::Min(xs) => xs.iter().find_map(|x| expr_fault(x, symbols)),
         SizeExpr::Div(_, by) | SizeExpr::DivUp(_, by) if *by <= 0 => Some(format!("division by {by}")),
         SizeExpr::Div(x, _) | SizeExpr::DivUp(x, _) => expr_fault(x, symbols),
     }

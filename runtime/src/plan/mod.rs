@@ -4,12 +4,14 @@
 //! buffer, in every iteration of the loops around it.
 
 mod arena;
+mod need;
 
 use std::ops::Range;
 
 use crate::format::{Arg, Call, MAX_BYTES, Place, Plan, SizeExpr, Step};
 use crate::memory::OutOfMemory;
 use arena::{Interval, place};
+pub use need::{Need, need};
 
 /// Work of this many nanoseconds is shared out between threads; less is done by one. Half of it must outweigh two barriers
 /// (0.1 microseconds each on a warm pool) and the cache lines that move to another core. Measured on two cores, awake: calls

@@ -14,7 +14,7 @@ mod walk;
 pub use error::{LoadError, RunError};
 pub use model::{LoadOptions, Model};
 pub use outputs::Outputs;
-pub use profile::CallProfile;
+pub use profile::{CallProfile, Touched};
 pub use view::{Element, View, ViewMut};
 
 use crate::format::Entry;

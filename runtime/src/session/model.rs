@@ -266,7 +266,8 @@ fn load_cuda(
 ) -> Result<crate::cuda::Loaded, LoadError> {
     use crate::cuda::{LoadFault, Loaded};
 
-    Loaded::load(manifest, variant, artifact.ptx().unwrap_or_default(), params).map_err(|fault| match fault {
+    let ptx = artifact.ptx()?.unwrap_or_default();
+    Loaded::load(manifest, variant, &ptx, params).map_err(|fault| match fault {
         LoadFault::Device(error) => LoadError::Cuda(error),
         LoadFault::Prepare(error) => prepare_error(error),
         LoadFault::Index(number) => index_error(variant, number),

@@ -29,8 +29,8 @@ pub(super) fn convert(source: &[u8], from: Elem, target: &mut [u8], to: Elem) {
         match to {
             Elem::I32 => target.copy_from_slice(&(integer(source, from) as i32).to_le_bytes()),
             Elem::I64 => target.copy_from_slice(&integer(source, from).to_le_bytes()),
-            Elem::F32 => target.copy_from_slice(&(float(source, from) as f32).to_le_bytes()),
-            _ => target.copy_from_slice(&float(source, from).to_le_bytes()),
+            Elem::F32 => target.copy_from_slice(&(widen(source, from) as f32).to_le_bytes()),
+            _ => target.copy_from_slice(&widen(source, from).to_le_bytes()),
         }
     }
 }
@@ -38,17 +38,20 @@ pub(super) fn convert(source: &[u8], from: Elem, target: &mut [u8], to: Elem) {
 fn integer(bytes: &[u8], elem: Elem) -> i64 {
     match (elem, bytes) {
         (Elem::I8, [b]) => i64::from(*b as i8),
-        (Elem::U8, [b]) => i64::from(*b),
+        (Elem::U8 | Elem::Bool, [b]) => i64::from(*b),
         (Elem::I32, [a, b, c, d]) => i64::from(i32::from_le_bytes([*a, *b, *c, *d])),
+        (Elem::I64, bytes) => bytes.try_into().map_or(0, i64::from_le_bytes),
         _ => 0,
     }
 }
 
-fn float(bytes: &[u8], elem: Elem) -> f64 {
+/// The element with these bytes as a number; of an `i64` the nearest.
+pub fn widen(bytes: &[u8], elem: Elem) -> f64 {
     match (elem, bytes) {
         (Elem::F16, [a, b]) => f64::from(f16_to_f32(u16::from_le_bytes([*a, *b]))),
         (Elem::Bf16, [a, b]) => f64::from(f32::from_bits(u32::from(u16::from_le_bytes([*a, *b])) << 16)),
         (Elem::F32, [a, b, c, d]) => f64::from(f32::from_le_bytes([*a, *b, *c, *d])),
+        (Elem::F64, bytes) => bytes.try_into().map_or(f64::NAN, f64::from_le_bytes),
         _ => integer(bytes, elem) as f64,
     }
 }

@@ -18,6 +18,7 @@ use crate::format::{Elem, Manifest};
 
 pub(crate) use bind::{BoundParam, bind};
 pub(crate) use convert::narrow;
+pub use convert::widen;
 use file::Blob;
 
 /// What is wrong with weights.

@@ -3,6 +3,7 @@
 mod contract;
 mod micro;
 pub(super) mod nest;
+pub mod roof;
 pub(super) mod select;
 
 use inkwell::types::BasicType;

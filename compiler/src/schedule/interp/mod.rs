@@ -44,6 +44,7 @@ pub fn units(kernel: &Kernel, schedule: &Schedule, dims: &[i64]) -> i64 {
             UnitsExpr::Extent(Extent::Dim(d)) => dims[d.0 as usize],
             UnitsExpr::Add(terms) => terms.iter().map(|t| evaluate(t, dims)).sum(),
             UnitsExpr::Mul(factors) => factors.iter().map(|t| evaluate(t, dims)).product(),
+            UnitsExpr::Min(all) => all.iter().map(|t| evaluate(t, dims)).min().unwrap_or(0),
             UnitsExpr::DivUp(n, by) => (evaluate(n, dims) + by - 1).div_euclid(*by),
         }
     }
