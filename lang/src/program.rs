@@ -87,7 +87,11 @@ pub struct Source {
 #[derive(Clone, Debug)]
 pub enum NamePiece {
     Text(String),
-    Index(AxisId),
+    /// The index of `axis`, counted from `first`.
+    Index {
+        axis: AxisId,
+        first: i64,
+    },
 }
 
 /// One axis of a tensor in a weight file.
@@ -428,7 +432,14 @@ pub enum Mix {
     Sum,
     Mean,
     Max,
+    LogSumExp,
+    /// The value as it stands, where one expert is chosen.
     None,
+    /// The slots' values along `from`, one after the other, are `to`.
+    Concat {
+        from: AxisId,
+        to: AxisId,
+    },
 }
 
 impl PadMode {

@@ -1,5 +1,8 @@
 //! Source and message together, as the user meets them: one program for each code that a program can cause.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use gatec_lang::check_text;
 use gatec_lang::diagnostics::codes::CODES;
 
@@ -59,6 +62,64 @@ fn every_mistake_has_its_message() {
         text += &format!("{}\n", diagnostics.render(false));
     }
     insta::assert_snapshot!(text);
+}
+
+/// Each text of `mistakes/` holds programs about one construct, `---` between them.
+fn mistakes() -> Vec<(String, Vec<String>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    let programs = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        (name, text.split("---\n").map(str::to_string).collect())
+    };
+    files.iter().map(programs).collect()
+}
+
+#[test]
+fn mistakes_of_each_construct_have_their_messages() {
+    for (name, programs) in mistakes() {
+        let mut text = String::new();
+        for program in programs {
+            let (found, diagnostics) = check_text("model.gate", &program, &[]);
+            assert!(found.is_none(), "nothing is wrong with\n{program}");
+            text += &format!("{}\n", diagnostics.render(false));
+        }
+        insta::assert_snapshot!(name, text);
+    }
+}
+
+/// What a fix says makes another program, and its own message goes.
+#[test]
+fn fixes_mend_what_they_are_about() {
+    let mut mended = 0;
+    for program in mistakes().into_iter().flat_map(|m| m.1) {
+        let (_, before) = check_text("model.gate", &program, &[]);
+        for diagnostic in &before.list {
+            let Some((span, fix)) = &diagnostic.fix else { continue };
+            let after = format!("{}{fix}{}", &program[..span.start as usize], &program[span.end as usize..]);
+            let (_, left) = check_text("model.gate", &after, &[]);
+            let same =
+                |d: &gatec_lang::diagnostics::Diagnostic| d.code == diagnostic.code && d.message == diagnostic.message;
+            assert!(!left.list.iter().any(same), "{after}\n{}", left.render(false));
+            mended += 1;
+        }
+    }
+    assert!(mended > 12);
+}
+
+#[test]
+fn every_code_has_a_program() {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let programs = mistakes().into_iter().flat_map(|m| m.1).chain(WRONG.iter().map(|w| w.1.to_string()));
+    let large = "// nothing\n".repeat(1 << 19);
+    for program in programs.chain([large, "(".repeat(1000)]) {
+        seen.extend(check_text("model.gate", &program, &[]).1.list.iter().map(|d| d.code));
+    }
+    seen.extend(gatec_lang::check(Path::new("no such file"), &[]).1.list.iter().map(|d| d.code));
+    let missing: Vec<&str> = CODES.iter().map(|e| e.code).filter(|code| !seen.contains(code)).collect();
+    assert!(missing.is_empty(), "no program shows {missing:?}");
 }
 
 #[test]

@@ -5,10 +5,55 @@ use proptest::prelude::*;
 
 #[test]
 fn nesting_a_million_deep_is_refused() {
-    for text in ["(", "[", "{", "-", "not ", "f(", "x[t = ", "scan t { "] {
+    for text in [
+        "(",
+        "[",
+        "{",
+        "-",
+        "not ",
+        "f(",
+        "x[t = ",
+        "x[t = ..",
+        "scan t { ",
+        "(a: f(",
+        "f(a: ",
+        "next (",
+        "route x over e by ",
+        "scan t { next (",
+        "x[t = t - 1 else ",
+        "f[t: ",
+    ] {
         let program = format!("model m(x: f32[t]) -> f32[t] {{ {} }}", text.repeat(1_000_000 / text.len()));
         let (program, diagnostics) = check_text("deep.gate", &program, &[]);
         assert!(program.is_none() && diagnostics.has_errors(), "{text}");
+    }
+}
+
+/// Each text is parsed in one way: a parser that tries two at each level would not end.
+#[test]
+fn nesting_as_deep_as_allowed_is_parsed_at_once() {
+    for text in [
+        "(",
+        "-",
+        "not ",
+        "f(",
+        "x[t = ",
+        "x[t = ..",
+        "(a: f(",
+        "(a: ",
+        "f(a: f(",
+        "f(a = ",
+        "scan t { next (",
+        "x[t = t - 1 else ",
+        "f[t: ",
+        "repeat l in ",
+        "route x over e by (",
+        "x[t = (a: f(",
+    ] {
+        for depth in [10, 20, 40, 80] {
+            let program = format!("model m(x: f32[t]) -> f32[t] {{ {} }}", text.repeat(depth));
+            assert!(check_text("deep.gate", &program, &[]).0.is_none(), "{text}");
+        }
     }
 }
 
@@ -53,7 +98,7 @@ fn blocks_that_call_blocks_without_end_are_refused() {
 const MODEL: &str = include_str!("../../examples/mixtral-ffn/model.gate");
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
     fn garbage_gets_an_error(text in "\\PC{0,200}") {

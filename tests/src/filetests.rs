@@ -8,6 +8,8 @@
 mod optimize;
 #[path = "filetests/parse.rs"]
 mod parse;
+#[path = "filetests/run.rs"]
+mod run_program;
 #[path = "filetests/verify.rs"]
 mod verify;
 
@@ -31,12 +33,15 @@ pub enum Output {
     Snapshot(String),
     /// Compared with the file, but for its header and for lines that are empty.
     Itself(String),
+    /// The mode compared for itself.
+    Nothing,
 }
 
 /// A mode's name and what it does; an error is a broken file or expectation.
 type Mode = (&'static str, fn(&Case) -> Result<Output, String>);
 
-const MODES: &[Mode] = &[("optimize", optimize::run), ("parse", parse::run), ("verify", verify::run)];
+const MODES: &[Mode] =
+    &[("optimize", optimize::run), ("parse", parse::run), ("run", run_program::run), ("verify", verify::run)];
 
 #[test]
 fn every_text_gives_what_it_says() {
@@ -58,7 +63,7 @@ fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Every `.gir` and `.kir` file under a folder, in order.
+/// Every `.gir`, `.kir` and `.gate` file under a folder, in order.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
@@ -66,7 +71,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for path in paths {
         if path.is_dir() {
             collect(&path, files);
-        } else if path.extension().is_some_and(|e| e == "gir" || e == "kir") {
+        } else if path.extension().is_some_and(|e| e == "gir" || e == "kir" || e == "gate") {
             files.push(path);
         }
     }
@@ -86,6 +91,7 @@ fn run(path: &Path) -> Result<(), String> {
     match output {
         Output::Snapshot(text) => snapshot(path, &text),
         Output::Itself(text) => itself(&case, &text),
+        Output::Nothing => Ok(()),
     }
 }
 

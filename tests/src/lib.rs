@@ -4,9 +4,10 @@ pub mod example;
 
 use std::collections::BTreeMap;
 
+use example::Stored;
 use gatec::graph::interp::{self, Values};
 use gatec::graph::tensor::Tensor;
-use gatec::graph::{Elem, Module};
+use gatec::graph::{Boundary, Elem, Entry, Module};
 use gatec::plan;
 use gatec_runtime::format::Isa;
 use gatec_runtime::{LoadOptions, Model, View, Weights, cpu};
@@ -198,4 +199,47 @@ fn dtype(elem: Elem) -> Dtype {
         Elem::U8 => Dtype::U8,
         Elem::Bool => Dtype::BOOL,
     }
+}
+
+/// A stored tensor at a boundary.
+pub fn tensor(boundary: &Boundary, stored: &Stored) -> Tensor {
+    let axes = boundary.order.iter().copied().zip(stored.shape.iter().copied()).collect();
+    Tensor::new(boundary.elem, axes, stored.numbers())
+}
+
+/// Sizes of the symbols that stand alone as the size of an input's axis.
+pub fn symbols(module: &Module, entry: &Entry, inputs: &[(String, Stored)]) -> BTreeMap<String, i64> {
+    let mut bound = BTreeMap::new();
+    for (boundary, (_, stored)) in entry.inputs.iter().zip(inputs) {
+        for (axis, extent) in boundary.order.iter().zip(&stored.shape) {
+            for (symbol, _) in &module.symbols {
+                if module.sizes.get(*axis) == Some(&gatec_lang::Size::symbol(symbol)) {
+                    bound.insert(symbol.clone(), *extent as i64);
+                }
+            }
+        }
+    }
+    // Those of other entries.
+    for (symbol, _) in &module.symbols {
+        bound.entry(symbol.clone()).or_insert(0);
+    }
+    bound
+}
+
+/// The parameters of a module from the tensors of a weight file.
+pub fn params(module: &Module, file: &BTreeMap<String, Stored>) -> Vec<Tensor> {
+    let manifest = plan::manifest(module, "", Vec::new());
+    let one = |(param, about): (&gatec::graph::Param, &gatec_runtime::format::Param)| {
+        let order = plan::param_order(param);
+        let sizes = order.iter().map(|a| module.sizes.known(*a).expect("a known size") as usize);
+        let mut numbers = Vec::new();
+        for part in &about.parts {
+            let stored = file.get(part).unwrap_or_else(|| panic!("no tensor `{part}`"));
+            let shape: Vec<u64> = stored.shape.iter().map(|n| *n as u64).collect();
+            assert_eq!(shape, about.part_shape, "the shape of `{part}`");
+            numbers.extend(stored.numbers());
+        }
+        Tensor::new(param.tensor.elem, order.iter().copied().zip(sizes).collect(), numbers)
+    };
+    module.params.iter().zip(&manifest.params).map(one).collect()
 }

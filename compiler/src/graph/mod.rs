@@ -196,7 +196,11 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamePiece {
     Text(String),
-    Index(Axis),
+    /// The index of `axis`, counted from `first`.
+    Index {
+        axis: Axis,
+        first: i64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

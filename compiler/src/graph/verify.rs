@@ -132,7 +132,7 @@ impl Verifier<'_> {
                 self.fault(Rule::V13, Place::Param(i), format!("param @{}", param.tensor.name), "a size is not known");
             }
             let indexed = param.source.name.iter().filter_map(|p| match p {
-                NamePiece::Index(axis) => Some(*axis),
+                NamePiece::Index { axis, .. } => Some(*axis),
                 NamePiece::Text(_) => None,
             });
             let mut found: Vec<_> = indexed.chain(param.source.order.iter().flatten().copied()).collect();

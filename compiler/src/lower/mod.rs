@@ -84,7 +84,7 @@ pub fn lower(program: &Program) -> Result<Module, LowerError> {
 fn param(names: Names, p: &lang::Param) -> Param {
     let piece = |piece: &lang::NamePiece| match piece {
         lang::NamePiece::Text(text) => NamePiece::Text(text.clone()),
-        lang::NamePiece::Index(axis) => NamePiece::Index(names.axis(*axis)),
+        lang::NamePiece::Index { axis, first } => NamePiece::Index { axis: names.axis(*axis), first: *first },
     };
     let axis = |axis: &FileAxis| match axis {
         FileAxis::Axis(axis) => vec![names.axis(*axis)],

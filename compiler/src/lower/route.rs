@@ -32,7 +32,7 @@ impl Frame<'_, '_> {
             }
         };
         let mixed = self.mix(*mix, slot, chosen, weight)?;
-        // A policy that picks one has a slot axis of one element, which the result need not have.
+        // `mix none` is for plans that choose one: their slot axis has one element.
         if self.build.ty(mixed).axes.contains(slot) && !ty.axes.contains(slot) {
             return Ok(self.build.try_add(ops::Pick { axis: slot, index: 0 }, &[mixed])?);
         }
@@ -44,6 +44,15 @@ impl Frame<'_, '_> {
         let over = AxisSet::from(slot);
         match (mix, weight) {
             (Mix::None, _) => Ok(value),
+            (Mix::Concat { from, to }, _) => {
+                let (from, to) = (self.scene.names.axis(from), self.scene.names.axis(to));
+                let value = self.with_axis(value, slot)?;
+                Ok(self.build.try_add(ops::Merge { from: vec![slot, from], to }, &[value])?)
+            }
+            (Mix::LogSumExp, _) => {
+                let value = self.with_axis(value, slot)?;
+                self.logsumexp(over, value)
+            }
             (Mix::Sum, Some(weight)) => {
                 let elem = self.build.ty(value).elem;
                 let weight = self.cast(weight, elem)?;

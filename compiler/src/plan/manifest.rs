@@ -10,7 +10,7 @@ use super::sizes::Symbols;
 /// The order of a parameter's elements in memory: parts first, then as in the weight file. Declarations say nothing about it.
 pub fn param_order(param: &Param) -> Vec<Axis> {
     let indexed = param.source.name.iter().filter_map(|piece| match piece {
-        NamePiece::Index(axis) => Some(*axis),
+        NamePiece::Index { axis, .. } => Some(*axis),
         NamePiece::Text(_) => None,
     });
     let mut order: Vec<Axis> = Vec::new();
@@ -73,8 +73,9 @@ impl Writer<'_> {
         for piece in &param.source.name {
             parts = match piece {
                 NamePiece::Text(text) => parts.into_iter().map(|name| name + text).collect(),
-                NamePiece::Index(axis) => {
-                    parts.iter().flat_map(|name| (0..self.known(*axis)).map(move |i| format!("{name}{i}"))).collect()
+                NamePiece::Index { axis, first } => {
+                    let numbers = |name| (0..self.known(*axis) as i64).map(move |i| format!("{name}{}", first + i));
+                    parts.iter().flat_map(numbers).collect()
                 }
             };
         }

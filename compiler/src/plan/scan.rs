@@ -61,6 +61,7 @@ impl<'g> Planner<'g> {
         let operands = graph.operands(node);
         let depth = self.regions[region.0].depth;
         let carries = scan.carries as usize;
+        self.still_carries(region, &operands[carries..])?;
         let body = self.add_region(&scan.body, Some((region, node, scan.axis)), depth + 1, &scan.body.results);
         let mut targets: Vec<(Value, Location)> = Vec::new();
 
@@ -130,6 +131,28 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
+    /// Which half a carry stands in is known to the calls of its own loop alone: what a loop inside of that reads of it is copied
+    /// to a place of its own first.
+    fn still_carries(&mut self, region: RegionId, read: &[Value]) -> Result<(), PlanError> {
+        let graph = self.graph(region);
+        let mut seen = std::collections::BTreeSet::new();
+        let mut values = read.to_vec();
+        while let Some(value) = values.pop() {
+            if !seen.insert(value.node) {
+                continue;
+            }
+            values.extend(graph.operands(value.node));
+            let moves = |l: &Location| l.spot.odd != Size::default();
+            if matches!(graph.op(value), Op::Carry(_)) && self.location(region, value).is_some_and(|l| moves(&l)) {
+                let order = self.order_of(region, value);
+                let location = self.scratch(&self.name_of(region, value), graph.ty(value).elem, &order);
+                self.copy(region, value, &location)?;
+                self.result_at(region, value, location);
+            }
+        }
+        Ok(())
+    }
+
     /// Says where a loop's result stands; places that were asked for become copies.
     fn result_at(&mut self, region: RegionId, result: Value, location: Location) {
         self.regions[region.0].locations.entry(result).or_default().insert(0, location);
@@ -137,14 +160,15 @@ impl<'g> Planner<'g> {
 
     /// The buffer of a stacked result: the first place that was asked for, else a new one with the loop's axis outermost.
     fn stacked(&mut self, region: RegionId, body: RegionId, result: Value, value: Value, axis: Axis) -> Location {
-        if let Some(location) = self.location(region, result) {
+        // A half of the carry of the loop around is written by that loop's calls alone: there the result is copied.
+        if let Some(location) = self.location(region, result).filter(|l| l.spot.odd == Size::default()) {
             return location;
         }
         let mut order = vec![axis];
         order.extend(self.order_of(body, value));
         let elem = self.graph(region).ty(result).elem;
         let location = self.scratch(&self.name_of(region, result), elem, &order);
-        self.regions[region.0].locations.insert(result, vec![location.clone()]);
+        self.result_at(region, result, location.clone());
         location
     }
 

@@ -2,8 +2,12 @@
 
 pub mod bounds;
 mod parse;
+mod tokens;
+mod wrong;
 
 pub use parse::parse;
+pub(crate) use parse::{Rule, pairs, precedence};
+pub use tokens::{Comment, Token, tokens};
 
 use crate::program::Span;
 
@@ -18,6 +22,8 @@ pub struct Name {
 pub struct File {
     pub doc: String,
     pub items: Vec<Item>,
+    /// Every comment, in order.
+    pub comments: Vec<Span>,
 }
 
 #[derive(Clone, Debug)]
@@ -145,6 +151,8 @@ pub enum ExprKind {
     Field(Box<Expr>, Name),
     Brackets(Box<Expr>, Vec<Bracket>),
     Record(Vec<(Name, Expr)>),
+    /// `(a, b)`: several values, which only `next` takes.
+    Tuple(Vec<Expr>),
     Call(Call),
     Scan(Box<Scan>),
     Repeat(Box<Repeat>),
@@ -209,8 +217,25 @@ pub enum Argument {
 
 #[derive(Clone, Debug)]
 pub enum Bracket {
-    Arrow { from: Vec<Name>, to: Vec<Name>, span: Span },
-    Pick { axis: Name, value: Box<Expr>, end: Option<Box<Expr>>, fill: Option<Box<Expr>>, span: Span },
+    Arrow {
+        from: Vec<Name>,
+        to: Vec<Name>,
+        span: Span,
+    },
+    /// `[t = 3]`, `[t = idx]`, `[t = t - 1 else 0.0]`
+    Pick {
+        axis: Name,
+        value: Box<Expr>,
+        fill: Option<Box<Expr>>,
+        span: Span,
+    },
+    /// `[t = 1..5]`; either end may be open.
+    Slice {
+        axis: Name,
+        from: Option<Box<Expr>>,
+        to: Option<Box<Expr>>,
+        span: Span,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -237,6 +262,7 @@ pub struct Repeat {
     pub carries: Vec<Carried>,
     pub statements: Vec<Statement>,
     pub nexts: Vec<Expr>,
+    pub yields: Option<Expr>,
     pub otherwise: Option<Expr>,
 }
 
@@ -247,4 +273,6 @@ pub struct Route {
     pub policy: Expr,
     pub body: Body,
     pub mix: Name,
+    /// `mix concat[axis]`
+    pub mix_axis: Option<Name>,
 }

@@ -5,76 +5,43 @@ use pest::iterators::Pair;
 use pest_derive::Parser;
 
 use super::*;
-use crate::diagnostics::{Diagnostic, codes};
+use crate::diagnostics::Diagnostic;
 
 #[derive(Parser)]
 #[grammar = "gate.pest"]
-struct Gate;
+pub(super) struct Gate;
+
+/// The parts of a file as the grammar has them, with every word's place; `file` is its number in spans.
+pub(crate) fn pairs(file: u32, text: &str) -> Result<Pair<'_, Rule>, Box<Diagnostic>> {
+    if let Some(diagnostic) = bounds::check(file, text) {
+        return Err(Box::new(diagnostic));
+    }
+    let parsed = Gate::parse(Rule::file, text);
+    let mut pairs = match parsed {
+        Ok(pairs) => pairs,
+        Err(error) => return Err(Box::new(wrong::explain(file, text, &error))),
+    };
+    match pairs.next() {
+        Some(pair) => Ok(pair),
+        None => unreachable!("the grammar has one file"),
+    }
+}
 
 type P<'a> = Pair<'a, Rule>;
 
 /// Parses a file; `file` is its number in spans.
 pub fn parse(file: u32, text: &str) -> Result<File, Box<Diagnostic>> {
-    if let Some(diagnostic) = bounds::check(file, text) {
-        return Err(Box::new(diagnostic));
-    }
-    let mut pairs = Gate::parse(Rule::file, text).map_err(|e| Box::new(syntax_error(file, text, &e)))?;
+    let pairs = pairs(file, text)?;
     let tree = Tree { file, text };
-    let mut parsed = File { doc: module_doc(text), items: Vec::new() };
-    for pair in pairs.next().into_iter().flat_map(Pair::into_inner) {
+    let comment = |c: Comment| Span { file, start: c.start as u32, end: (c.start + c.text.len()) as u32 };
+    let comments = tokens(text).into_iter().flat_map(|token| token.comments).map(comment).collect();
+    let mut parsed = File { doc: module_doc(text), items: Vec::new(), comments };
+    for pair in pairs.into_inner() {
         if pair.as_rule() == Rule::item {
             parsed.items.extend(pair.into_inner().map(|p| tree.item(p)));
         }
     }
     Ok(parsed)
-}
-
-/// What the parser met, and what could have stood there.
-fn syntax_error(file: u32, text: &str, error: &pest::error::Error<Rule>) -> Diagnostic {
-    let start = match error.location {
-        pest::error::InputLocation::Pos(at) | pest::error::InputLocation::Span((at, _)) => at,
-    };
-    let rest = &text[start.min(text.len())..];
-    let found: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    let found = if found.is_empty() { rest.chars().take(1).collect() } else { found };
-    let end = start + found.len().max(1);
-    let span = Span { file, start: start as u32, end: end.min(text.len().max(start + 1)) as u32 };
-    let message = match found.as_str() {
-        "" => "the file ends too early".to_string(),
-        "\n" => "the line ends too early".to_string(),
-        found => format!("`{found}` cannot stand here"),
-    };
-    let diagnostic = Diagnostic::error(codes::SYNTAX, span, message);
-    let pest::error::ErrorVariant::ParsingError { positives, .. } = &error.variant else { return diagnostic };
-    let mut expected: Vec<&str> = positives.iter().filter_map(|rule| describe(*rule)).collect();
-    expected.sort_unstable();
-    expected.dedup();
-    if expected.is_empty() { diagnostic } else { diagnostic.label(format!("expected {}", expected.join(", "))) }
-}
-
-/// A grammar rule in words; `None` for what would only add noise.
-fn describe(rule: Rule) -> Option<&'static str> {
-    Some(match rule {
-        Rule::item => "a declaration",
-        Rule::ident | Rule::name => "a name",
-        Rule::field => "a field's name",
-        Rule::number => "a number",
-        Rule::string => "a string",
-        Rule::ty => "a type",
-        Rule::expr | Rule::operand | Rule::primary => "an expression",
-        Rule::infix => "an operator",
-        Rule::body => "`{`",
-        Rule::signature => "`(`",
-        Rule::statement => "a statement",
-        Rule::axis_is => "`=` or `<=`",
-        Rule::EOI => "the end of the file",
-        Rule::loop_body => "a loop's body",
-        Rule::carry => "`carry`",
-        Rule::next_values => "`next`",
-        Rule::network_item => "a network's item",
-        Rule::bracket => "an axis and what becomes of it",
-        _ => return None,
-    })
 }
 
 /// The `//!` lines.
@@ -377,18 +344,25 @@ impl Tree<'_> {
     fn bracket(&self, pair: P) -> Bracket {
         let span = self.span(&pair);
         let rule = pair.as_rule();
-        let text = pair.as_str().to_string();
         let mut parts = Parts::of(pair);
         if rule == Rule::arrow {
             let product = |p: P| p.into_inner().map(|p| self.name(p)).collect::<Vec<_>>();
             return Bracket::Arrow { from: product(parts.next()), to: product(parts.next()), span };
         }
         let axis = self.name(parts.next());
-        let value = Box::new(self.expr(parts.next()));
-        let mut rest =
-            parts.all(Rule::expr).into_iter().map(|p| Box::new(self.expr(p))).collect::<Vec<_>>().into_iter();
-        let end = if text.contains("..") { rest.next() } else { None };
-        Bracket::Pick { axis, value, end, fill: rest.next(), span }
+        let value = self.boxed(&mut parts, Rule::expr);
+        if let Some(end) = parts.take(Rule::slice_end) {
+            return Bracket::Slice { axis, from: value, to: self.boxed(&mut Parts::of(end), Rule::expr), span };
+        }
+        let fill = parts.take(Rule::otherwise).map(|p| Box::new(self.expr(Parts::of(p).next())));
+        match value {
+            Some(value) => Bracket::Pick { axis, value, fill, span },
+            None => Bracket::Slice { axis, from: None, to: None, span },
+        }
+    }
+
+    fn boxed(&self, parts: &mut Parts, rule: Rule) -> Option<Box<Expr>> {
+        parts.take(rule).map(|p| Box::new(self.expr(p)))
     }
 
     fn primary(&self, pair: P) -> Expr {
@@ -401,7 +375,13 @@ impl Tree<'_> {
                 word => ExprKind::Bool(word == "true"),
             },
             Rule::name => ExprKind::Name(self.name(Parts::of(pair).next())),
-            Rule::expr => return self.expr(pair),
+            Rule::tuple => {
+                let mut all: Vec<Expr> = pair.into_inner().map(|p| self.expr(p)).collect();
+                match all.len() {
+                    1 => return all.remove(0),
+                    _ => ExprKind::Tuple(all),
+                }
+            }
             Rule::record => {
                 let fields = pair.into_inner().map(|p| {
                     let mut parts = Parts::of(p);
@@ -421,7 +401,10 @@ impl Tree<'_> {
                 let mut parts = Parts::of(pair);
                 let (x, expert) = (self.expr(parts.next()), self.name(parts.next()));
                 let (policy, body) = (self.expr(parts.next()), self.body(parts.next()));
-                ExprKind::Route(Box::new(Route { x, expert, policy, body, mix: self.name(parts.next()) }))
+                let mut parts = Parts::of(parts.next());
+                let mix = self.name(parts.next());
+                let mix_axis = parts.take(Rule::mix_axis).map(|p| self.name(Parts::of(p).next()));
+                ExprKind::Route(Box::new(Route { x, expert, policy, body, mix, mix_axis }))
             }
             Rule::exit => ExprKind::Exit(self.name(Parts::of(pair).next())),
             _ => ExprKind::Last(self.name(Parts::of(pair).next())),
@@ -486,7 +469,11 @@ impl Tree<'_> {
     fn loop_body(&self, pair: P) -> (Vec<Statement>, Vec<Expr>) {
         let mut parts = Parts::of(pair);
         let statements = self.statements(&mut parts);
-        let nexts = parts.take(Rule::next_values).into_iter().flat_map(P::into_inner).map(|p| self.expr(p)).collect();
+        let next = parts.take(Rule::next_values).map(|p| self.expr(Parts::of(p).next()));
+        let nexts = match next {
+            Some(Expr { kind: ExprKind::Tuple(all), .. }) => all,
+            next => next.into_iter().collect(),
+        };
         (statements, nexts)
     }
 
@@ -496,7 +483,8 @@ impl Tree<'_> {
         let reverse = parts.take(Rule::reverse).is_some();
         let carries = parts.take(Rule::carry).map(|p| self.carries(p)).unwrap_or_default();
         let (statements, nexts) = self.loop_body(parts.next());
-        Scan { axis, reverse, carries, statements, nexts, yields: self.expr(parts.next()) }
+        let yields = self.expr(Parts::of(parts.next()).next());
+        Scan { axis, reverse, carries, statements, nexts, yields }
     }
 
     fn repeat(&self, pair: P) -> Repeat {
@@ -504,8 +492,9 @@ impl Tree<'_> {
         let (axis, count) = (self.name(parts.next()), self.expr(parts.next()));
         let carries = self.carries(parts.next());
         let (statements, nexts) = self.loop_body(parts.next());
-        let otherwise = parts.take(Rule::expr).map(|p| self.expr(p));
-        Repeat { axis, count, carries, statements, nexts, otherwise }
+        let yields = parts.take(Rule::yields).map(|p| self.expr(Parts::of(p).next()));
+        let otherwise = parts.take(Rule::otherwise).map(|p| self.expr(Parts::of(p).next()));
+        Repeat { axis, count, carries, statements, nexts, yields, otherwise }
     }
 }
 
@@ -521,7 +510,7 @@ fn signed(text: &str) -> f64 {
 }
 
 /// Binding strength: a larger number binds tighter. `@` and `*` are of one strength, from left to right.
-fn precedence(rule: Rule) -> u8 {
+pub(crate) fn precedence(rule: Rule) -> u8 {
     match rule {
         Rule::or => 1,
         Rule::and => 2,

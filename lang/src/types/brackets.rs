@@ -5,7 +5,7 @@ use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Elem, Kind, NodeId, Span};
 use crate::size::Size;
-use crate::syntax::{Bracket, Expr, ExprKind, Infix, Name};
+use crate::syntax::{Bracket, Expr, ExprKind, Infix, Name, Prefix};
 
 impl Checker<'_> {
     pub fn brackets(&mut self, scope: &mut Scope, x: &Expr, all: &[Bracket]) -> Checked<Val> {
@@ -14,8 +14,11 @@ impl Checker<'_> {
         for bracket in all {
             node = match bracket {
                 Bracket::Arrow { from, to, span } => self.arrow(scope, node, from, to, *span)?,
-                Bracket::Pick { axis, value, end, fill, span } => {
-                    self.pick(scope, node, axis, value, end.as_deref(), fill.as_deref(), *span)?
+                Bracket::Pick { axis, value, fill, span } => {
+                    self.pick(scope, node, axis, value, fill.as_deref(), *span)?
+                }
+                Bracket::Slice { axis, from, to, span } => {
+                    self.slice(scope, node, axis, (from.as_deref(), to.as_deref()), *span)?
                 }
             };
         }
@@ -59,7 +62,7 @@ impl Checker<'_> {
     }
 
     /// The axis that brackets name anew; from here on the name stands for it, if it stood for none.
-    fn new_axis(&mut self, scope: &mut Scope, name: &Name, size: Size) -> AxisId {
+    pub fn new_axis(&mut self, scope: &mut Scope, name: &Name, size: Size) -> AxisId {
         let axis = self.axis_id(&name.text, size, name.span);
         scope.axes.entry(name.text.clone()).or_insert(axis);
         axis
@@ -107,23 +110,18 @@ impl Checker<'_> {
         Ok(parts.into_iter().flatten().collect())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one bracket, spelled out")]
     fn pick(
         &mut self,
         scope: &mut Scope,
         x: NodeId,
         name: &Name,
         value: &Expr,
-        end: Option<&Expr>,
         fill: Option<&Expr>,
         span: Span,
     ) -> Checked<NodeId> {
         let ty = self.ty(x).clone();
         let axis = self.axis_of(scope, name, &ty)?;
         let rest = self.axes_without(x, &[axis]);
-        if let Some(end) = end {
-            return self.slice(scope, x, axis, value, end, span);
-        }
         if let Some(by) = shift_of(name, value) {
             let fill = match fill {
                 Some(fill) => {
@@ -132,11 +130,16 @@ impl Checker<'_> {
                 }
                 None => {
                     let message = "a shift says what comes in at the end";
-                    let help = format!("`[{} = {} - 1 else 0.0]`", name.text, name.text);
-                    return Err(self.say(Diagnostic::error(codes::BRACKETS, span, message).help(help)));
+                    let fix = format!("{} else 0.0", self.text(span));
+                    return Err(self.say(Diagnostic::error(codes::BRACKETS, span, message).fix(span, fix)));
                 }
             };
             return self.push(Kind::Shift { axis, by, fill, x }, ty.elem, ty.axes.clone(), span);
+        }
+        if let Some(fill) = fill {
+            let message = "`else` fills what a shift leaves open; nothing is shifted here";
+            let help = format!("a shift is written `[{} = {} - 1 else 0.0]`", name.text, name.text);
+            return Err(self.say(Diagnostic::error(codes::BRACKETS, fill.span, message).help(help)));
         }
         match self.expr(scope, value)? {
             Val::Number(n) => {
@@ -157,9 +160,9 @@ impl Checker<'_> {
                 let index = self.as_tensor(&val, Elem::I32, value.span)?;
                 if !matches!(self.ty(index).elem, Elem::I32 | Elem::I64) {
                     let message = format!("an index is i32 or i64, this is {}", self.show(&self.ty(index).clone()));
-                    return Err(
-                        self.say(Diagnostic::error(codes::ELEMS, value.span, message).help("cast it: `i32(..)`"))
-                    );
+                    let fix = self.cast_text(Elem::I32, value.span);
+                    let diagnostic = Diagnostic::error(codes::ELEMS, value.span, message).help("cast it");
+                    return Err(self.say(diagnostic.fix(value.span, fix)));
                 }
                 if self.has(index, axis) {
                     let message = format!("the index itself has axis `{}`", name.text);
@@ -172,28 +175,56 @@ impl Checker<'_> {
         }
     }
 
+    /// `[t = 1..5]`; an open end is that of the axis. A negative end counts from the back.
     fn slice(
         &mut self,
         scope: &mut Scope,
         x: NodeId,
-        axis: AxisId,
-        start: &Expr,
-        end: &Expr,
+        name: &Name,
+        (from, to): (Option<&Expr>, Option<&Expr>),
         span: Span,
     ) -> Checked<NodeId> {
-        let from = self.expr(scope, start)?;
-        let from = self.as_count(&from, "the start of a slice", 0, start.span)?;
-        let to = self.expr(scope, end)?;
-        let to = self.as_count(&to, "the end of a slice", 0, end.span)?;
-        let name = self.stem(axis).to_string();
-        if to < from || self.size(axis).as_known().is_some_and(|n| to > n) {
-            let message = format!("axis `{name}` of {} has no elements {from}..{to}", self.show_size(axis));
-            return Err(self.say(Diagnostic::error(codes::BRACKETS, span, message)));
+        let ty = self.ty(x).clone();
+        let axis = self.axis_of(scope, name, &ty)?;
+        let whole = self.size(axis).clone();
+        let start = match from {
+            Some(expr) => self.slice_end(scope, expr, &whole)?,
+            None => Size::known(0),
+        };
+        let end = match to {
+            Some(expr) => self.slice_end(scope, expr, &whole)?,
+            None => whole.clone(),
+        };
+        let Some(first) = start.as_known() else {
+            let message = format!("a slice starts at a place that is known when building, not at {start}");
+            return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message)));
+        };
+        let size = end.checked_sub(&start);
+        let negative = |size: &Size| size.as_known().is_some_and(|n| n < 0);
+        let beyond = whole.checked_sub(&end).is_some_and(|rest| negative(&rest));
+        match size {
+            Some(size) if first >= 0 && !negative(&size) && !beyond => {
+                let sliced = self.axis_id(&name.text, size, span);
+                let axes = with(self.axes_without(x, &[axis]), &[sliced]);
+                self.push(Kind::Slice { from: axis, to: sliced, start: first, x }, ty.elem, axes, span)
+            }
+            _ => {
+                let message = format!("axis `{}` of {whole} has no elements {start}..{end}", name.text);
+                Err(self.say(Diagnostic::error(codes::BRACKETS, span, message)))
+            }
         }
-        let sliced = self.axis_id(&name, Size::known(to - from), span);
-        let elem = self.ty(x).elem;
-        let axes = with(self.axes_without(x, &[axis]), &[sliced]);
-        self.push(Kind::Slice { from: axis, to: sliced, start: from, x }, elem, axes, span)
+    }
+
+    /// One end of a slice.
+    fn slice_end(&mut self, scope: &mut Scope, expr: &Expr, whole: &Size) -> Checked<Size> {
+        if let ExprKind::Unary(Prefix::Neg, n) = &expr.kind {
+            let back = self.size_expr(scope, n)?;
+            return match whole.checked_sub(&back) {
+                Some(end) => Ok(end),
+                None => self.made_size(None, expr.span),
+            };
+        }
+        self.size_expr(scope, expr)
     }
 }
 

@@ -4,7 +4,7 @@ use super::pointwise::{BINARY, UNARY};
 use super::reduce::{REDUCTIONS, RUNNING};
 use super::scope::Scope;
 use super::{Checked, Checker, Val, elem_of};
-use crate::diagnostics::{Diagnostic, codes};
+use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{Elem, Kind, Span};
 use crate::syntax::{Argument, Call, Expr, ExprKind};
 
@@ -149,7 +149,15 @@ impl Checker<'_> {
                 && !names.contains(&name.text.as_str())
             {
                 let message = format!("`{}` has no argument `{}`", call.callee.text, name.text);
-                return Err(self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message)));
+                let mut diagnostic = Diagnostic::error(codes::ARGUMENTS, name.span, message);
+                match near(&name.text, names.iter().copied()) {
+                    Some(near) => diagnostic = diagnostic.fix(name.span, near),
+                    None if !names.is_empty() => {
+                        diagnostic = diagnostic.help(format!("it has {}", names.join(", ")));
+                    }
+                    None => {}
+                }
+                return Err(self.say(diagnostic));
             }
         }
         Ok(())
@@ -163,7 +171,8 @@ impl Checker<'_> {
 
     fn call_binary(&mut self, scope: &mut Scope, f: crate::program::Binary, call: &Call, span: Span) -> Checked<Val> {
         self.only(call, 2, &[], span)?;
-        let (a, b) = (self.argument(scope, call, 0, "a", span)?, self.argument(scope, call, 1, "b", span)?);
+        let (a, b) = (self.argument(scope, call, 0, "a", span), self.argument(scope, call, 1, "b", span));
+        let (a, b) = (a?, b?);
         self.binary(f, (&a.0, a.1), (&b.0, b.1), span)
     }
 
@@ -182,12 +191,15 @@ impl Checker<'_> {
     /// `where(cond, a, b)`
     fn choice(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
         self.only(call, 3, &[], span)?;
-        let cond = self.argument(scope, call, 0, "cond", span)?;
-        let (a, b) = (self.argument(scope, call, 1, "then", span)?, self.argument(scope, call, 2, "otherwise", span)?);
-        let cond = self.as_tensor(&cond.0, Elem::Bool, cond.1)?;
+        let cond = self.argument(scope, call, 0, "cond", span);
+        let (a, b) = (self.argument(scope, call, 1, "then", span), self.argument(scope, call, 2, "otherwise", span));
+        let (cond, a, b) = (cond?, a?, b?);
+        let at = cond.1;
+        let cond = self.as_tensor(&cond.0, Elem::Bool, at)?;
         if self.ty(cond).elem != Elem::Bool {
             let message = format!("the condition is bool, this is {}", self.show(&self.ty(cond).clone()));
-            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message)));
+            let help = "compare it: `x > 0.0`";
+            return Err(self.say(Diagnostic::error(codes::ELEMS, at, message).help(help)));
         }
         let (a, b) = self.pair((&a.0, a.1), (&b.0, b.1), span)?;
         let (elem, axes) = (self.ty(a).elem, self.union(&[cond, a, b]));

@@ -71,13 +71,25 @@ impl<'s> Checker<'s> {
                 inner.shared = true;
                 path.clone()
             }
-            (None, CallableKind::Fn) => scope.path.clone(),
+            (None, CallableKind::Fn) => {
+                inner.is_pure = true;
+                scope.path.clone()
+            }
+            (None, _) if scope.is_pure => {
+                let message = format!("a `fn` calls functions only; `{}` is a block", callable.name.text);
+                let help = "a block is an instance with parameters: write `block` instead of `fn` around it";
+                return Err(self.say(Diagnostic::error(codes::PARAM, call.callee.span, message).help(help)));
+            }
             (None, _) => {
                 let label = call.label.as_ref().unwrap_or(&call.callee);
                 if !scope.labels.insert(label.text.clone()) && !scope.shared {
                     let message = format!("a second instance named `{}` in one place", label.text);
-                    let help = format!("give it a label: `second: {}(..)`", call.callee.text);
-                    return Err(self.say(Diagnostic::error(codes::LABEL, span, message).help(help)));
+                    let fix = format!("second: {}", call.callee.text);
+                    let diagnostic = Diagnostic::error(codes::LABEL, span, message).help("give it a label");
+                    return Err(self.say(match call.label {
+                        None => diagnostic.fix(call.callee.span, fix),
+                        Some(_) => diagnostic,
+                    }));
                 }
                 let mut path = scope.path.clone();
                 path.push(label.text.clone());

@@ -37,16 +37,13 @@ impl<'s> Checker<'s> {
                 for entry in &network.entries {
                     let mut scope = self.fresh_scope();
                     self.start();
-                    let mut failed = false;
                     for statement in &network.statements {
-                        failed |= self.statement(&mut scope, statement).is_err();
+                        let _ = self.statement(&mut scope, statement);
                     }
                     // What the network declares is for its entries to use or not.
                     scope.values.iter_mut().flat_map(|v| v.values_mut()).for_each(|b| b.used = true);
                     scope.values.push(Default::default());
-                    if !failed {
-                        let _ = self.continue_entry(&mut scope, entry);
-                    }
+                    let _ = self.continue_entry(&mut scope, entry);
                 }
                 if network.entries.is_empty() {
                     let message = "a network has at least one `entry`";

@@ -1,9 +1,10 @@
 //! Expressions: names, fields, records; the rest is dispatched.
 
+use super::route::Plan;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{Elem, Kind, Span};
+use crate::program::{Elem, Kind, NodeId, Span};
 use crate::size::Size;
 use crate::syntax::{ConstValue, Expr, ExprKind, Name};
 
@@ -28,6 +29,11 @@ impl Checker<'_> {
                     record.push((name.text.clone(), val));
                 }
                 Ok(Val::Record(record))
+            }
+            ExprKind::Tuple(_) => {
+                let message = "several values in parentheses stand after a loop's `next` only";
+                let help = "a record names its values: `(a: .., b: ..)`";
+                Err(self.say(Diagnostic::error(codes::TYPE, expr.span, message).help(help)))
             }
             ExprKind::Call(call) => self.call(scope, call, expr.span),
             ExprKind::Scan(scan) => self.scan(scope, scan, expr.span),
@@ -56,7 +62,8 @@ impl Checker<'_> {
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
             Some(near) => diagnostic.fix(name.span, near),
             None if scope.axes.contains_key(&name.text) => {
-                diagnostic.help(format!("`{}` is an axis: its size is `size({})`", name.text, name.text))
+                let size = format!("size({})", name.text);
+                diagnostic.help(format!("`{}` is an axis; for its size", name.text)).fix(name.span, size)
             }
             None => diagnostic,
         };
@@ -84,6 +91,18 @@ impl Checker<'_> {
                     read.push((name.clone(), self.read(val, depth, span)?));
                 }
                 Ok(Val::Record(read))
+            }
+            Val::Plan(plan) => {
+                let mut node = |id: NodeId| match self.read(&Val::Tensor(id), depth, span)? {
+                    Val::Tensor(node) => Ok(node),
+                    _ => Err(Reported),
+                };
+                let weight = node(plan.weight)?;
+                let chosen = match plan.chosen {
+                    Some((slot, index)) => Some((slot, node(index)?)),
+                    None => None,
+                };
+                Ok(Val::Plan(Plan { expert: plan.expert, chosen, weight }))
             }
             Val::Error => Err(Reported),
             other => Ok(other.clone()),

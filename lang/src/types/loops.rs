@@ -27,43 +27,36 @@ enum Yielded {
     Last(usize),
 }
 
+/// All that a loop yields, and the names of the record that it makes.
+struct Yields {
+    list: Vec<Yielded>,
+    names: Option<Vec<String>>,
+}
+
+impl Yields {
+    /// The values that are stacked.
+    fn each(&self) -> Vec<NodeId> {
+        self.list.iter().filter_map(|y| if let Yielded::Each(node) = y { Some(*node) } else { None }).collect()
+    }
+}
+
 impl Checker<'_> {
     pub fn scan(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
-        let axis = self.named_axis(scope, &scan.axis)?;
-        let carries = self.carries(scope, &scan.carries, axis)?;
-        let start = self.enter(scope, &carries, Around { axis, repeats: false }, span)?;
-        let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
-        let mut yields = Vec::new();
-        let shape = match &nexts {
-            Ok(nexts) => self.yields(scope, &scan.yields, &carries, nexts, &mut yields),
+        let carries = match self.named_axis(scope, &scan.axis) {
+            Ok(axis) => self.carries(scope, &scan.carries, axis).map(|carries| (axis, carries)),
             Err(Reported) => Err(Reported),
         };
+        let (axis, carries) = match carries {
+            Ok(known) => known,
+            Err(Reported) => return Err(self.look_into(scope, &scan.carries, &scan.statements, &scan.nexts)),
+        };
+        let start = self.enter(scope, &carries, Around { axis, repeats: false }, span)?;
+        let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
+        let yielded = self.loop_yields(scope, Some(&scan.yields), &carries, &nexts);
         self.leave(scope);
-        let (nexts, shape) = (nexts?, shape?);
-        let each: Vec<NodeId> =
-            yields.iter().filter_map(|y| if let Yielded::Each(n) = y { Some(*n) } else { None }).collect();
-        let of = self.finish_loop(axis, scan.reverse, start, &carries, nexts, each.clone(), span)?;
-        // Results, in the order in which they were asked for.
-        let mut results = Vec::new();
-        let mut number = 0;
-        for y in &yields {
-            results.push(match y {
-                Yielded::Each(node) => {
-                    let ty = self.ty(*node).clone();
-                    let axes = super::brackets::with(ty.axes, &[axis]);
-                    number += 1;
-                    self.tensor(Kind::Yielded { of, index: number - 1 }, ty.elem, axes, span)?
-                }
-                Yielded::Last(index) => {
-                    let ty = carries[*index].ty.clone();
-                    self.tensor(Kind::Last { of, index: *index }, ty.elem, ty.axes, span)?
-                }
-            });
-        }
-        Ok(match shape {
-            None => results.pop().unwrap_or(Val::Error),
-            Some(names) => Val::Record(names.into_iter().zip(results).collect()),
-        })
+        let (nexts, yielded) = (nexts?, yielded?);
+        let of = self.finish_loop(axis, scan.reverse, start, &carries, nexts, yielded.each(), span)?;
+        self.results(of, axis, &carries, yielded, span)
     }
 
     pub fn repeat(&mut self, scope: &mut Scope, repeat: &Repeat, span: Span) -> Checked<Val> {
@@ -74,17 +67,12 @@ impl Checker<'_> {
         }
         let axis = self.axis_id(&repeat.axis.text, size, repeat.axis.span);
         let before = scope.axes.insert(repeat.axis.text.clone(), axis);
-        let carries = self.carries(scope, &repeat.carries, axis)?;
-        let start = self.enter(scope, &carries, Around { axis, repeats: true }, span)?;
-        self.gained.push(axis);
-        let nexts = self.loop_body(scope, &repeat.statements, &repeat.nexts, &carries, span);
-        self.gained.pop();
-        self.leave(scope);
+        let done = self.repeated(scope, repeat, axis, span);
         match before {
             Some(id) => scope.axes.insert(repeat.axis.text.clone(), id),
             None => scope.axes.remove(&repeat.axis.text),
         };
-        let of = self.finish_loop(axis, false, start, &carries, nexts?, Vec::new(), span)?;
+        let (of, carries, yielded) = done?;
         let mut lasts = Vec::new();
         for (index, carry) in carries.iter().enumerate() {
             let last = self.tensor(Kind::Last { of, index }, carry.ty.elem, carry.ty.axes.clone(), span)?;
@@ -99,34 +87,124 @@ impl Checker<'_> {
             scope.values.pop();
             return val;
         }
+        if repeat.yields.is_some() {
+            return self.results(of, axis, &carries, yielded, span);
+        }
         Ok(if lasts.len() == 1 { lasts.remove(0).1 } else { Val::Record(lasts) })
+    }
+
+    /// The loop of a `repeat`: its node, its carries and what it yields.
+    fn repeated(
+        &mut self,
+        scope: &mut Scope,
+        repeat: &Repeat,
+        axis: AxisId,
+        span: Span,
+    ) -> Checked<(NodeId, Vec<Carry>, Yields)> {
+        if let (Some(_), Some(otherwise)) = (&repeat.yields, &repeat.otherwise) {
+            let message = "a `repeat` has a `yield` or an `else`, not both";
+            return Err(self.say(Diagnostic::error(codes::LOOP, otherwise.span, message)));
+        }
+        let Ok(carries) = self.carries(scope, &repeat.carries, axis) else {
+            return Err(self.look_into(scope, &repeat.carries, &repeat.statements, &repeat.nexts));
+        };
+        let start = self.enter(scope, &carries, Around { axis, repeats: true }, span)?;
+        self.gained.push(axis);
+        let nexts = self.loop_body(scope, &repeat.statements, &repeat.nexts, &carries, span);
+        let yielded = self.loop_yields(scope, repeat.yields.as_ref(), &carries, &nexts);
+        self.gained.pop();
+        self.leave(scope);
+        let (nexts, yielded) = (nexts?, yielded?);
+        let of = self.finish_loop(axis, false, start, &carries, nexts, yielded.each(), span)?;
+        Ok((of, carries, yielded))
+    }
+
+    fn loop_yields(
+        &mut self,
+        scope: &mut Scope,
+        yields: Option<&Expr>,
+        carries: &[Carry],
+        nexts: &Checked<Vec<NodeId>>,
+    ) -> Checked<Yields> {
+        let mut all = Yields { list: Vec::new(), names: None };
+        if let (Some(yields), Ok(nexts)) = (yields, nexts) {
+            all.names = self.yields(scope, yields, carries, nexts, &mut all.list)?;
+        }
+        Ok(all)
+    }
+
+    /// What a loop gives: its yields in the order in which they were asked for.
+    fn results(&mut self, of: NodeId, axis: AxisId, carries: &[Carry], yielded: Yields, span: Span) -> Checked<Val> {
+        let mut results = Vec::new();
+        let mut number = 0;
+        for y in &yielded.list {
+            results.push(match y {
+                Yielded::Each(node) => {
+                    let ty = self.ty(*node).clone();
+                    let axes = super::brackets::with(ty.axes, &[axis]);
+                    number += 1;
+                    self.tensor(Kind::Yielded { of, index: number - 1 }, ty.elem, axes, span)?
+                }
+                Yielded::Last(index) => {
+                    let ty = carries[*index].ty.clone();
+                    self.tensor(Kind::Last { of, index: *index }, ty.elem, ty.axes, span)?
+                }
+            });
+        }
+        Ok(match yielded.names {
+            None => results.pop().unwrap_or(Val::Error),
+            Some(names) => Val::Record(names.into_iter().zip(results).collect()),
+        })
+    }
+
+    /// Finds what is wrong in the body of a loop whose carries are wrong themselves.
+    fn look_into(
+        &mut self,
+        scope: &mut Scope,
+        carried: &[Carried],
+        statements: &[Statement],
+        nexts: &[Expr],
+    ) -> Reported {
+        scope.values.push(Default::default());
+        for carry in carried {
+            scope.bind(&carry.name.text, Val::Error, self.loops.len(), carry.name.span);
+        }
+        for statement in statements {
+            let _ = self.statement(scope, statement);
+        }
+        for next in nexts {
+            let _ = self.expr(scope, next);
+        }
+        scope.values.pop();
+        Reported
     }
 
     /// Initial values of carries, of their declared types.
     fn carries(&mut self, scope: &mut Scope, carried: &[Carried], axis: AxisId) -> Checked<Vec<Carry>> {
-        let mut carries = Vec::new();
-        for carry in carried {
-            let name = &carry.name;
-            let val = match &carry.init {
-                Some(init) => self.expr(scope, init)?,
-                None => self.expr(scope, &Expr { kind: ExprKind::Name(name.clone()), span: name.span })?,
-            };
-            let declared = match &carry.ty {
-                Some(ty) => {
-                    let (elem, order) = self.written(scope, ty)?;
-                    let axes = order.into_iter().filter(|a| *a != axis).collect();
-                    Some(Type { elem, axes })
-                }
-                None => None,
-            };
-            let elem = declared.as_ref().map_or(Elem::F32, |ty| ty.elem);
-            let mut init = self.as_tensor(&val, elem, name.span)?;
-            let mut ty = declared.unwrap_or_else(|| self.ty(init).clone());
-            ty.axes.sort();
-            init = self.fit(init, &ty, &format!("carry `{}`", name.text), name.span)?;
-            carries.push(Carry { name: name.text.clone(), init, ty });
-        }
-        Ok(carries)
+        let carries: Vec<Checked<Carry>> = carried.iter().map(|c| self.first_value(scope, c, axis)).collect();
+        carries.into_iter().collect()
+    }
+
+    fn first_value(&mut self, scope: &mut Scope, carry: &Carried, axis: AxisId) -> Checked<Carry> {
+        let name = &carry.name;
+        let val = match &carry.init {
+            Some(init) => self.expr(scope, init)?,
+            None => self.expr(scope, &Expr { kind: ExprKind::Name(name.clone()), span: name.span })?,
+        };
+        let declared = match &carry.ty {
+            Some(ty) => {
+                let (elem, order) = self.written(scope, ty)?;
+                let axes = order.into_iter().filter(|a| *a != axis).collect();
+                Some(Type { elem, axes })
+            }
+            None => None,
+        };
+        let elem = declared.as_ref().map_or(Elem::F32, |ty| ty.elem);
+        let mut init = self.as_tensor(&val, elem, name.span)?;
+        let mut ty = declared.unwrap_or_else(|| self.ty(init).clone());
+        ty.axes.sort();
+        init = self.fit(init, &ty, &format!("carry `{}`", name.text), name.span)?;
+        Ok(Carry { name: name.text.clone(), init, ty })
     }
 
     /// A value of a wider type: axes that it lacks are added.

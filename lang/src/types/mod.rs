@@ -14,9 +14,11 @@ mod expr;
 mod loops;
 mod params;
 mod pointwise;
+mod policy;
 mod reduce;
 mod route;
 mod scope;
+mod source;
 mod window;
 
 use std::collections::BTreeMap;
@@ -183,6 +185,17 @@ impl<'s> Checker<'s> {
             self.out.list.push(diagnostic);
         }
         Reported
+    }
+
+    /// The text at a place.
+    pub fn text(&self, span: Span) -> &str {
+        let text = self.out.files.get(span.file as usize).map_or("", |(_, text)| text);
+        text.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// The text at a place as an argument of a cast.
+    pub fn cast_text(&self, elem: Elem, span: Span) -> String {
+        format!("{}({})", elem_name(elem), self.text(span))
     }
 
     fn twice(&mut self, name: &syntax::Name, first: Span) -> Reported {

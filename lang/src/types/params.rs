@@ -3,16 +3,39 @@
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val, elem_name};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{AxisId, Elem, FileAxis, Kind, NamePiece, Param, Source, Span, State, Tensor, Type};
+use crate::program::{AxisId, Elem, Kind, Param, Span, State, Tensor, Type};
 use crate::size::Size;
 use crate::syntax::{self, Expr, Name, Statement, Ty};
 
 impl Checker<'_> {
     pub fn statement(&mut self, scope: &mut Scope, statement: &Statement) -> Checked<()> {
+        let owned = match statement {
+            Statement::Param { names, .. } => names.first().map(|name| ("parameter", name)),
+            Statement::Part { name, .. } => Some(("part", name)),
+            Statement::State { name, .. } => Some(("state", name)),
+            Statement::Let { .. } | Statement::NextState { .. } => None,
+        };
+        if let (Some((what, name)), true) = (owned, scope.is_pure) {
+            let message = format!("a `fn` has no {what}s, so no `{}`", name.text);
+            self.say(Diagnostic::error(codes::PARAM, name.span, message).help("write `block` instead of `fn`"));
+            self.bind(scope, name, Val::Error, true);
+            return Err(Reported);
+        }
         match statement {
             Statement::Param { names, ty, source } => {
                 let mut failed = false;
                 for name in names {
+                    if let Some(first) = scope.params.insert(name.text.clone(), name.span) {
+                        let message = format!("parameter `{}` is declared twice in one place", name.text);
+                        let diagnostic = Diagnostic::error(codes::TWICE, name.span, message).label("again here");
+                        self.say(
+                            diagnostic
+                                .also(first, "first here")
+                                .help("each parameter has a name of its own in its block"),
+                        );
+                        failed = true;
+                        continue;
+                    }
                     let val = self.param(scope, name, ty, source.as_ref());
                     failed |= val.is_err();
                     self.bind(scope, name, val.unwrap_or(Val::Error), false);
@@ -124,77 +147,6 @@ impl Checker<'_> {
         // In a `repeat` it is the layer's own.
         let depth = self.loops.iter().position(|l| l.repeats).unwrap_or(self.loops.len());
         self.read(&Val::Tensor(node), depth, name.span)
-    }
-
-    /// Where a parameter stands in the weight file: `from`, or its own name and order.
-    fn source(
-        &mut self,
-        path: &str,
-        gained: &[AxisId],
-        order: &[AxisId],
-        source: Option<&syntax::Source>,
-    ) -> Checked<Source> {
-        let Some(source) = source else {
-            let order = gained.iter().chain(order).map(|a| FileAxis::Axis(*a)).collect();
-            return Ok(Source { name: vec![NamePiece::Text(path.into())], order });
-        };
-        let mut name = Vec::new();
-        let mut indexed = Vec::new();
-        let mut rest = source.name.as_str();
-        while let Some(open) = rest.find('{') {
-            let Some(close) = rest[open..].find('}').map(|c| open + c) else {
-                let message = "a `{` without `}`";
-                return Err(self.say(Diagnostic::error(codes::PARAM, source.name_span, message)));
-            };
-            let axis = &rest[open + 1..close];
-            let Some(id) = gained.iter().chain(order).copied().find(|a| self.stem(*a) == axis) else {
-                let message = format!("the parameter has no axis `{axis}`");
-                return Err(self.say(Diagnostic::error(codes::PARAM, source.name_span, message)));
-            };
-            name.push(NamePiece::Text(rest[..open].into()));
-            name.push(NamePiece::Index(id));
-            indexed.push(id);
-            rest = &rest[close + 1..];
-        }
-        name.push(NamePiece::Text(rest.into()));
-        name.retain(|piece| !matches!(piece, NamePiece::Text(text) if text.is_empty()));
-        let stored: Vec<AxisId> = gained.iter().chain(order).copied().filter(|a| !indexed.contains(a)).collect();
-        let Some(written) = &source.order else {
-            return Ok(Source { name, order: stored.into_iter().map(FileAxis::Axis).collect() });
-        };
-        let mut file = Vec::new();
-        let mut seen = Vec::new();
-        // Axes that the parameter gained stand in front, unless the order says where.
-        for axis in gained.iter().filter(|a| stored.contains(a)) {
-            if !written.iter().flatten().any(|n| n.text == self.stem(*axis)) {
-                file.push(FileAxis::Axis(*axis));
-                seen.push(*axis);
-            }
-        }
-        for names in written {
-            let mut ids = Vec::new();
-            for name in names {
-                if name.text == "_" {
-                    continue;
-                }
-                let Some(id) = stored.iter().copied().find(|a| self.stem(*a) == name.text && !seen.contains(a)) else {
-                    let message = format!("`{}` is no axis of the parameter, or stands twice", name.text);
-                    return Err(self.say(Diagnostic::error(codes::PARAM, name.span, message)));
-                };
-                seen.push(id);
-                ids.push(id);
-            }
-            file.push(match ids.as_slice() {
-                [] => FileAxis::Unit,
-                [one] => FileAxis::Axis(*one),
-                _ => FileAxis::Merged(ids),
-            });
-        }
-        if let Some(axis) = stored.iter().find(|a| !seen.contains(a)) {
-            let message = format!("the order of the file lacks axis `{}`", self.stem(*axis));
-            return Err(self.say(Diagnostic::error(codes::PARAM, source.name_span, message)));
-        }
-        Ok(Source { name, order: file })
     }
 
     fn state(&mut self, scope: &mut Scope, name: &Name, ty: &Ty, init: &Expr) -> Checked<Val> {

@@ -63,7 +63,15 @@ impl Checker<'_> {
         let left = self.as_tensor(a.0, with, a.1);
         let right = self.as_tensor(b.0, with, b.1);
         let (left, right) = (left?, right?);
-        self.same_elem(left, right, span)?;
+        let elems = (self.ty(left).elem, self.ty(right).elem);
+        if elems.0 != elems.1 {
+            // A float loses less than an integer does.
+            let (at, to) = if is_float(elems.1) && !is_float(elems.0) { (a.1, elems.1) } else { (b.1, elems.0) };
+            let message = format!("one operand is {}, the other {}", elem_name(elems.0), elem_name(elems.1));
+            let fix = self.cast_text(to, at);
+            let diagnostic = Diagnostic::error(codes::ELEMS, span, message).help("cast one of them").fix(at, fix);
+            return Err(self.say(diagnostic));
+        }
         Ok((left, right))
     }
 
@@ -133,7 +141,8 @@ impl Checker<'_> {
         let of_numbers = matches!(f, Unary::Neg | Unary::Abs | Unary::Sign | Unary::Relu);
         if !(is_float(elem) || of_numbers && elem != Elem::Bool) {
             let message = format!("this takes floats, not {}", elem_name(elem));
-            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `f32(..)`")));
+            let fix = self.cast_text(Elem::F32, at);
+            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it").fix(at, fix)));
         }
         let axes = self.ty(node).axes.clone();
         self.tensor(Kind::Unary(f, node), elem, axes, span)

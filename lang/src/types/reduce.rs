@@ -1,8 +1,9 @@
 //! Functions with axes in brackets: reductions, norms, running folds.
 
+use super::route::Plan;
 use super::scope::Scope;
 use super::{Checked, Checker, Val, is_float};
-use crate::diagnostics::{Diagnostic, codes};
+use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, Elem, Kind, NodeId, Reduce, Running, Span};
 use crate::syntax::{Argument, Call, Name};
 
@@ -48,6 +49,10 @@ impl Checker<'_> {
         let (x, over) = self.over(scope, call, span)?;
         self.only(call, 1, &[], span)?;
         let elem = self.ty(x).elem;
+        // `all` of bools is a reduction, of scores a plan in which each row goes to each expert.
+        if let (Reduce::All, true, [expert]) = (with, is_float(elem), over.as_slice()) {
+            return Ok(Val::Plan(Plan { expert: *expert, chosen: None, weight: x }));
+        }
         let of_bool = matches!(with, Reduce::Any | Reduce::All);
         if of_bool != (elem == Elem::Bool) {
             let message = if of_bool { "`any` and `all` take bool" } else { "this reduction takes numbers, not bool" };
@@ -68,7 +73,15 @@ impl Checker<'_> {
 
     pub fn running(&mut self, scope: &mut Scope, with: Running, call: &Call, span: Span) -> Checked<Val> {
         let (x, over) = self.over(scope, call, span)?;
-        let exclusive = call.args.iter().skip(1).any(|a| is_word(a, "exclusive"));
+        self.only(call, 2, &[], span)?;
+        let mut exclusive = false;
+        if let Some(argument) = call.args.get(1) {
+            exclusive = self.word(argument, &["exclusive"], call)?.is_some();
+            if !exclusive {
+                let message = format!("`{}` takes a tensor and the option `exclusive`", call.callee.text);
+                return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
+            }
+        }
         let [over] = over.as_slice() else {
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, "a running fold runs over one axis")));
         };
@@ -133,6 +146,20 @@ impl Checker<'_> {
         }
         let message = format!("this takes floats, not {}", self.show(&self.ty(x).clone()));
         Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `f32(..)`")))
+    }
+}
+
+impl Checker<'_> {
+    /// An argument as one of these words; a value is none. A name that is no value should have been a word.
+    pub fn word(&mut self, argument: &Argument, words: &[&'static str], call: &Call) -> Checked<Option<&'static str>> {
+        let Some(word) = words.iter().find(|word| is_word(argument, word)) else {
+            let Argument::Expr(expr) = argument else { return Ok(None) };
+            let crate::syntax::ExprKind::Name(name) = &expr.kind else { return Ok(None) };
+            let Some(near) = near(&name.text, words.iter().copied()) else { return Ok(None) };
+            let message = format!("`{}` has no option `{}`", call.callee.text, name.text);
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message).fix(name.span, near)));
+        };
+        Ok(Some(word))
     }
 }
 

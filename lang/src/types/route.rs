@@ -1,13 +1,11 @@
-//! Routing: policies, plans, and `route`.
+//! `route`, and the parts of a plan.
 
 use super::brackets::with;
-use super::reduce::is_word;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
-use crate::diagnostics::{Diagnostic, codes};
+use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, Binary, Elem, Kind, Mix, NodeId, Reduce, Span};
-use crate::size::Size;
-use crate::syntax::{Argument, Call, Name, Route};
+use crate::syntax::{Expr, ExprKind, Name, Route, Statement};
 
 /// Which row goes to which expert, and how much it counts.
 #[derive(Clone, Debug)]
@@ -18,90 +16,33 @@ pub(crate) struct Plan {
     pub weight: NodeId,
 }
 
-impl Checker<'_> {
-    /// `topk(score, k, normalize, bias = b)`, `top1(score)`, `all(score)`. The expert axis is the `over` of the route around, or
-    /// the score's innermost declared axis where a plan is made for several.
-    pub fn policy(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
-        let expert = match self.routed.clone() {
-            Some(name) => name,
-            None => {
-                let message = format!("which axis are the experts'? write `{}[e](score, ..)`", call.callee.text);
-                match call.axes.as_slice() {
-                    [axis] => axis.name.clone(),
-                    _ => return Err(self.say(Diagnostic::error(codes::ROUTE, span, message))),
-                }
-            }
-        };
-        let (val, at) = self.argument(scope, call, 0, "score", span)?;
-        let score = self.as_tensor(&val, Elem::F32, at)?;
-        self.float(score, at)?;
-        let ty = self.ty(score).clone();
-        let expert = self.axis_of(scope, &expert, &ty)?;
-        for argument in &call.args {
-            if let Argument::Named(name, _) = argument
-                && name.text != "bias"
-            {
-                return self.not_yet(&format!("`{}` of a policy", name.text), name.span);
-            }
-        }
-        let name = call.callee.text.as_str();
-        if name == "all" {
-            return Ok(Val::Plan(Plan { expert, chosen: None, weight: score }));
-        }
-        let k = if name == "top1" {
-            1
-        } else {
-            let (val, at) = self.argument(scope, call, 1, "k", span)?;
-            self.as_count(&val, "the number of experts of a row", 1, at)?
-        };
-        if self.size(expert).as_known().is_some_and(|n| k > n) {
-            let message = format!("{k} of {} experts cannot be chosen", self.size(expert));
-            return Err(self.say(Diagnostic::error(codes::ROUTE, span, message)));
-        }
-        let words = call.args.iter().skip(if name == "top1" { 1 } else { 2 });
-        let mut normalize = false;
-        for argument in words.filter(|a| matches!(a, Argument::Expr(_))) {
-            if is_word(argument, "normalize") {
-                normalize = true;
-            } else if is_word(argument, "drop") {
-                return self.not_yet("`drop`", span);
-            } else {
-                let message = "a policy's options are `normalize` and `bias = b`";
-                return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
-            }
-        }
-        // The bias chooses, the score weighs.
-        let chooser = match self.optional(scope, call, usize::MAX, "bias")? {
-            Some((bias, at)) => {
-                let val = self.binary(Binary::Add, (&Val::Tensor(score), span), (&bias, at), span)?;
-                self.as_tensor(&val, Elem::F32, span)?
-            }
-            None => score,
-        };
-        let slot = self.axis_id("slot", Size::known(k), span);
-        let axes = with(self.axes_without(chooser, &[expert]), &[slot]);
-        let index = self.push(Kind::TopK { axis: expert, slot, x: chooser }, Elem::I32, axes.clone(), span)?;
-        let axes = with(self.axes_without(score, &[expert]), &self.ty(index).axes.clone());
-        let mut weight = self.push(Kind::Gather { axis: expert, index, x: score }, ty.elem, axes, span)?;
-        if normalize {
-            let rest = self.axes_without(weight, &[slot]);
-            let total = Kind::Reduce { with: Reduce::Sum, over: vec![slot], x: weight };
-            let total = self.push(total, ty.elem, rest, span)?;
-            let axes = self.ty(weight).axes.clone();
-            weight = self.push(Kind::Binary(Binary::Div, weight, total), ty.elem, axes, span)?;
-        }
-        Ok(Val::Plan(Plan { expert, chosen: Some((slot, index)), weight }))
-    }
+/// Mixes that take no axis.
+const MIXES: &[(&str, Mix)] =
+    &[("sum", Mix::Sum), ("mean", Mix::Mean), ("max", Mix::Max), ("logsumexp", Mix::LogSumExp), ("none", Mix::None)];
 
+impl Checker<'_> {
     /// `route x over e by POLICY { experts: f(x) } mix sum`
     pub fn route(&mut self, scope: &mut Scope, route: &Route, span: Span) -> Checked<Val> {
         let x = self.expr(scope, &route.x);
         let outer = self.routed.replace(route.expert.clone());
         let policy = self.expr(scope, &route.policy);
         self.routed = outer;
-        let plan = match policy? {
-            Val::Plan(plan) => plan,
-            _ => {
+        let plan = match policy {
+            Ok(Val::Plan(plan)) => plan,
+            // What is wrong within the experts is told all the same.
+            Err(Reported) => {
+                let gained = scope.axes.get(&route.expert.text).copied();
+                let (outer, around) = (self.gained.len(), self.experts.len());
+                self.gained.extend(gained);
+                self.experts.extend(gained);
+                scope.values.push(Default::default());
+                let _ = self.body(scope, &route.body.statements, route.body.value.as_deref(), route.body.span);
+                scope.values.pop();
+                self.gained.truncate(outer);
+                self.experts.truncate(around);
+                return Err(Reported);
+            }
+            Ok(_) => {
                 let message = "a policy such as `topk(score, 2)` or a plan is expected";
                 return Err(self.say(Diagnostic::error(codes::ROUTE, route.policy.span, message)));
             }
@@ -113,26 +54,19 @@ impl Checker<'_> {
                 format!("the route is over `{}`, its plan over `{}`", route.expert.text, self.stem(plan.expert));
             return Err(self.say(Diagnostic::error(codes::ROUTE, route.expert.span, message)));
         }
-        let mix = match route.mix.text.as_str() {
-            "sum" => Mix::Sum,
-            "mean" => Mix::Mean,
-            "max" => Mix::Max,
-            "none" => Mix::None,
-            other => {
-                let message = format!("`mix {other}`: there are sum, mean, max and none");
-                return Err(self.say(Diagnostic::error(codes::ROUTE, route.mix.span, message)));
-            }
+        let ExprKind::Name(name) = &route.x.kind else {
+            let message = "what is routed has a name, by which the experts know it";
+            let help = "name it first: `let x = ..`";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, route.x.span, message).help(help)));
         };
         self.gained.push(plan.expert);
         self.experts.push(plan.expert);
         scope.values.push(Default::default());
         // The routed value keeps its name inside.
-        if let crate::syntax::ExprKind::Name(name) = &route.x.kind {
-            let depth = self.loops.len();
-            scope.bind(&name.text, x.clone(), depth, name.span);
-            if let Some(binding) = scope.find(&name.text) {
-                binding.used = true;
-            }
+        let depth = self.loops.len();
+        scope.bind(&name.text, x.clone(), depth, name.span);
+        if let Some(binding) = scope.find(&name.text) {
+            binding.used = true;
         }
         let value = self.body(scope, &route.body.statements, route.body.value.as_deref(), route.body.span);
         scope.values.pop();
@@ -141,7 +75,12 @@ impl Checker<'_> {
         let value = value?;
         let value = self.as_tensor(&value, Elem::F32, route.body.span)?;
         let elem = self.ty(value).elem;
+        let mix = self.mix(scope, route, &plan, value)?;
         let mut axes = self.axes_without(value, &[plan.expert]);
+        if let Mix::Concat { from, to } = mix {
+            axes.retain(|a| *a != from);
+            axes.push(to);
+        }
         match plan.chosen {
             Some((slot, index)) => axes.extend(self.axes_without(index, &[slot])),
             None => axes.extend(self.axes_without(plan.weight, &[plan.expert])),
@@ -157,31 +96,96 @@ impl Checker<'_> {
         self.tensor(kind, elem, axes, span)
     }
 
+    /// `mix sum`, `mix concat[d]`
+    fn mix(&mut self, scope: &Scope, route: &Route, plan: &Plan, value: NodeId) -> Checked<Mix> {
+        let how = &route.mix;
+        let slots = self.size(plan.chosen.map_or(plan.expert, |(slot, _)| slot)).clone();
+        let simple = MIXES.iter().find(|(name, _)| *name == how.text).map(|(_, mix)| *mix);
+        if let (Some(_), Some(axis)) = (simple, &route.mix_axis) {
+            let message = format!("`mix {}` takes no axis", how.text);
+            return Err(self.say(Diagnostic::error(codes::ROUTE, axis.span, message)));
+        }
+        match (simple, &route.mix_axis) {
+            (Some(Mix::None), _) if slots.as_known() != Some(1) => {
+                let message = format!("`mix none` is for plans that choose one expert; this one chooses {slots}");
+                Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message)))
+            }
+            (Some(mix), _) => {
+                let elem = self.ty(value).elem;
+                if !super::is_float(elem) && matches!(mix, Mix::Sum | Mix::Mean | Mix::LogSumExp) {
+                    self.float(value, route.body.span)?;
+                }
+                Ok(mix)
+            }
+            (None, Some(name)) if how.text == "concat" => {
+                let ty = self.ty(value).clone();
+                let from = self.axis_of(scope, name, &ty)?;
+                let size = self.size(from).checked_mul(&slots);
+                let size = self.made_size(size, name.span)?;
+                Ok(Mix::Concat { from, to: self.axis_id(&name.text, size, name.span) })
+            }
+            (None, None) if how.text == "concat" => {
+                let message = "along which axis do the experts' answers join? write `mix concat[d]`";
+                Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message)))
+            }
+            _ => {
+                let message = format!("`mix {}`: there are sum, mean, max, logsumexp, none and concat[axis]", how.text);
+                let mut diagnostic = Diagnostic::error(codes::ROUTE, how.span, message);
+                if let Some(near) = near(&how.text, MIXES.iter().map(|(name, _)| *name)) {
+                    diagnostic = diagnostic.fix(how.span, near);
+                }
+                Err(self.say(diagnostic))
+            }
+        }
+    }
+
     /// `plan.weight`, `plan.index`, `plan.load`, `plan.importance`
     pub fn plan_field(&mut self, plan: &Plan, name: &Name) -> Checked<Val> {
         match (name.text.as_str(), plan.chosen) {
             ("weight", _) => Ok(Val::Tensor(plan.weight)),
             ("index", Some((_, index))) => Ok(Val::Tensor(index)),
-            ("load", Some((_, index))) => self.load(plan, index, None, name.span),
-            ("importance", Some((_, index))) => self.load(plan, index, Some(plan.weight), name.span),
+            ("index", None) => {
+                let message = "a plan of all experts has no `index`: each row goes to each expert";
+                Err(self.say(Diagnostic::error(codes::FIELD, name.span, message)))
+            }
+            ("load", _) => self.load(plan, false, name.span),
+            ("importance", _) => self.load(plan, true, name.span),
             _ => {
                 let message = format!("a plan has no `{}`; it has weight, index, load and importance", name.text);
-                Err(self.say(Diagnostic::error(codes::FIELD, name.span, message)))
+                let mut diagnostic = Diagnostic::error(codes::FIELD, name.span, message);
+                if let Some(near) = near(&name.text, ["weight", "index", "load", "importance"]) {
+                    diagnostic = diagnostic.fix(name.span, near);
+                }
+                Err(self.say(diagnostic))
             }
         }
     }
 
-    /// For each expert, how many rows chose it, or how much they weigh in all.
-    fn load(&mut self, plan: &Plan, index: NodeId, weight: Option<NodeId>, span: Span) -> Checked<Val> {
+    /// For each expert, how many rows go to it, or how much they weigh in all.
+    fn load(&mut self, plan: &Plan, weighs: bool, span: Span) -> Checked<Val> {
         let expert = plan.expert;
-        let numbers = self.push(Kind::Index(expert), Elem::I32, vec![expert], span)?;
-        let axes = self.union(&[numbers, index]);
-        let hit = self.push(Kind::Binary(Binary::Eq, index, numbers), Elem::Bool, axes.clone(), span)?;
-        let elem = weight.map_or(Elem::F32, |w| self.ty(w).elem);
-        let mut counted = self.push(Kind::Cast(hit), elem, axes.clone(), span)?;
-        if let Some(weight) = weight {
-            counted = self.push(Kind::Binary(Binary::Mul, counted, weight), elem, axes, span)?;
-        }
+        let elem = if weighs { self.ty(plan.weight).elem } else { Elem::F32 };
+        let counted = match plan.chosen {
+            Some((_, index)) => {
+                let numbers = self.push(Kind::Index(expert), Elem::I32, vec![expert], span)?;
+                let axes = self.union(&[numbers, index]);
+                let hit = self.push(Kind::Binary(Binary::Eq, index, numbers), Elem::Bool, axes.clone(), span)?;
+                let counted = self.push(Kind::Cast(hit), elem, axes.clone(), span)?;
+                match weighs {
+                    true => {
+                        let axes = with(axes, &self.ty(plan.weight).axes.clone());
+                        self.push(Kind::Binary(Binary::Mul, counted, plan.weight), elem, axes, span)?
+                    }
+                    false => counted,
+                }
+            }
+            None if weighs => plan.weight,
+            None => {
+                let one = self.push(Kind::Number(1.0), elem, Vec::new(), span)?;
+                let axes = self.ty(plan.weight).axes.clone();
+                self.push(Kind::Broadcast(one), elem, axes, span)?
+            }
+        };
         let over = self.axes_without(counted, &[expert]);
         self.tensor(Kind::Reduce { with: Reduce::Sum, over, x: counted }, elem, vec![expert], span)
     }
@@ -190,8 +194,8 @@ impl Checker<'_> {
     pub fn body(
         &mut self,
         scope: &mut Scope,
-        statements: &[crate::syntax::Statement],
-        value: Option<&crate::syntax::Expr>,
+        statements: &[Statement],
+        value: Option<&Expr>,
         span: Span,
     ) -> Checked<Val> {
         let mut failed = false;

@@ -30,6 +30,10 @@ pub(crate) struct Scope {
     pub path: Vec<String>,
     /// Instances here may be called again: those of a part.
     pub shared: bool,
+    /// Parameters of this instance, and where they are declared.
+    pub params: BTreeMap<String, Span>,
+    /// A `fn`, which has no parameters, parts, states and instances.
+    pub is_pure: bool,
 }
 
 impl Scope {
@@ -41,6 +45,8 @@ impl Scope {
             labels: BTreeSet::new(),
             path: Vec::new(),
             shared: false,
+            params: BTreeMap::new(),
+            is_pure: false,
         }
     }
 

@@ -1,13 +1,12 @@
 //! Windows, padding, joining.
 
 use super::brackets::with;
-use super::reduce::is_word;
 use super::scope::Scope;
 use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{Elem, Kind, NodeId, PadMode, Span};
 use crate::size::Size;
-use crate::syntax::{Argument, Call};
+use crate::syntax::{Argument, Call, Expr, ExprKind};
 
 impl Checker<'_> {
     /// `window(x, w -> kw: 3, pad = 1, stride = 2, dilation = 1)`
@@ -43,8 +42,8 @@ impl Checker<'_> {
         let less = 2 * pad - dilation.saturating_mul(taps - 1) - 1;
         let steps = self.size(axis).checked_add(&Size::known(less)).and_then(|n| n.checked_div(stride));
         let out = self.made_size(steps.and_then(|n| n.checked_add(&Size::known(1))), span)?;
-        let to = self.axis_id(&to.as_ref().unwrap_or(from).text, out, span);
-        let tap = self.axis_id(&tap.text, Size::known(taps), tap.span);
+        let to = self.new_axis(scope, to.as_ref().unwrap_or(from), out);
+        let tap = self.new_axis(scope, tap, Size::known(taps));
         let axes = with(self.axes_without(x, &[axis]), &[to, tap]);
         self.tensor(Kind::Window { from: axis, to, tap, stride, dilation, pad, x }, ty.elem, axes, span)
     }
@@ -53,8 +52,14 @@ impl Checker<'_> {
     pub fn pad(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
         let (val, at) = self.argument(scope, call, 0, "x", span)?;
         let mut x = self.as_tensor(&val, Elem::F32, at)?;
+        self.only(call, 2, &[], span)?;
+        let word = match call.args.get(1) {
+            Some(Argument::Expr(Expr { kind: ExprKind::Name(name), .. })) if scope.find(&name.text).is_some() => None,
+            Some(argument) => self.word(argument, &["reflect"], call)?,
+            None => None,
+        };
         let mode = match call.args.get(1) {
-            Some(argument) if is_word(argument, "reflect") => PadMode::Reflect,
+            Some(_) if word.is_some() => PadMode::Reflect,
             Some(Argument::Expr(fill)) => {
                 let val = self.expr(scope, fill)?;
                 PadMode::constant(self.as_number(&val, "what is padded", fill.span)?)
@@ -111,7 +116,7 @@ impl Checker<'_> {
         let elem = self.ty(first).elem;
         let mut all = self.union(&xs);
         if stacks {
-            let to = self.axis_id(&axis.name.text, Size::known(xs.len() as i64), axis.name.span);
+            let to = self.new_axis(scope, &axis.name, Size::known(xs.len() as i64));
             all.push(to);
             return self.tensor(Kind::Stack { axis: to, xs }, elem, all, span);
         }

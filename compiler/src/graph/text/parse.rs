@@ -334,7 +334,11 @@ impl Parser {
         self.next();
         let piece = |piece| match piece {
             Piece::Text(text) => NamePiece::Text(text),
-            Piece::Braced(axis) => NamePiece::Index(Axis::new(&axis)),
+            Piece::Braced(index) => {
+                let counted = index.rsplit_once(" + ").and_then(|(axis, first)| Some((axis, first.parse().ok()?)));
+                let (axis, first) = counted.unwrap_or((&index, 0));
+                NamePiece::Index { axis: Axis::new(axis), first }
+            }
         };
         let name = pieces.into_iter().map(piece).collect();
         self.expect("[")?;

@@ -177,7 +177,11 @@ fn source(param: &Param) -> String {
     for piece in &param.source.name {
         match piece {
             NamePiece::Text(text) => name.push_str(&escape(text)),
-            NamePiece::Index(axis) => {
+            // A name that looks like a sum is told from one by its `+ 0`.
+            NamePiece::Index { axis, first } if *first != 0 || axis.name().contains(" + ") => {
+                let _ = write!(name, "{{{} + {first}}}", escape(axis.name()));
+            }
+            NamePiece::Index { axis, .. } => {
                 let _ = write!(name, "{{{}}}", escape(axis.name()));
             }
         }

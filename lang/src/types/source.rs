@@ -1,0 +1,145 @@
+//! `from "layers.{layer + 1}.w"[h, d]`: where a parameter stands in a weight file.
+
+use super::{Checked, Checker, Reported};
+use crate::diagnostics::{Diagnostic, codes, near};
+use crate::program::{AxisId, FileAxis, NamePiece, Source, Span};
+use crate::syntax::{self, Name};
+
+impl Checker<'_> {
+    /// `gained` are the axes of the routes and repeats around, `order` those that are written. Without a `from` the file has
+    /// the parameter's own name and order.
+    pub fn source(
+        &mut self,
+        path: &str,
+        gained: &[AxisId],
+        order: &[AxisId],
+        source: Option<&syntax::Source>,
+    ) -> Checked<Source> {
+        let all: Vec<AxisId> = gained.iter().chain(order).copied().collect();
+        let Some(source) = source else {
+            let order = all.into_iter().map(FileAxis::Axis).collect();
+            return Ok(Source { name: vec![NamePiece::Text(path.into())], order });
+        };
+        let name = self.file_name(source, &all)?;
+        let indexed =
+            |axis: &AxisId| name.iter().any(|piece| matches!(piece, NamePiece::Index { axis: a, .. } if a == axis));
+        let stored: Vec<AxisId> = all.iter().copied().filter(|a| !indexed(a)).collect();
+        let Some(written) = &source.order else {
+            return Ok(Source { name, order: stored.into_iter().map(FileAxis::Axis).collect() });
+        };
+        let front: Vec<AxisId> = gained.iter().copied().filter(|a| stored.contains(a)).collect();
+        let order = self.file_order(&front, &stored, written, source.name_span)?;
+        Ok(Source { name, order })
+    }
+
+    /// Text, and in braces the axes whose index stands in the name.
+    fn file_name(&mut self, source: &syntax::Source, axes: &[AxisId]) -> Checked<Vec<NamePiece>> {
+        let mut name = Vec::new();
+        let mut rest = source.name.as_str();
+        let wrong = |piece: &str, message: String| {
+            // The name stands one quote after the start of the string.
+            let start = source.name_span.start + 1 + (piece.as_ptr() as usize - source.name.as_ptr() as usize) as u32;
+            let span = Span { start, end: start + piece.len() as u32, ..source.name_span };
+            Diagnostic::error(codes::PARAM, span, message)
+        };
+        while let Some(open) = rest.find(['{', '}']) {
+            let close = rest[open..].find('}').map(|c| open + c).filter(|c| *c > open);
+            let Some(close) = close else {
+                let message = "a brace without its other one: an axis stands in `{..}`".to_string();
+                return Err(self.say(wrong(&rest[open..=open], message)));
+            };
+            let within = &rest[open + 1..close];
+            let Some((axis, first)) = placeholder(within) else {
+                let message = "an axis, or one counted from another number, is expected: `{layer}`, `{layer + 1}`";
+                return Err(self.say(wrong(within, message.to_string())));
+            };
+            let Some(id) = axes.iter().copied().find(|a| self.stem(*a) == axis) else {
+                let names: Vec<String> = axes.iter().map(|a| self.stem(*a).to_string()).collect();
+                let message = format!("the parameter has no axis `{axis}`; it has {}", names.join(", "));
+                let mut diagnostic = wrong(axis, message);
+                if let Some(near) = near(axis, names.iter().map(String::as_str)) {
+                    diagnostic.fix = Some((diagnostic.span, near.to_string()));
+                }
+                return Err(self.say(diagnostic));
+            };
+            if first < 0 {
+                let message = format!("the first `{axis}` would have the number {first}");
+                return Err(self.say(wrong(within, message)));
+            }
+            name.push(NamePiece::Text(rest[..open].into()));
+            name.push(NamePiece::Index { axis: id, first });
+            rest = &rest[close + 1..];
+        }
+        name.push(NamePiece::Text(rest.into()));
+        name.retain(|piece| !matches!(piece, NamePiece::Text(text) if text.is_empty()));
+        Ok(name)
+    }
+
+    /// The axes of a tensor of the file. Gained axes stand in `front`, unless the order says where.
+    fn file_order(
+        &mut self,
+        front: &[AxisId],
+        stored: &[AxisId],
+        written: &[Vec<Name>],
+        at: Span,
+    ) -> Checked<Vec<FileAxis>> {
+        let mut file = Vec::new();
+        let mut seen = Vec::new();
+        for axis in front {
+            if !written.iter().flatten().any(|n| n.text == self.stem(*axis)) {
+                file.push(FileAxis::Axis(*axis));
+                seen.push(*axis);
+            }
+        }
+        let mut failed = false;
+        for names in written {
+            let mut ids = Vec::new();
+            for name in names.iter().filter(|name| name.text != "_") {
+                match stored.iter().copied().find(|a| self.stem(*a) == name.text) {
+                    Some(id) if !seen.contains(&id) => {
+                        seen.push(id);
+                        ids.push(id);
+                    }
+                    found => {
+                        failed = true;
+                        let why = if found.is_some() { "stands twice" } else { "is no axis of the parameter" };
+                        let mut diagnostic =
+                            Diagnostic::error(codes::PARAM, name.span, format!("`{}` {why}", name.text));
+                        let names: Vec<&str> = stored.iter().map(|a| self.stem(*a)).collect();
+                        if let (None, Some(near)) = (found, near(&name.text, names)) {
+                            diagnostic = diagnostic.fix(name.span, near);
+                        }
+                        self.say(diagnostic);
+                    }
+                }
+            }
+            file.push(match ids.as_slice() {
+                [] => FileAxis::Unit,
+                [one] => FileAxis::Axis(*one),
+                _ => FileAxis::Merged(ids),
+            });
+        }
+        if let (Some(axis), false) = (stored.iter().find(|a| !seen.contains(a)), failed) {
+            let message = format!("the order of the file lacks axis `{}`", self.stem(*axis));
+            return Err(self.say(Diagnostic::error(codes::PARAM, at, message)));
+        }
+        if failed { Err(Reported) } else { Ok(file) }
+    }
+}
+
+/// `layer`, `layer + 1`: the axis, and the number of its first index.
+fn placeholder(text: &str) -> Option<(&str, i64)> {
+    let end = text.find(['+', '-']).unwrap_or(text.len());
+    let (axis, rest) = (text[..end].trim(), text[end..].trim());
+    let is_name = axis.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '\'');
+    if axis.is_empty() || !is_name {
+        return None;
+    }
+    let (sign, number) = match rest.chars().next() {
+        None => return Some((axis, 0)),
+        Some(sign) => (if sign == '-' { -1 } else { 1 }, rest[1..].trim()),
+    };
+    // Plain digits that are far from the largest number: names of files have few.
+    let plain = !number.is_empty() && number.len() < 10 && number.bytes().all(|b| b.is_ascii_digit());
+    if plain { number.parse::<i64>().ok().map(|n| (axis, sign * n)) } else { None }
+}

@@ -1,0 +1,234 @@
+"""Golden files of the programs beside this script, in NumPy alone and float64: what the language means, written a second time.
+
+    python golden.py            # writes NAME.safetensors beside NAME.gate
+"""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+HERE = Path(__file__).parent
+rng = np.random.default_rng(7)
+
+
+def rand(*shape):
+    return np.round(rng.uniform(-1.5, 1.5, shape), 3)
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def best(x, k):
+    """Indices of the k largest, ties to the lower index."""
+    return np.argsort(-x, axis=-1, kind="stable")[..., :k]
+
+
+def at(x, index):
+    return np.take_along_axis(x, index, -1)
+
+
+def routed(x, index, expert):
+    """expert(e, row) for each row and each of its experts: [rows, slots, ..]."""
+    return np.stack([[expert(e, row) for e in chosen] for row, chosen in zip(x, index)])
+
+
+def write(name, tensors):
+    def stored(x):
+        return np.ascontiguousarray(x, dtype=np.int32 if x.dtype == np.int64 else x.dtype)
+
+    path = HERE / f"{name}.safetensors"
+    save_file({key: stored(x) for key, x in tensors.items()}, path)
+    path.chmod(0o644)
+
+
+def route_topk():
+    t, d, e = 7, 5, 6
+    x, bias = rand(t, d), rand(e)
+    router, w, u, v = rand(d, e), rand(e, d, d), rand(e, d, d), rand(e, d, d)
+    score = softmax(x @ router)
+    index = best(score, 2)
+    weight = at(score, index)
+    normal_weight = weight / weight.sum(-1, keepdims=True)
+    plain = (weight[..., None] * routed(x, index, lambda _, row: row @ w[0] * d)).sum(1)
+    normal = (normal_weight[..., None] * routed(x, index, lambda i, row: row @ u[i])).sum(1)
+    # The bias chooses, the score weighs.
+    chosen = best(score + bias, 2)
+    by_bias = at(score, chosen)
+    by_bias = by_bias / by_bias.sum(-1, keepdims=True)
+    biased = (by_bias[..., None] * routed(x, chosen, lambda i, row: np.tanh(row @ v[i]))).sum(1)
+    load = np.bincount(chosen.ravel(), minlength=e).astype(float)
+    importance = np.bincount(chosen.ravel(), by_bias.ravel(), minlength=e)
+    write("route-topk", {
+        "in.x": x, "in.bias": bias, "router": router, "w": w, "u": u, "v": v, "out.plain": plain, "out.normal": normal,
+        "out.biased": biased, "out.weight": by_bias, "out.index": chosen, "out.load": load, "out.importance": importance,
+    })
+
+
+def route_groups():
+    t, d, h, e, groups = 9, 5, 3, 12, 4
+    x, router, bias = rand(t, d), rand(e, d), rand(e)
+    up, down = rand(e, h, d), rand(e, d, h)
+    score = sigmoid(x @ router.T)
+
+    def choose(score, count):
+        """DeepSeek-V3: a group counts as the sum of its `count` best; experts outside of the 2 best groups are out."""
+        by_group = score.reshape(t, groups, -1)
+        worth = np.sort(by_group, -1)[..., -count:].sum(-1)
+        out = np.full(score.shape, -np.inf).reshape(by_group.shape)
+        for row in range(t):
+            for group in best(worth[row], 2):
+                out[row, group] = by_group[row, group]
+        return best(out.reshape(score.shape), 3)
+
+    index = choose(score + bias, 2)
+    weight = at(score, index)
+    weight = weight / weight.sum(-1, keepdims=True)
+    y = (weight[..., None] * routed(x, index, lambda i, row: down[i] @ np.maximum(up[i] @ row, 0))).sum(1)
+    write("route-groups", {
+        "in.x": x, "router": router, "bias": bias, "up": up, "down": down, "out.y": y, "out.index": index, "out.weight": weight,
+        "out.by_best": choose(score, 1),
+    })
+
+
+def route_policies():
+    t, d, e = 8, 4, 3
+    x, router, w = rand(t, d), rand(e, d), rand(d, d)
+    u, u2, u3, u4 = (rand(e, d, d) for _ in range(4))
+    score = softmax(x @ router.T)
+    index = best(score, 1)
+    every = np.tile(np.arange(e), (t, 1))
+    write("route-policies", {
+        "in.x": x, "router": router, "w": w, "u": u, "u2": u2, "u3": u3, "u4": u4,
+        "out.one": routed(x, index, lambda i, row: row @ u[i])[:, 0],
+        "out.scaled": at(score, index) * routed(x, index, lambda i, row: row @ u2[i])[:, 0],
+        "out.every": (score[..., None] * routed(x, every, lambda i, row: np.tanh(row @ u3[i]))).sum(1),
+        "out.dense": routed(x, every, lambda i, row: row @ u4[i] + row @ w).mean(1),
+        "out.load": np.full(e, float(t)),
+        "out.importance": score.sum(0),
+        "out.chosen": np.bincount(index.ravel(), minlength=e).astype(float),
+    })
+
+
+def route_mixes():
+    t, d, e = 6, 4, 5
+    x, router = rand(t, d), rand(e, d)
+    a, b, c, f, g, i = (rand(e, d, d) for _ in range(6))
+    index = best(x @ router.T, 2)
+    every = np.tile(np.arange(e), (t, 1))
+    by = lambda w, index=index: routed(x, index, lambda n, row: row @ w[n])
+    write("route-mixes", {
+        "in.x": x, "router": router, "a": a, "b": b, "c": c, "f": f, "g": g, "i": i,
+        "out.mean": by(a).mean(1), "out.max": by(b).max(1), "out.lse": np.log(np.exp(by(c)).sum(1)),
+        "out.joined": by(f).reshape(t, -1), "out.first": by(g)[:, 0], "out.every": by(i, every).reshape(t, -1),
+    })
+
+
+def from_names():
+    t, d, head, k, e = 4, 4, 2, 2, 3
+    x, first, router, o = rand(t, d), rand(d, d), rand(e, d), rand(d, 2, head * k)
+    qk = [rand(head * k, d, 1) for _ in range(2)]
+    g = [[rand(d) for _ in range(2)] for _ in range(2)]
+    experts = [rand(1, d, 1, d) for _ in range(e)]
+    y = np.tanh(x @ first.T)
+    for layer in range(2):
+        z = (y * g[layer][0]) @ qk[layer][:, :, 0].T
+        y = y + (z @ o[:, layer].T) * g[layer][1]
+    score = y @ router.T
+    y = sum(score[:, i, None] * (y @ experts[i][0, :, 0].T) for i in range(e))
+    tensors = {"in.x": x, "model.layers.0.w": first, "router.weight": router, "o": o, "out.y": y}
+    for layer in range(2):
+        tensors[f"model.layers.{layer + 1}.qk"] = qk[layer]
+        for gate in range(2):
+            tensors[f"gates.{gate + 3}.of.{layer + 1}"] = g[layer][gate]
+    for i in range(e):
+        tensors[f"experts.{i}.w1.weight"] = experts[i]
+    write("from-names", tensors)
+
+
+def brackets():
+    t, d, n = 5, 6, 4
+    x, idx, where = rand(t, d), rng.integers(0, d, n), rng.integers(0, d, t)
+    split = x.reshape(t, 2, 3)
+    before = np.concatenate([np.full((1, d), 0.5), x[:-1]])
+    after = np.concatenate([x[2:], np.full((2, d), -1.0)])
+    write("brackets", {
+        "in.x": x, "in.idx": idx, "in.at": where, "out.split": split.transpose(0, 2, 1),
+        "out.merged": split.transpose(0, 2, 1).reshape(t, -1), "out.first": x[:, 0], "out.last": x[:, -1],
+        "out.mid": x[:, 1:5], "out.head": x[:, :2], "out.tail": x[2:], "out.back": x[:, -3:-1], "out.nested": x[:, 3],
+        "out.gathered": x[:, idx], "out.each": x[np.arange(t), where], "out.before": before, "out.after": after,
+    })
+
+
+def scans():
+    t, b, d = 5, 3, 3
+    x, u = rand(t, b, d), rand(d, d)
+    hid, count, y = np.zeros((b, d)), np.ones(b), []
+    for step in x:
+        hid = np.tanh(step + hid @ u) * count[:, None]
+        count = count * 0.5 + 0.25
+        y.append(hid)
+    total, back = np.full((b, d), 0.5), [None] * t
+    for i in reversed(range(t)):
+        total = total * 0.5 + x[i]
+        back[i] = total
+    a, inner = np.zeros(b), []
+    for step in x:
+        c = np.zeros(b)
+        for j in range(d):
+            c = c * 0.5 + step[:, j]
+        a = a + c
+        inner.append(a)
+    steps = np.cumsum(x * np.arange(t)[:, None, None], 0)
+    write("scans", {
+        "in.x": x, "u": u, "out.y": np.stack(y), "out.end": hid * count[:, None], "out.back": np.stack(back),
+        "out.each": np.sqrt((x * x).sum(-1)), "out.steps": steps, "out.inner": np.stack(inner),
+    })
+
+
+def repeats():
+    t, d, layers = 4, 4, 3
+    x, bias = rand(t, d), rand(layers, d)
+    one, two, scale = rand(layers, d, d), rand(layers, d, d), rand(2, d)
+    plain = x
+    for i in range(layers):
+        plain = plain + np.tanh(plain @ one[i]) + bias[i]
+    headed = x
+    for i in range(2):
+        headed = headed / np.sqrt((headed ** 2).mean(-1, keepdims=True) + 1e-6) * scale[i]
+    end, total, each = x, np.zeros((t, d)), []
+    for i in range(layers):
+        end = np.tanh(end @ two[i])
+        total = total + end
+        each.append(end)
+    write("repeats", {
+        "in.x": x, "in.bias": bias, "one.w": one, "two.w": two, "scale": scale, "out.plain": plain,
+        "out.headed": headed.sum(-1), "out.each": np.stack(each), "out.end": end, "out.sum": total,
+    })
+
+
+def nested_loops():
+    t, b, d, layers = 4, 2, 3, 3
+    x, h0, w, u = rand(t, b, d), rand(layers, b, d), rand(layers, d, d), rand(layers, d, d)
+    y, each, end = x, [], []
+    for layer in range(layers):
+        h, made = h0[layer], []
+        for step in y:
+            h = np.tanh(step @ w[layer] + (h + h0[layer]) @ u[layer])
+            made.append(h)
+        y = np.stack(made)
+        each.append(y)
+        end.append(h)
+    write("nested-loops", {
+        "in.x": x, "in.h0": h0, "w": w, "u": u, "out.y": y, "out.each": np.stack(each), "out.end": np.stack(end),
+    })
+
+
+for make in [route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops]:
+    make()
