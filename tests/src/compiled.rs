@@ -4,7 +4,7 @@
 
 use gatec::graph::random::{self, Options};
 use gatec::pipeline::{OptimizeOptions, optimize};
-use gatec_tests::{Built, ISAS, difference, interpret, runnable};
+use gatec_tests::{Built, ISAS, difference, elements, interpret, runnable};
 
 /// On programs whose magnitudes stay near 1; the largest seen is 4e-6.
 const TOLERANCE: f64 = 1e-4;
@@ -61,4 +61,23 @@ fn random_programs_agree_with_the_interpreter() {
 #[test]
 fn optimised_random_programs_agree_with_the_interpreter_on_what_was_written() {
     check_all(true);
+}
+
+#[test]
+fn contractions_of_every_element_type_agree_with_the_interpreter() {
+    let mut failures = Vec::new();
+    for case in elements::all() {
+        let built = Built::new(&case.optimized()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        for (t, isa) in [0, 1, 2, 17].into_iter().flat_map(|t| runnable().into_iter().map(move |isa| (t, isa))) {
+            let values = case.values(t);
+            let results = [1, 2, 7].map(|threads| built.run(0, &values, isa, threads));
+            let [one, two, seven] = results.map(|r| r.unwrap_or_else(|e| panic!("{}: {e}", case.name)));
+            let at = format!("{}, {isa:?}, t = {t}", case.name);
+            if one != two || one != seven {
+                failures.push(format!("{at}: other bits with other numbers of threads"));
+            }
+            failures.extend(case.wrong(&one, &values).map(|e| format!("{at}: {e}")));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

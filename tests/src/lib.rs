@@ -1,6 +1,8 @@
 //! What several runners share: running a module's compiled code beside the interpreter.
 
+pub mod elements;
 pub mod example;
+pub mod machine;
 
 use std::collections::BTreeMap;
 
@@ -146,24 +148,58 @@ impl Bytes {
     }
 
     fn of(tensor: &Tensor) -> Self {
-        let mut bytes = Vec::new();
-        for x in tensor.data.iter() {
-            match tensor.elem {
-                Elem::F32 => bytes.extend((*x as f32).to_le_bytes()),
-                Elem::F64 => bytes.extend(x.to_le_bytes()),
-                Elem::I32 => bytes.extend((*x as i32).to_le_bytes()),
-                Elem::I64 => bytes.extend((*x as i64).to_le_bytes()),
-                Elem::I8 => bytes.extend((*x as i8).to_le_bytes()),
-                Elem::U8 | Elem::Bool => bytes.push(*x as u8),
-                Elem::F16 | Elem::Bf16 => bytes.extend(((*x as f32).to_bits() >> 16).to_le_bytes()[..2].iter()),
-            }
-        }
+        let bytes = bytes(tensor.elem, &tensor.data);
         Self::new(tensor.elem, tensor.axes.iter().map(|(_, n)| *n).collect(), &bytes)
     }
 
     fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words)[..self.length]
     }
+}
+
+/// Numbers as elements, rounded to nearest.
+pub fn bytes(elem: Elem, numbers: &[f64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for x in numbers {
+        match elem {
+            Elem::F32 => bytes.extend((*x as f32).to_le_bytes()),
+            Elem::F64 => bytes.extend(x.to_le_bytes()),
+            Elem::I32 => bytes.extend((*x as i32).to_le_bytes()),
+            Elem::I64 => bytes.extend((*x as i64).to_le_bytes()),
+            Elem::I8 => bytes.extend((*x as i8).to_le_bytes()),
+            Elem::U8 | Elem::Bool => bytes.push(*x as u8),
+            Elem::F16 => bytes.extend(to_half(*x, 5, 10).to_le_bytes()),
+            Elem::Bf16 => bytes.extend(to_half(*x, 8, 7).to_le_bytes()),
+        }
+    }
+    bytes
+}
+
+/// The bits of a float of 16 bits, to nearest, ties to even.
+fn to_half(x: f64, exponent_bits: i32, fraction_bits: i32) -> u16 {
+    let (bias, top) = ((1 << (exponent_bits - 1)) - 1, ((1 << exponent_bits) - 1) << fraction_bits);
+    let sign = if x.is_sign_negative() { 0x8000 } else { 0 };
+    if x.is_nan() {
+        return top | 1 << (fraction_bits - 1);
+    }
+    let least = 1 - bias;
+    let exponent = if x == 0.0 { least } else { (x.abs().log2().floor() as i32).clamp(least, bias + 1) };
+    // Units in the last place; the leading bit of a normal number raises the exponent's field from its own, less 1.
+    let units = (x.abs() / 2f64.powi(exponent - fraction_bits)).round_ties_even().min(f64::from(u16::MAX));
+    let bits = ((exponent - least) << fraction_bits) + units as i32;
+    sign | bits.min(i32::from(top)) as u16
+}
+
+fn from_half(bits: u16, exponent_bits: i32, fraction_bits: i32) -> f64 {
+    let bias = (1 << (exponent_bits - 1)) - 1;
+    let exponent = i32::from(bits >> fraction_bits) & ((1 << exponent_bits) - 1);
+    let fraction = f64::from(bits & ((1 << fraction_bits) - 1)) / f64::from(1 << fraction_bits);
+    let magnitude = match exponent {
+        0 => fraction * 2f64.powi(1 - bias),
+        e if e == (1 << exponent_bits) - 1 => if fraction == 0.0 { f64::INFINITY } else { f64::NAN },
+        e => (1.0 + fraction) * 2f64.powi(e - bias),
+    };
+    if bits & 0x8000 == 0 { magnitude } else { -magnitude }
 }
 
 /// Elements as numbers.
@@ -176,6 +212,9 @@ pub fn numbers(elem: Elem, bytes: &[u8]) -> Vec<f64> {
                 .collect()
         };
     }
+    let halves = |exponent, fraction| {
+        bytes.chunks_exact(2).map(|c| from_half(u16::from_le_bytes([c[0], c[1]]), exponent, fraction)).collect()
+    };
     match elem {
         Elem::F32 => read!(f32),
         Elem::F64 => read!(f64),
@@ -183,7 +222,8 @@ pub fn numbers(elem: Elem, bytes: &[u8]) -> Vec<f64> {
         Elem::I64 => read!(i64),
         Elem::I8 => read!(i8),
         Elem::U8 | Elem::Bool => read!(u8),
-        Elem::F16 | Elem::Bf16 => Vec::new(),
+        Elem::F16 => halves(5, 10),
+        Elem::Bf16 => halves(8, 7),
     }
 }
 
@@ -242,4 +282,33 @@ pub fn params(module: &Module, file: &BTreeMap<String, Stored>) -> Vec<Tensor> {
         Tensor::new(param.tensor.elem, order.iter().copied().zip(sizes).collect(), numbers)
     };
     module.params.iter().zip(&manifest.params).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_what_the_standard_says() {
+        for (elem, number, bits) in [
+            (Elem::F16, 1.0, 0x3c00u16),
+            (Elem::F16, -2.0, 0xc000),
+            (Elem::F16, 65504.0, 0x7bff),
+            (Elem::F16, 65520.0, 0x7c00),
+            (Elem::F16, 2f64.powi(-24), 0x0001),
+            (Elem::F16, 1.0 + 3.0 / 2048.0, 0x3c02),
+            (Elem::Bf16, 1.0, 0x3f80),
+            (Elem::Bf16, 1.0 + 1.0 / 256.0, 0x3f80),
+            (Elem::Bf16, -0.0, 0x8000),
+            (Elem::Bf16, f64::INFINITY, 0x7f80),
+        ] {
+            assert_eq!(bytes(elem, &[number]), bits.to_le_bytes(), "{elem} {number}");
+        }
+        for elem in [Elem::F16, Elem::Bf16] {
+            let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+            for (number, bits) in numbers(elem, &all).iter().zip(all.chunks_exact(2)) {
+                assert!(number.is_nan() || bytes(elem, &[*number]) == bits, "{elem} {number}");
+            }
+        }
+    }
 }

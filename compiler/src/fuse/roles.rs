@@ -2,7 +2,7 @@
 
 use gatec_lang::Size;
 
-use crate::graph::{Axis, AxisSet, Elem, Graph, Sizes, Value};
+use crate::graph::{Axis, AxisSet, Graph, Sizes, Value};
 use crate::ops::{Class, Op, Window};
 
 use super::MAX_GATES;
@@ -40,11 +40,11 @@ impl Roles {
         self.batch.union(&self.rows).union(&self.cols)
     }
 
-    /// The roles, or `None` where a plain nest serves better: no columns (a dot product), other elements than f32, or both operands vary and
+    /// The roles, or `None` where a plain nest serves better: no columns (a dot product), integers, or both operands vary and
     /// too few rows would share the packing.
     pub fn of(graph: &Graph, sizes: &Sizes, value: Value, at_load: &dyn Fn(Value) -> bool) -> Option<Self> {
         let Op::Contract(op) = graph.op(value) else { return None };
-        if graph.ty(value).elem != Elem::F32 {
+        if !graph.ty(value).elem.is_float() {
             return None;
         }
         let operands = graph.operands(value.node);

@@ -1,6 +1,6 @@
 //! The element types of a kernel's expressions.
 
-use super::{Body, Elem, Expr, Fold, Kernel, Stage, Temp};
+use super::{Body, Elem, Expr, ExprId, Fold, Kernel, Stage, Temp};
 use crate::scalar::Unary;
 
 /// The type of each expression, as far as operands come before users; `None` where it cannot be told.
@@ -16,7 +16,7 @@ pub fn types(kernel: &Kernel) -> Vec<Option<Elem>> {
             Expr::Binary(f, ..) if f.is_predicate() => Some(Elem::Bool),
             Expr::Binary(_, a, _) | Expr::Select(_, a, _) => of(a),
             Expr::Temp(temp) => temp_type(kernel, *temp),
-            Expr::Acc(_) => Some(Elem::F32),
+            Expr::Acc(_) => Some(accumulator(kernel)),
         };
         types.push(ty);
     }
@@ -31,6 +31,23 @@ pub fn temp_type(kernel: &Kernel, wanted: Temp) -> Option<Elem> {
         Stage::Reduce { temp, elem, .. } if *temp == wanted => Some(*elem),
         _ => None,
     })
+}
+
+/// In which type a contraction adds its products: f64 for f64, else f32.
+pub fn accumulator(kernel: &Kernel) -> Elem {
+    fn below(kernel: &Kernel, id: ExprId) -> Option<Elem> {
+        let operand = |x: ExprId| if x < id { below(kernel, x) } else { None };
+        match kernel.exprs.get(id.0 as usize)? {
+            Expr::Const { elem, .. } | Expr::Index { elem, .. } | Expr::Cast(elem, _) => Some(*elem),
+            Expr::Load { buffer, .. } => kernel.buffers.get(buffer.0 as usize).map(|b| b.elem),
+            Expr::Unary(_, x) | Expr::Binary(_, x, _) | Expr::Select(_, x, _) => operand(*x),
+            Expr::Temp(_) | Expr::Acc(_) => None,
+        }
+    }
+    match &kernel.body {
+        Body::Contract(c) if below(kernel, c.x) == Some(Elem::F64) => Elem::F64,
+        _ => Elem::F32,
+    }
 }
 
 /// The type in which arithmetic on an element type is done: halves compute in f32.

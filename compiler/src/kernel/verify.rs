@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::types::{computed_in, types};
+use super::types::{accumulator, computed_in, types};
 use super::{
     Access, Body, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest,
     Stage, Store, Temp, TopK, Var,
@@ -354,6 +354,12 @@ impl Check<'_> {
             self.fault("K04", format!("{at}: a left operand of {}", self.type_of(c.x)));
         }
         self.access(at, c.w, Access::Read, true);
+        if let Some(w) = self.kernel.buffers.get(c.w.0 as usize) {
+            let wide = w.elem == Elem::F64 && accumulator(self.kernel) != Elem::F64;
+            if !w.elem.is_float() || wide {
+                self.fault("K04", format!("{at}: a right operand of {} for a left one of {}", w.elem, self.type_of(c.x)));
+            }
+        }
         if let Some(g) = &c.grouping {
             self.extent(at, g.experts);
             for buffer in [g.order, g.offsets] {

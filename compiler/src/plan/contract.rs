@@ -4,6 +4,7 @@ use gatec_lang::Size;
 
 use crate::fuse::{GroupId, Roles};
 use crate::graph::{Axis, AxisSet, Value};
+use crate::kernel::types::computed_in;
 use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, Index, Loop, index};
 use crate::schedule;
 
@@ -23,6 +24,7 @@ pub(super) struct PackShape {
     pub gate: Option<Axis>,
     /// Columns of one panel, for each gate.
     pub lanes: u32,
+    /// As the operand is stored: narrower than it is multiplied, where that holds the same values.
     pub elem: Elem,
 }
 
@@ -82,7 +84,8 @@ impl Planner<'_> {
             Some(grouped) => vec![grouped.expert],
             None => batch.clone(),
         };
-        let lanes = schedule::packed_lanes(gates, elem, self.isa);
+        let lanes = schedule::packed_lanes(gates, computed_in(elem), self.isa);
+        let elem = self.exact_elem(region, weights).unwrap_or(elem);
         let shape = PackShape { matrices, sums: sums.clone(), cols: cols.clone(), gate: roles.gate, lanes, elem };
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {

@@ -3,9 +3,10 @@
 use gatec_lang::Size;
 use gatec_runtime::format::{Place, SizeExpr};
 
-use crate::graph::{Axis, Value};
-use crate::kernel::{Access, Body, Bound, Index, Nest, Stage, Store};
-use crate::ops::{Op, Scan};
+use crate::fuse::has_buffer;
+use crate::graph::{Axis, Elem, Value};
+use crate::kernel::{Access, Body, Bound, Expr, Index, Nest, Stage, Store};
+use crate::ops::{Class, Op, Scan};
 
 use super::builder::{Guard, KernelBuilder, Point};
 use super::contract::PackShape;
@@ -123,6 +124,39 @@ impl Planner<'_> {
         }
     }
 
+    /// The element type of the buffers that a float's values come from, by views and widening casts alone: it holds each of
+    /// them exactly.
+    pub(super) fn exact_elem(&self, region: RegionId, value: Value) -> Option<Elem> {
+        let graph = self.graph(region);
+        let op = graph.op(value);
+        let elem = graph.ty(value).elem;
+        let outside = |operand: &dyn Fn(&Scan) -> usize| {
+            let (parent, node, _) = self.regions[region.0].parent?;
+            let Op::Scan(scan) = &self.graph(parent).node(node).op else { return None };
+            self.exact_elem(parent, self.graph(parent).operands(node)[operand(scan)])
+        };
+        let operands = graph.operands(value.node);
+        match op {
+            Op::Loaded(loaded) => self.exact_elem(self.load_region, self.module.load.results[loaded.index as usize]),
+            Op::Item(item) => outside(&|scan| item_operand(scan, item.index)),
+            Op::Capture(capture) => outside(&|scan| capture_operand(scan, capture.index)),
+            Op::Cast(_) => {
+                let from = graph.ty(operands[0]).elem;
+                let widens = from.is_float() && elem.is_float() && from.bytes() < elem.bytes();
+                if widens || from == elem { self.exact_elem(region, operands[0]) } else { None }
+            }
+            // What is filled in where there is no element may be any number.
+            Op::Shift(_) | Op::Pad(_) => None,
+            Op::Gather(_) => self.exact_elem(region, operands[0]),
+            op if op.class() == Class::View => {
+                let mut elems = operands.iter().map(|v| self.exact_elem(region, *v));
+                let first = elems.next()??;
+                elems.all(|e| e == Some(first)).then_some(first)
+            }
+            _ => has_buffer(graph, value).then_some(elem),
+        }
+    }
+
     /// All packings that entries asked for, as calls of the load plan.
     pub(super) fn plan_packs(&mut self) -> Result<(), PlanError> {
         for pack in std::mem::take(&mut self.packs) {
@@ -147,6 +181,7 @@ impl Planner<'_> {
         let panels = div_up(&cols, lanes);
         let sums = self.extent_of(&shape.sums);
         let work = self.symbols.estimate(&shape.elements(self)) as f64 * PACK_FLOPS;
+        let elem = self.graph(region).ty(value).elem;
 
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
@@ -196,7 +231,10 @@ impl Planner<'_> {
             }
             let mut x = builder.expand(region, value, &point, &guard)?;
             if !guard.bounds.is_empty() {
-                x = builder.zero_outside(x, &guard, shape.elem);
+                x = builder.zero_outside(x, &guard, elem);
+            }
+            if elem != shape.elem {
+                x = builder.push(Expr::Cast(shape.elem, x));
             }
             let at = builder.mul(vec![row.clone(), Index::Known(gates * lanes)]);
             let index = builder.add(vec![at, Index::Known(gate * lanes), Index::Var(lane.var)]);

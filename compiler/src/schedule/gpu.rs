@@ -1,6 +1,7 @@
 //! How kernels run on a GPU: what a unit, hence a block, is, and how its threads share it.
 
 use super::{BodySchedule, GPU_THREADS, Schedule, UnitsExpr, div_up, known, packed_lanes};
+use crate::kernel::types::accumulator;
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, Fold, Kernel, Loop, Nest, Stage};
 use gatec_runtime::format::Isa;
 
@@ -83,7 +84,7 @@ fn tile(kernel: &Kernel, contract: &Contract) -> GpuTile {
         Expr::Load { buffer, .. } => Some(kernel.buffer(*buffer).elem),
         _ => None,
     };
-    let panel = packed_lanes(contract.groups, w, Isa::Sm80);
+    let panel = packed_lanes(contract.groups, accumulator(kernel), Isa::Sm80);
     let is_half = matches!(w, Elem::F16 | Elem::Bf16) && x == Some(w);
     let math = if is_half && fits_tensor_cores(contract, panel) { Math::Half } else { Math::Fma };
     GpuTile { rows: TILE_ROWS, panel, depth: TILE_DEPTH, math }

@@ -9,6 +9,7 @@ mod work;
 
 use gatec_runtime::format::{Isa, Launch};
 
+use crate::kernel::types::accumulator;
 use crate::kernel::{Body, Contract, Elem, Extent, GroupRows, Kernel, Nest, TopK};
 
 pub use gpu::{Gpu, GpuTile, Math};
@@ -38,6 +39,8 @@ pub enum BodySchedule {
 /// The tile of a contraction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
+    /// Accumulators of a vector: half as many in f64.
+    pub lanes: u32,
     /// Numbers of rows for which there is a microkernel, ascending.
     pub rows: Vec<u32>,
     /// Vectors of columns, over all groups.
@@ -83,13 +86,18 @@ fn tile_shape(groups: u32, isa: Isa) -> (u32, u32) {
     }
 }
 
-/// Columns of a packed panel, for each group.
-pub fn packed_lanes(groups: u32, _: Elem, isa: Isa) -> u32 {
+/// Accumulators of a vector, in f32 or f64.
+fn lanes_of(acc: Elem, isa: Isa) -> u32 {
+    if acc == Elem::F64 { (lanes(isa) / 2).max(1) } else { lanes(isa) }
+}
+
+/// Columns of a packed panel, for each group, of a contraction that accumulates in `acc`.
+pub fn packed_lanes(groups: u32, acc: Elem, isa: Isa) -> u32 {
     if isa == Isa::Sm80 {
         return (GPU_PANEL / groups.max(1).next_power_of_two()).max(1);
     }
     let (_, vectors) = tile_shape(groups, isa);
-    (vectors / groups).max(1) * lanes(isa)
+    (vectors / groups).max(1) * lanes_of(acc, isa)
 }
 
 /// Columns of a panel on a GPU, all groups together.
@@ -105,25 +113,25 @@ pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
     let body = match &kernel.body {
         _ if isa == Isa::Sm80 => gpu::body(kernel),
         Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest)),
-        Body::Contract(contract) => BodySchedule::Contract(tile(contract, isa)),
+        Body::Contract(contract) => BodySchedule::Contract(tile(contract, accumulator(kernel), isa)),
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
     };
     Schedule { isa, lanes: lanes(isa), body }
 }
 
-fn tile(contract: &Contract, isa: Isa) -> Tile {
+fn tile(contract: &Contract, acc: Elem, isa: Isa) -> Tile {
     let (most, _) = tile_shape(contract.groups, isa);
     let groups = contract.groups.max(1);
-    let panel = packed_lanes(groups, Elem::F32, isa);
+    let (lanes, panel) = (lanes_of(acc, isa), packed_lanes(groups, acc, isa));
     let mut rows: Vec<u32> = [1, 2, 4].into_iter().filter(|r| *r < most).collect();
     rows.push(most);
     let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
-    let block = (ROW_BLOCK_BYTES / 4 / sum.max(1)).clamp(i64::from(most), MAX_ROW_BLOCK) as u32;
-    let vectors = (panel / lanes(isa)).max(1) * groups;
+    let block = (ROW_BLOCK_BYTES / acc.bytes() as i64 / sum.max(1)).clamp(i64::from(most), MAX_ROW_BLOCK) as u32;
+    let vectors = (panel / lanes).max(1) * groups;
     debug_assert!(vectors <= 4 || vectors == groups, "{vectors} vectors");
     // Eight sums under way hide the latency of an addition, on every machine in the table.
     let at_once = |rows: u32| (8 / (rows * vectors)).clamp(1, 4);
-    Tile { rows, vectors, panel, row_block: block / most * most, panels_at_once: [at_once(1), at_once(2)] }
+    Tile { lanes, rows, vectors, panel, row_block: block / most * most, panels_at_once: [at_once(1), at_once(2)] }
 }
 
 const MAX_ROW_BLOCK: i64 = 128;
@@ -184,9 +192,9 @@ impl Tile {
         self.rows.last().copied().unwrap_or(1)
     }
 
-    /// Floats of the tile in scratch memory: rows, or panels at once, of all groups.
-    pub fn floats(&self, lanes: u32) -> u32 {
-        let width = self.vectors * lanes;
+    /// Accumulators of the tile in scratch memory: rows, or panels at once, of all groups.
+    pub fn sums(&self) -> u32 {
+        let width = self.vectors * self.lanes;
         let at_once = self.panels_at_once[0].max(2 * self.panels_at_once[1]);
         width * self.most_rows().max(at_once)
     }
@@ -197,7 +205,7 @@ impl Tile {
     }
 
     fn scratch_bytes(&self) -> i64 {
-        i64::from(self.floats(16)) * 8 + i64::from(self.most_rows()) * 16
+        i64::from(self.sums()) * 8 + i64::from(self.most_rows()) * 16
     }
 }
 

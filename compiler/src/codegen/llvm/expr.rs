@@ -12,6 +12,7 @@ use inkwell::{FloatPredicate, IntPredicate};
 use super::emit::{Emit, Val};
 use crate::codegen::math;
 use crate::kernel::index::{mentions, stride, values};
+use crate::kernel::types::accumulator;
 use crate::kernel::{Bound, BufferId, Dim, Elem, Expr, ExprId, Extent, Index, Kernel, Store, Temp, Var};
 use crate::scalar::{Binary, Unary};
 
@@ -99,58 +100,13 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             Expr::Binary(_, a, _) => self.elem(*a),
             Expr::Select(_, a, _) => self.elem(*a),
             Expr::Temp(temp) => self.temp_elems.get(temp).copied().unwrap_or(Elem::F32),
-            Expr::Acc(_) => Elem::F32,
+            Expr::Acc(_) => accumulator(self.kernel),
         }
     }
 
-    /// The type in which elements are computed: halves in f32.
+    /// The type in which elements are computed.
     pub fn register(&self, elem: Elem) -> BasicTypeEnum<'ctx> {
-        match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => self.emit.f32(),
-            Elem::F64 => self.emit.f64(),
-            Elem::I32 => self.emit.int(32),
-            Elem::I64 => self.emit.i64(),
-            Elem::I8 | Elem::U8 => self.emit.int(8),
-            Elem::Bool => self.emit.int(1),
-        }
-    }
-
-    /// The type in which elements are stored.
-    pub fn memory(&self, elem: Elem) -> BasicTypeEnum<'ctx> {
-        match elem {
-            Elem::Bool => self.emit.int(8),
-            Elem::Bf16 => self.emit.int(16),
-            Elem::F16 => self.emit.context.f16_type().into(),
-            other => self.register(other),
-        }
-    }
-
-    pub fn from_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
-        let e = self.emit;
-        match elem {
-            Elem::Bool => e.icmp(IntPredicate::NE, v, e.same(v, 0.0)),
-            Elem::Bf16 => e.bitcast(e.shl(e.cast(InstructionOpcode::ZExt, v, e.int(32)), 16), e.f32()),
-            Elem::F16 => e.cast(InstructionOpcode::FPExt, v, e.f32()),
-            _ => v,
-        }
-    }
-
-    pub fn to_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
-        let e = self.emit;
-        match elem {
-            Elem::Bool => e.cast(InstructionOpcode::ZExt, v, e.int(8)),
-            Elem::F16 => e.cast(InstructionOpcode::FPTrunc, v, e.context.f16_type().into()),
-            Elem::Bf16 => {
-                // To nearest, ties to even; NaN stays NaN.
-                let bits = e.bitcast(v, e.int(32));
-                let odd = e.and(e.shr(bits, 16), e.bits(bits.get_type(), 1));
-                let rounded = e.add(e.add(bits, e.bits(bits.get_type(), 0x7FFF)), odd);
-                let nan = e.fcmp(FloatPredicate::UNO, v, v);
-                let quiet = e.or(bits, e.bits(bits.get_type(), 0x0040_0000));
-                e.cast(InstructionOpcode::Trunc, e.shr(e.select(nan, quiet, rounded), 16), e.int(16))
-            }
-            _ => v,
-        }
+        self.emit.register(elem)
     }
 
     // Indices.
@@ -340,7 +296,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     fn load(&mut self, buffer: BufferId, index: &Index, bounds: &[Bound], otherwise: f64) -> Val<'ctx> {
         let e = self.emit;
         let elem = self.kernel.buffer(buffer).elem;
-        let (memory, pointer) = (self.memory(elem), self.buffers[buffer.0 as usize]);
+        let (memory, pointer) = (e.memory(elem), self.buffers[buffer.0 as usize]);
         let inside = self.inside(bounds);
         let fill = e.number(self.register(elem), otherwise);
         let step = self.step(index);
@@ -351,12 +307,12 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                 let at = e.at(pointer, memory, first);
                 let ty = e.vector(memory, lanes.count);
                 let mask = match (inside, lanes.tail) {
-                    (None, None) => return self.from_memory(elem, e.load(ty, at)),
+                    (None, None) => return e.from_memory(elem, e.load(ty, at)),
                     (Some(inside), None) => e.splat(inside, lanes.count),
                     (None, Some((mask, _))) => mask,
                     (Some(inside), Some((mask, _))) => e.and(inside, mask),
                 };
-                let loaded = self.from_memory(elem, e.masked_load(ty, at, mask, e.zero(ty)));
+                let loaded = e.from_memory(elem, e.masked_load(ty, at, mask, e.zero(ty)));
                 match inside {
                     Some(inside) => e.select(inside, loaded, fill),
                     None => loaded,
@@ -367,9 +323,9 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             _ => {
                 let at = self.index(index);
                 match inside {
-                    None => self.from_memory(elem, e.load(memory, e.at(pointer, memory, at))),
+                    None => e.from_memory(elem, e.load(memory, e.at(pointer, memory, at))),
                     Some(inside) => {
-                        e.choose(inside, || self.from_memory(elem, e.load(memory, e.at(pointer, memory, at))), fill)
+                        e.choose(inside, || e.from_memory(elem, e.load(memory, e.at(pointer, memory, at))), fill)
                     }
                 }
             }
@@ -387,12 +343,12 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         count: u32,
     ) -> Val<'ctx> {
         let e = self.emit;
-        let memory = self.memory(elem);
+        let memory = e.memory(elem);
         let indices = self.index(index);
         let mut all = e.splat(fill, count);
         for lane in 0..count {
             let at = e.lane(indices, lane);
-            let read = || self.from_memory(elem, e.load(memory, e.at(pointer, memory, at)));
+            let read = || e.from_memory(elem, e.load(memory, e.at(pointer, memory, at)));
             let value = match inside {
                 Some(inside) => e.choose(e.lane(inside, lane), read, fill),
                 None => read(),
@@ -413,8 +369,8 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         let e = self.emit;
         let elem = self.kernel.buffer(store.buffer).elem;
         let pointer = self.buffers[store.buffer.0 as usize];
-        let memory = self.memory(elem);
-        let value = self.to_memory(elem, value);
+        let memory = e.memory(elem);
+        let value = e.to_memory(elem, value);
         match (self.step(&store.index), self.lanes) {
             (Step::Next, Some(lanes)) => {
                 let first = self.first_index(&store.index);

@@ -1,5 +1,6 @@
 //! What all targets of LLVM share.
 
+mod elem;
 pub mod emit;
 pub mod expr;
 

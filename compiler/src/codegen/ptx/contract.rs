@@ -11,6 +11,7 @@ use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::Frame;
 use super::block::{Block, product, unfold};
 use super::mma;
+use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Elem, Grouping};
 use crate::schedule::gpu::divides;
 use crate::schedule::{GPU_THREADS, GpuTile, Math};
@@ -145,7 +146,11 @@ struct Pieces<'ctx> {
     elem: BasicTypeEnum<'ctx>,
 }
 
-impl Work<'_, '_> {
+impl<'ctx> Work<'_, 'ctx> {
+    /// The type of the sums.
+    fn acc(&self, frame: &Frame<'_, 'ctx>) -> BasicTypeEnum<'ctx> {
+        frame.register(accumulator(frame.kernel))
+    }
     fn is_half(&self) -> bool {
         self.tile.math == Math::Half
     }
@@ -162,7 +167,8 @@ fn make<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>) {
     let e = frame.emit;
     let tile = work.tile;
     frame.vars.insert(work.contract.batch.var, work.batch);
-    let elem = if work.is_half() { e.int(16) } else { e.f32() };
+    let acc = work.acc(frame);
+    let elem = if work.is_half() { e.int(16) } else { acc };
     let (x_count, w_count) = if work.is_half() {
         (tile.rows * work.x_stride(), work.width * work.w_stride())
     } else {
@@ -172,9 +178,12 @@ fn make<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>) {
     let variables = |n: u32, ty| (0..n).map(|_| e.variable(e.function(), ty)).collect::<Vec<_>>();
     let x_each = tile.rows * tile.depth / GPU_THREADS;
     let w_each = (work.width * tile.depth / vector).div_ceil(GPU_THREADS);
+    // The sums take the place of the operands when those are done with.
+    let results = (tile.rows * work.width * size_of(acc)).div_ceil(size_of(elem));
+    let shared = work.block.shared(e, elem, results.max(x_count + w_count));
     let pieces = Pieces {
-        x: work.block.shared(e, elem, x_count),
-        w: work.block.shared(e, elem, w_count),
+        x: shared,
+        w: e.at(shared, elem, e.index(i64::from(x_count))),
         x_registers: variables(x_each, elem),
         x_rows: variables(x_each, e.i64()),
         w_registers: variables(w_each, e.vector(elem, vector)),
@@ -188,7 +197,7 @@ fn make<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>) {
         e.store(row_number(frame, work, place), *row);
     }
     let sums = match tile.math {
-        Math::Fma => Sums::Fma(Fma::new(e, work)),
+        Math::Fma => Sums::Fma(Fma::new(e, work, acc)),
         Math::Half | Math::Tf32 => Sums::Mma(mma::Warp::new(e, work.block, tile, work.width)),
     };
     let depth = i64::from(tile.depth);
@@ -209,13 +218,27 @@ fn make<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>) {
             }
         }
     });
-    let results = work.block.shared(e, e.f32(), tile.rows * work.width);
+    work.block.wait(e);
     match &sums {
-        Sums::Fma(fma) => fma.leave(e, work, results),
-        Sums::Mma(warp) => warp.leave(e, work.width, results),
+        Sums::Fma(fma) => fma.leave(e, work, shared),
+        Sums::Mma(warp) => warp.leave(e, work.width, shared),
     }
     work.block.wait(e);
-    epilogue(frame, work, results);
+    epilogue(frame, work, shared);
+}
+
+/// Where `count` neighbours begin is a multiple of so many bytes, if `count` divides what comes before them.
+fn alignment(count: u32, ty: BasicTypeEnum<'_>) -> u32 {
+    ((1 << count.trailing_zeros()) * size_of(ty)).min(16)
+}
+
+/// Bytes of a scalar.
+fn size_of(ty: BasicTypeEnum<'_>) -> u32 {
+    match ty {
+        BasicTypeEnum::FloatType(t) => t.get_bit_width() / 8,
+        BasicTypeEnum::IntType(t) => t.get_bit_width().div_ceil(8),
+        other => unreachable!("no scalar: {other}"),
+    }
 }
 
 enum Sums<'ctx> {
@@ -243,16 +266,13 @@ fn fetch<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>, pieces: &Piec
         frame.vars.insert(work.contract.rows.var, e.load(e.i64(), *row));
         frame.forget();
         let mut v = frame.eval(work.contract.x);
-        if v.get_type() == e.f64() {
-            v = e.cast(InstructionOpcode::FPTrunc, v, e.f32());
-        }
         if work.is_half() {
             v = bits(frame, w_elem, v);
         }
         e.store(e.select(inside, v, e.zero(pieces.elem)), *register);
     }
     frame.forget();
-    let memory = e.vector(frame.memory(w_elem), pieces.vector);
+    let memory = e.vector(e.memory(w_elem), pieces.vector);
     let width = i64::from(work.width);
     let size = e.mul(work.sum, e.index(width));
     let start = e.mul(k, e.index(width));
@@ -260,10 +280,10 @@ fn fetch<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>, pieces: &Piec
         let at = e.add(start, e.mul(w_piece(e, work, i as u32), e.index(i64::from(pieces.vector))));
         let inside = e.icmp(IntPredicate::SLT, at, size);
         let at = e.min(at, e.sub(size, e.index(i64::from(pieces.vector))));
-        let pointer = e.at(frame.buffers[w.0 as usize], frame.memory(w_elem), e.add(work.panel_start, at));
+        let pointer = e.at(frame.buffers[w.0 as usize], e.memory(w_elem), e.add(work.panel_start, at));
         // A panel is a whole number of vectors, and buffers start at multiples of more.
         let v = load_vector(e, memory, pointer, pieces.vector * w_elem.bytes() as u32);
-        let v = if work.is_half() { e.bitcast(v, e.int(16)) } else { frame.from_memory(w_elem, v) };
+        let v = if work.is_half() { e.bitcast(v, e.int(16)) } else { e.widened(w_elem, v, pieces.elem) };
         let v = e.select(inside, v, e.zero(v.get_type()));
         e.store(v, *register);
     }
@@ -271,7 +291,7 @@ fn fetch<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>, pieces: &Piec
 
 /// A half's bits, from the f32 that it was widened to.
 fn bits<'ctx>(frame: &Frame<'_, 'ctx>, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
-    let v = frame.to_memory(elem, v);
+    let v = frame.emit.to_memory(elem, v);
     frame.emit.bitcast(v, frame.emit.int(16))
 }
 
@@ -310,7 +330,7 @@ fn put<'ctx>(frame: &Frame<'_, 'ctx>, work: &Work<'_, 'ctx>, pieces: &Pieces<'ct
                 }
             } else {
                 let at = e.at(pieces.w, pieces.elem, e.add(e.mul(step, w_stride), col));
-                store_vector(e, v, at, if vector == 4 { 16 } else { 4 });
+                store_vector(e, v, at, alignment(vector, pieces.elem));
             }
         };
         if (i as u32 + 1) * GPU_THREADS <= count {
@@ -341,6 +361,7 @@ fn store_vector<'ctx>(e: &Emit<'ctx>, v: Val<'ctx>, at: PointerValue<'ctx>, alig
 
 /// A thread's part of the tile: some neighbouring rows, some neighbouring columns, of each group.
 struct Fma<'ctx> {
+    acc: BasicTypeEnum<'ctx>,
     accs: Vec<PointerValue<'ctx>>,
     rows: u32,
     cols: u32,
@@ -356,20 +377,20 @@ const THREADS_ALONG: u32 = 16;
 const UNROLL: u32 = 2;
 
 impl<'ctx> Fma<'ctx> {
-    fn new(e: &Emit<'ctx>, work: &Work<'_, 'ctx>) -> Self {
+    fn new(e: &Emit<'ctx>, work: &Work<'_, 'ctx>, acc: BasicTypeEnum<'ctx>) -> Self {
         let along = work.tile.panel.min(THREADS_ALONG);
         let cols = work.tile.panel / along;
         let down = (GPU_THREADS / along).min(work.tile.rows);
         let rows = work.tile.rows / down;
         let groups = work.contract.groups;
-        let accs: Vec<_> = (0..groups * rows * cols).map(|_| e.variable(e.function(), e.f32())).collect();
-        accs.iter().for_each(|a| e.store(e.zero(e.f32()), *a));
+        let accs: Vec<_> = (0..groups * rows * cols).map(|_| e.variable(e.function(), acc)).collect();
+        accs.iter().for_each(|a| e.store(e.zero(acc), *a));
         let at = e.udiv(work.block.thread, e.index(i64::from(along)));
         // Threads beyond the last row do what that one's do.
         let at = e.min(at, e.index(i64::from(down) - 1));
         let first_row = e.mul(at, e.index(i64::from(rows)));
         let first_col = e.mul(e.urem(work.block.thread, e.index(i64::from(along))), e.index(i64::from(cols)));
-        Self { accs, rows, cols, groups, panel: work.tile.panel, first_row, first_col }
+        Self { acc, accs, rows, cols, groups, panel: work.tile.panel, first_row, first_col }
     }
 
     fn acc(&self, group: u32, row: u32, col: u32) -> PointerValue<'ctx> {
@@ -377,30 +398,21 @@ impl<'ctx> Fma<'ctx> {
     }
 
     fn multiply(&self, e: &Emit<'ctx>, work: &Work<'_, 'ctx>, pieces: &Pieces<'ctx>) {
-        let aligned = |n: u32| {
-            if n.is_multiple_of(4) {
-                16
-            } else if n.is_multiple_of(2) {
-                8
-            } else {
-                4
-            }
-        };
         e.each(e.index(0), e.index(i64::from(work.tile.depth)), i64::from(UNROLL), |turn| {
             for step in 0..UNROLL {
                 let k = e.add(turn, e.index(i64::from(step)));
                 let x_at = e.add(e.mul(k, e.index(i64::from(work.x_stride()))), self.first_row);
-                let x = e.at(pieces.x, e.f32(), x_at);
-                let x = load_vector(e, e.vector(e.f32(), self.rows), x, aligned(self.rows));
+                let x = e.at(pieces.x, self.acc, x_at);
+                let x = load_vector(e, e.vector(self.acc, self.rows), x, alignment(self.rows, self.acc));
                 for group in 0..self.groups {
                     let w_at = e.add(e.mul(k, e.index(i64::from(work.w_stride()))), self.first_col);
-                    let w = e.at(pieces.w, e.f32(), e.add(w_at, e.index(i64::from(group * self.panel))));
+                    let w = e.at(pieces.w, self.acc, e.add(w_at, e.index(i64::from(group * self.panel))));
                     // Where a group begins is a multiple of what a thread takes of it.
-                    let w = load_vector(e, e.vector(e.f32(), self.cols), w, aligned(self.cols));
+                    let w = load_vector(e, e.vector(self.acc, self.cols), w, alignment(self.cols, self.acc));
                     for row in 0..self.rows {
                         for col in 0..self.cols {
                             let acc = self.acc(group, row, col);
-                            e.store(e.fma(e.lane(x, row), e.lane(w, col), e.load(e.f32(), acc)), acc);
+                            e.store(e.fma(e.lane(x, row), e.lane(w, col), e.load(self.acc, acc)), acc);
                         }
                     }
                 }
@@ -415,7 +427,7 @@ impl<'ctx> Fma<'ctx> {
                     let row_at = e.add(self.first_row, e.index(i64::from(row)));
                     let col_at = e.add(self.first_col, e.index(i64::from(group * self.panel + col)));
                     let at = e.add(e.mul(row_at, e.index(i64::from(work.width))), col_at);
-                    e.store(e.load(e.f32(), self.acc(group, row, col)), e.at(results, e.f32(), at));
+                    e.store(e.load(self.acc, self.acc(group, row, col)), e.at(results, self.acc, at));
                 }
             }
         }
@@ -425,6 +437,7 @@ impl<'ctx> Fma<'ctx> {
 /// The stores of all elements of the tile that there are.
 fn epilogue<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>, results: PointerValue<'ctx>) {
     let e = frame.emit;
+    let acc = work.acc(frame);
     let (panel, width) = (e.index(i64::from(work.tile.panel)), e.index(i64::from(work.width)));
     let count = e.index(i64::from(work.tile.rows * work.tile.panel));
     e.each(work.block.thread, count, i64::from(GPU_THREADS), |at| {
@@ -443,7 +456,7 @@ fn epilogue<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>, results: P
             frame.accs = (0..work.contract.groups)
                 .map(|g| {
                     let at = e.add(at, e.index(i64::from(g * work.tile.panel)));
-                    e.load(e.f32(), e.at(results, e.f32(), at))
+                    e.load(acc, e.at(results, acc, at))
                 })
                 .collect();
             frame.forget();

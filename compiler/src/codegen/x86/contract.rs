@@ -10,8 +10,9 @@ use inkwell::values::{InstructionOpcode, PointerValue};
 use super::super::llvm::emit::Val;
 use super::super::llvm::expr::{Frame, Lanes};
 use super::Range;
-use super::micro::{Micros, Shape, smallest};
+use super::micro::{Elems, Micros, Shape, smallest};
 use crate::kernel::index::{Stride, stride};
+use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Expr, Extent, Grouping, Index};
 use crate::schedule::Tile;
 
@@ -22,9 +23,10 @@ struct Plan<'a, 'ctx> {
     x: PointerValue<'ctx>,
     x_index: &'a Index,
     cols: Val<'ctx>,
-    /// Floats of a panel and of a matrix.
-    panel_floats: Val<'ctx>,
-    matrix_floats: Val<'ctx>,
+    elems: Elems,
+    /// Elements of a panel and of a matrix.
+    panel_elements: Val<'ctx>,
+    matrix_elements: Val<'ctx>,
     counts: PointerValue<'ctx>,
     strides: PointerValue<'ctx>,
     dense: bool,
@@ -75,11 +77,13 @@ pub fn contract<'ctx>(
         e.store(e.index(1), counts);
         e.store(e.index(0), strides);
     }
-    let step_floats = i64::from(tile.vectors * e.lanes);
+    let step_elements = i64::from(tile.vectors * tile.lanes);
     let cols = frame.extent(contract.cols.extent);
     let panels = div_up(frame, cols, tile.panel);
-    let panel_floats = e.mul(sum, e.index(step_floats));
-    let numbers = e.at(range.scratch, e.f32(), e.index(i64::from(tile.floats(e.lanes))));
+    let panel_elements = e.mul(sum, e.index(step_elements));
+    let acc = accumulator(kernel);
+    let elems = Elems { x: kernel.buffer(*buffer).elem, w: kernel.buffer(contract.w).elem, acc };
+    let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));
     let pointers = e.at(numbers, e.i64(), e.index(i64::from(tile.most_rows())));
     let plan = Plan {
         contract,
@@ -87,8 +91,9 @@ pub fn contract<'ctx>(
         x: frame.buffers[buffer.0 as usize],
         x_index,
         cols,
-        panel_floats,
-        matrix_floats: e.mul(panels, panel_floats),
+        elems,
+        panel_elements,
+        matrix_elements: e.mul(panels, panel_elements),
         counts,
         strides,
         dense,
@@ -223,8 +228,8 @@ fn sums<'ctx>(
 ) {
     let e = frame.emit;
     let w = frame.buffers[plan.contract.w.0 as usize];
-    let panels = e.add(e.mul(share.matrix, plan.matrix_floats), e.mul(panel, plan.panel_floats));
-    let panels = e.at(w, e.f32(), panels);
+    let panels = e.add(e.mul(share.matrix, plan.matrix_elements), e.mul(panel, plan.panel_elements));
+    let panels = e.at(w, e.memory(plan.elems.w), panels);
     let mut call = |frame: &mut Frame<'_, 'ctx>, rows: u32, at_once: u32| {
         for i in 0..rows {
             // Rows beyond the last repeat it.
@@ -235,7 +240,8 @@ fn sums<'ctx>(
             frame.forget();
             let at = frame.index(plan.x_index);
             e.store(number, e.at(plan.numbers, e.i64(), e.index(i64::from(i))));
-            e.store(e.at(plan.x, e.f32(), at).into(), e.at(plan.pointers, e.pointer(), e.index(i64::from(i))));
+            let at = e.at(plan.x, e.memory(plan.elems.x), at);
+            e.store(at.into(), e.at(plan.pointers, e.pointer(), e.index(i64::from(i))));
         }
         frame.forget();
         let shape = Shape {
@@ -244,12 +250,14 @@ fn sums<'ctx>(
             vectors: plan.tile.vectors,
             sums: plan.contract.sums.len().max(1) as u32,
             dense: plan.dense,
+            lanes: plan.tile.lanes,
+            elems: plan.elems,
         };
         let micro = micros.get(e, shape);
         let args = [
             plan.pointers.into(),
             panels.into(),
-            plan.panel_floats,
+            plan.panel_elements,
             plan.counts.into(),
             plan.strides.into(),
             plan.sums.into(),
@@ -294,7 +302,9 @@ fn epilogue<'ctx>(
     n: Val<'ctx>,
 ) {
     let e = frame.emit;
-    let lanes = i64::from(e.lanes);
+    let count = plan.tile.lanes;
+    let lanes = i64::from(count);
+    let acc = e.register(plan.elems.acc);
     let vectors = i64::from(plan.tile.vectors);
     let chunks = i64::from(plan.tile.panel) / lanes;
     frame.vars.insert(plan.contract.batch.var, share.batch);
@@ -306,12 +316,12 @@ fn epilogue<'ctx>(
             frame.vars.insert(plan.contract.rows.var, number);
             let row = e.mul(e.add(e.mul(p, n), i), e.index(vectors * lanes));
             let store = |frame: &mut Frame<'_, 'ctx>, first: Val<'ctx>, tail| {
-                let ty = e.vector(e.f32(), e.lanes);
+                let ty = e.vector(acc, count);
                 let chunk = e.add(row, e.sub(first, from));
                 frame.accs = (0..i64::from(plan.contract.groups))
-                    .map(|g| e.load(ty, e.at(plan.sums, e.f32(), e.add(chunk, e.index(g * chunks * lanes)))))
+                    .map(|g| e.load(ty, e.at(plan.sums, acc, e.add(chunk, e.index(g * chunks * lanes)))))
                     .collect();
-                frame.lanes = Some(Lanes { var: plan.contract.cols.var, first, count: e.lanes, tail });
+                frame.lanes = Some(Lanes { var: plan.contract.cols.var, first, count, tail });
                 frame.forget();
                 plan.contract.stores.iter().for_each(|s| frame.store(s));
                 frame.lanes = None;
@@ -323,7 +333,7 @@ fn epilogue<'ctx>(
             if !even {
                 e.when(e.icmp(IntPredicate::SLT, rest, to), || {
                     let last = e.sub(to, e.index(1));
-                    let mask = e.icmp(IntPredicate::SLE, e.add(rest, e.iota(e.lanes)), last);
+                    let mask = e.icmp(IntPredicate::SLE, e.add(rest, e.iota(count)), last);
                     store(frame, rest, Some((mask, last)));
                 });
             }

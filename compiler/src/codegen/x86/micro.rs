@@ -11,6 +11,7 @@ use inkwell::module::Linkage;
 use inkwell::values::{BasicValueEnum, FunctionValue};
 
 use super::super::llvm::emit::{Emit, Val};
+use crate::kernel::Elem;
 
 /// How far ahead of its use a panel is fetched, in steps of the sum.
 const PREFETCH_STEPS: i64 = 16;
@@ -27,6 +28,17 @@ pub struct Shape {
     pub sums: u32,
     /// The innermost one steps over neighbours.
     pub dense: bool,
+    /// Accumulators of a vector.
+    pub lanes: u32,
+    pub elems: Elems,
+}
+
+/// Element types: of rows and panels as they are stored, which are widened right after they are read, and of the accumulators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Elems {
+    pub x: Elem,
+    pub w: Elem,
+    pub acc: Elem,
 }
 
 /// Microkernels that a module has so far.
@@ -36,7 +48,7 @@ pub struct Micros<'ctx> {
 }
 
 impl<'ctx> Micros<'ctx> {
-    /// `fn(rows: *const *const f32, panels: *const f32, panel_floats, counts: *const i64, strides: *const i64, tile: *mut f32)`:
+    /// `fn(rows: *const *const x, panels: *const w, panel_elements, counts: *const i64, strides: *const i64, tile: *mut acc)`:
     /// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum.
     pub fn get(&mut self, emit: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
         if let Some(&function) = self.functions.get(&shape) {
@@ -53,19 +65,26 @@ impl<'ctx> Micros<'ctx> {
 }
 
 fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
-    let Shape { rows, panels, vectors, sums, dense } = shape;
+    let Shape { rows, panels, vectors, sums, dense, lanes, elems } = shape;
     let (pointer, i64) = (e.pointer(), e.i64());
     let ty = e
         .context
         .void_type()
         .fn_type(&[pointer.into(), pointer.into(), i64.into(), pointer.into(), pointer.into(), pointer.into()], false);
-    let name = format!("micro_{rows}x{panels}x{vectors}_{sums}{}", if dense { "d" } else { "s" });
+    let name = format!(
+        "micro_{rows}x{panels}x{vectors}_{sums}{}_{}_{}_{}",
+        if dense { "d" } else { "s" },
+        elems.x,
+        elems.w,
+        elems.acc
+    );
     let function = e.module.add_function(&name, ty, Some(Linkage::Internal));
     e.mark(function);
     let params: Vec<BasicValueEnum> = function.get_param_iter().collect();
     e.builder.position_at_end(e.context.append_basic_block(function, "entry"));
 
-    let vector = e.vector(e.f32(), e.lanes);
+    let (x_memory, w_memory, acc_type) = (e.memory(elems.x), e.memory(elems.w), e.register(elems.acc));
+    let vector = e.vector(acc_type, lanes);
     let accs: Vec<_> = (0..panels * rows * vectors).map(|_| e.variable(function, vector)).collect();
     let acc = |p: u32, r: u32, v: u32| accs[((p * rows + r) * vectors + v) as usize];
     accs.iter().for_each(|a| e.store(e.zero(vector), *a));
@@ -76,18 +95,23 @@ fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
     e.store(params[1], panel);
     let (counts, strides) = (params[3].into_pointer_value(), params[4].into_pointer_value());
     let number = |at, i: u32| e.load(i64, e.at(at, i64, e.index(i64::from(i))));
-    let step_floats = i64::from(vectors * e.lanes);
+    let step_elements = i64::from(vectors * lanes);
 
     // One step of the sum: `offset` elements into each row, `ahead` steps beyond the panels' position.
     let step = |offset: Val<'ctx>, base: Val<'ctx>, ahead: i64| {
         for p in 0..panels {
-            let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead * step_floats));
-            let row = e.at(base.into_pointer_value(), e.f32(), shift);
-            let w: Vec<_> =
-                (0..vectors).map(|v| e.load(vector, e.at(row, e.f32(), e.index(i64::from(v * e.lanes))))).collect();
+            let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead * step_elements));
+            let row = e.at(base.into_pointer_value(), w_memory, shift);
+            let packed = e.vector(w_memory, lanes);
+            let w: Vec<_> = (0..vectors)
+                .map(|v| {
+                    let stored = e.load(packed, e.at(row, w_memory, e.index(i64::from(v * lanes))));
+                    e.widened(elems.w, stored, acc_type)
+                })
+                .collect();
             for r in 0..rows {
-                let x = e.load(e.f32(), e.at(row_pointers[r as usize].into_pointer_value(), e.f32(), offset));
-                let x = e.splat(x, e.lanes);
+                let x = e.load(x_memory, e.at(row_pointers[r as usize].into_pointer_value(), x_memory, offset));
+                let x = e.widened(elems.x, e.splat(x, lanes), acc_type);
                 for v in 0..vectors {
                     let sum = e.load(vector, acc(p, r, v));
                     e.store(e.fma(x, w[v as usize], sum), acc(p, r, v));
@@ -104,26 +128,27 @@ fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
             let base = e.load(pointer, panel);
             if rows <= 2 {
                 for p in 0..panels {
-                    let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(PREFETCH_STEPS * step_floats));
-                    e.prefetch(e.at(base.into_pointer_value(), e.f32(), shift), UNROLL * step_floats * 4);
+                    let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(PREFETCH_STEPS * step_elements));
+                    let bytes = UNROLL * step_elements * elems.w.bytes() as i64;
+                    e.prefetch(e.at(base.into_pointer_value(), w_memory, shift), bytes);
                 }
             }
             for u in 0..UNROLL {
                 step(at(e.add(k, e.index(u))), base, u);
             }
-            e.store(e.at(base.into_pointer_value(), e.f32(), e.index(UNROLL * step_floats)).into(), panel);
+            e.store(e.at(base.into_pointer_value(), w_memory, e.index(UNROLL * step_elements)).into(), panel);
         });
         e.each(rest, count, 1, |k| {
             let base = e.load(pointer, panel);
             step(at(k), base, 0);
-            e.store(e.at(base.into_pointer_value(), e.f32(), e.index(step_floats)).into(), panel);
+            e.store(e.at(base.into_pointer_value(), w_memory, e.index(step_elements)).into(), panel);
         });
     };
     outer_sums(e, sums, &number, counts, strides, 0, e.index(0), &innermost);
 
     let tile = params[5].into_pointer_value();
     for (i, a) in accs.iter().enumerate() {
-        let at = e.at(tile, e.f32(), e.index(i as i64 * i64::from(e.lanes)));
+        let at = e.at(tile, acc_type, e.index(i as i64 * i64::from(lanes)));
         e.store(e.load(vector, *a), at);
     }
     e.builder.build_return(None).expect("the function returns nothing");
