@@ -52,7 +52,7 @@ struct Shared {
     asleep: Vec<AtomicBool>,
     stop: AtomicBool,
     start: Instant,
-    /// When a caller last had work to share, in microseconds since `start`.
+    /// When a caller's last work to share ended, in microseconds since `start`.
     last_us: AtomicU64,
     /// A worker's job panicked.
     panicked: AtomicBool,
@@ -156,9 +156,13 @@ impl Pool {
     /// The caller has work of `ns` nanoseconds to share. Is it worth waking workers? Yes if it is long by itself, or if calls
     /// come in a row.
     pub(crate) fn is_worth_waking(&self, ns: f64) -> bool {
-        let now = self.0.shared.start.elapsed().as_micros() as u64;
-        let last = self.0.shared.last_us.swap(now, Ordering::Relaxed);
-        ns >= WAKE_NS || now.saturating_sub(last) < IN_A_ROW_US
+        let last = self.0.shared.last_us.load(Ordering::Relaxed);
+        ns >= WAKE_NS || self.0.shared.now_us().saturating_sub(last) < IN_A_ROW_US
+    }
+
+    /// The caller's work to share has ended.
+    pub(crate) fn rest(&self) {
+        self.0.shared.last_us.store(self.0.shared.now_us(), Ordering::Relaxed);
     }
 }
 
@@ -196,6 +200,10 @@ impl Drop for Owner {
 }
 
 impl Shared {
+    fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
     fn work(&self, number: usize) {
         let mut seen = 0;
         loop {

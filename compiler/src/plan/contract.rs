@@ -14,6 +14,9 @@ use super::sizes::product;
 use super::steps::Spot;
 use super::{PlanError, Planner};
 
+/// Instructions that pass while an element of the weights comes from memory, roughly.
+const READ_FLOPS: f64 = 8.0;
+
 /// Columns, sums and matrices of a packed operand, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PackShape {
@@ -95,7 +98,9 @@ impl Planner<'_> {
         let label = self.label(region, group, if sorted.is_some() { "grouped contract" } else { "contract" });
         let estimate =
             |axes: &[Axis]| axes.iter().map(|a| self.symbols.estimate(&self.size(*a)) as f64).product::<f64>();
-        let work = 2.0 * estimate(&batch) * estimate(&rows) * estimate(&cols) * estimate(&sums) * f64::from(gates);
+        let matrix = estimate(&cols) * estimate(&sums) * f64::from(gates);
+        // Few rows wait for the weights.
+        let work = estimate(&batch) * matrix * (2.0 * estimate(&rows)).max(READ_FLOPS);
 
         let mut builder = KernelBuilder::new(self, region, Some(group));
         let mut point = Point::new();

@@ -19,6 +19,9 @@ pub use need::{Need, need};
 const SHARE_NS: f64 = 2_000.0;
 /// A caller that waits for workers to wake looks for them after this much work.
 const SLICE_NS: f64 = 50_000.0;
+/// A call that reads more than this anew in every iteration of a loop finds little of it in the nearest cache again: half of
+/// the smallest second-level cache in use.
+const NEAR_BYTES: u64 = 256 * 1024;
 /// Nesting that `open` accepts.
 pub(crate) use crate::open::MAX_LOOP_DEPTH;
 
@@ -59,6 +62,9 @@ pub(crate) struct CallAt {
     /// Positive.
     pub units: i64,
     pub shared: bool,
+    /// In a loop: every second iteration goes through the units backwards, and so meets first what the one before left in the
+    /// cache.
+    pub turns: bool,
     /// Units that take about [`SLICE_NS`].
     pub slice: i64,
 }
@@ -201,7 +207,11 @@ impl Program {
         self.ops.push(Op::Call(self.calls.len() as u32));
         let (args, dims) = (args..self.args.len() as u32, dims..self.dims.len() as u32);
         let slice = (SLICE_NS / f64::from(call.unit_ns)).clamp(1.0, units as f64) as i64;
-        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared, slice });
+        let same = self.args[args.start as usize..args.end as usize].iter().filter(|arg| !arg.moves());
+        let turns = !around.counts.is_empty()
+            && units > 1
+            && same.map(|arg| self.buffers[arg.buffer as usize].bytes).sum::<u64>() > NEAR_BYTES;
+        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared, turns, slice });
         Ok(())
     }
 

@@ -17,6 +17,8 @@ use crate::pool::{Barrier, Pool};
 /// Programs whose shared calls take less than this run on the caller's thread: starting and ending a job takes the half of
 /// a microsecond when all are awake.
 const POOL_NS: f64 = 6_000.0;
+/// Pieces of a share that is gone through backwards.
+const PIECES: usize = 8;
 /// Pointers in a cache line: the tables of two threads do not share one.
 const LINE: usize = ALIGN / size_of::<*mut u8>();
 /// No call failed.
@@ -180,7 +182,8 @@ impl Exec {
         let threads = self.threads.min(pool.threads());
         let mut cursor = Cursor::default();
         let mut finished = false;
-        if threads > 1 && self.program.shared_ns >= POOL_NS {
+        let shares = threads > 1 && self.program.shared_ns >= POOL_NS;
+        if shares {
             if !pool.is_awake(threads) && pool.is_worth_waking(self.program.shared_ns) {
                 pool.wake(threads);
                 // SAFETY: the caller's promise; no other thread walks yet.
@@ -196,6 +199,9 @@ impl Exec {
         if !finished {
             // SAFETY: the caller's promise; this is the only thread.
             unsafe { walk.go(&mut cursor, 0, 1, timed, None) };
+        }
+        if shares {
+            pool.rest();
         }
         match *self.failed.get_mut() {
             NONE => Ok(()),
@@ -404,10 +410,17 @@ impl Walk<'_> {
         let dims = unsafe { self.program.dims.as_ptr().add(call.dims.start as usize) };
         // SAFETY: there is scratch of `scratch_stride` bytes for each thread.
         let scratch = unsafe { self.scratch.add(thread * self.scratch_stride) };
-        // SAFETY: `kernel` lies in code whose hash and ABI version `open` checked, which stays mapped as long as the model; the
-        // numbers of arguments and sizes are the kernel's (`open`), each pointer lies in its buffer (`Program::arg`), and the
-        // buffers are live (the caller).
-        unsafe { kernel(args.cast_const(), dims, part.0, part.1, scratch) }
+        let run = |(begin, end): (i64, i64)| {
+            // SAFETY: `kernel` lies in code whose hash and ABI version `open` checked, which stays mapped as long as the model;
+            // the numbers of arguments and sizes are the kernel's (`open`), each pointer lies in its buffer (`Program::arg`),
+            // and the buffers are live (the caller).
+            unsafe { kernel(args.cast_const(), dims, begin, end, scratch) }
+        };
+        if call.turns && odd {
+            // Backwards, piece by piece.
+            return (0..PIECES).rev().map(|piece| run(self::part(part.0, part.1, piece, PIECES))).fold(0, i32::max);
+        }
+        run(part)
     }
 }
 
