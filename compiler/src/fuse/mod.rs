@@ -14,10 +14,12 @@
 //!
 //! Known weakness: a floating value that several groups read is evaluated in each, unless it is dear.
 
+mod prologue;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gatec_runtime::format::Isa;
 use petgraph::graph::NodeIndex;
 
 use crate::graph::{AxisSet, Graph, Sizes, Value};
@@ -72,8 +74,39 @@ pub struct Fusion {
     pub groups: Vec<Group>,
     /// Groups in an order in which they can run.
     pub order: Vec<GroupId>,
+    /// Where a slower way was taken, in the order of the program.
+    pub notes: Vec<Note>,
     home: BTreeMap<Value, GroupId>,
     roots: BTreeSet<Value>,
+}
+
+/// A slower way that was taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub value: Value,
+    pub way: Way,
+    pub why: String,
+}
+
+/// Slower ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A contraction as a fold of products, without panels.
+    Nest,
+    /// The left operand of a contraction is written out before it.
+    WrittenOut,
+    /// Parts are copied into one tensor.
+    Copied,
+}
+
+impl Way {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Nest => "contraction as a fold of products",
+            Self::WrittenOut => "left operand written out first",
+            Self::Copied => "copied into one tensor",
+        }
+    }
 }
 
 impl Fusion {
@@ -87,12 +120,20 @@ impl Fusion {
     }
 }
 
-/// Fuses a graph. `wanted` are the values that must be in buffers at the end (leaves among them that have one are left alone);
-/// `at_load` tells which values are known when a model is loaded.
-pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], at_load: &dyn Fn(Value) -> bool) -> Fusion {
+/// Fuses a graph for a kind of machine. `wanted` are the values that must be in buffers at the end (leaves among them that have one
+/// are left alone); `at_load` tells which values are known when a model is loaded.
+pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], at_load: &dyn Fn(Value) -> bool, isa: Isa) -> Fusion {
     let live = live_nodes(graph, wanted);
-    let mut fuser =
-        Fuser { graph, sizes, at_load, fusion: Fusion::default(), latest: BTreeMap::new(), late: BTreeMap::new() };
+    let mut fuser = Fuser {
+        graph,
+        sizes,
+        at_load,
+        isa,
+        wanted,
+        fusion: Fusion::default(),
+        latest: BTreeMap::new(),
+        late: BTreeMap::new(),
+    };
     for &id in &live {
         fuser.visit(id);
     }
@@ -120,6 +161,8 @@ struct Fuser<'a> {
     graph: &'a Graph,
     sizes: &'a Sizes,
     at_load: &'a dyn Fn(Value) -> bool,
+    isa: Isa,
+    wanted: &'a [Value],
     fusion: Fusion,
     /// The latest group that a value depends on.
     latest: BTreeMap<Value, GroupId>,
@@ -293,13 +336,36 @@ impl Fuser<'_> {
     }
 
     fn visit_contract(&mut self, value: Value) {
-        let Some(roles) = Roles::of(self.graph, self.sizes, value, self.at_load) else {
-            // Too small or too odd for panels: a fold of products.
-            return self.visit_reduce(value);
+        let roles = match Roles::of(self.graph, self.sizes, value, self.at_load) {
+            Ok(roles) => roles,
+            Err(why) => {
+                self.fusion.notes.push(Note { value, way: Way::Nest, why: why.into() });
+                return self.visit_reduce(value);
+            }
         };
+        if let Some(prologue) = self.prologue(value, &roles) {
+            for member in prologue.detached {
+                self.fusion.home.remove(&member);
+            }
+            prologue.stored.into_iter().for_each(|v| self.store(v));
+            prologue.demanded.into_iter().for_each(|v| self.demand(v));
+        } else {
+            self.read_in_place(&roles);
+        }
+        if self.fusion.home(roles.w).is_some() {
+            self.store(roles.w);
+        }
+        if let Some(grouped) = &roles.grouped {
+            self.demand(grouped.index);
+        }
+        self.open(Core::Contract { value, roles }, &[value]);
+    }
+
+    /// The left operand is a view of something that is in a buffer.
+    fn read_in_place(&mut self, roles: &Roles) {
         let mut x = roles.x;
         let mut summed = roles.sums.clone();
-        while is_plain_view(self.graph, self.sizes, x) {
+        while self.fusion.home(x).is_none() && is_plain_view(self.graph, self.sizes, x) {
             let operands = self.graph.operands(x.node);
             // The index of a gather is read once for every row: it must not vary along the sum.
             if let Some(&index) = operands.get(1) {
@@ -312,11 +378,6 @@ impl Fuser<'_> {
             x = operands[0];
         }
         self.demand(x);
-        self.read_from_outside(value.node);
-        if let Some(grouped) = &roles.grouped {
-            self.demand(grouped.index);
-        }
-        self.open(Core::Contract { value, roles }, &[value]);
     }
 
     fn visit_scan(&mut self, id: NodeIndex) {

@@ -40,12 +40,16 @@ impl Roles {
         self.batch.union(&self.rows).union(&self.cols)
     }
 
-    /// The roles, or `None` where a plain nest serves better: no columns (a dot product), integers, or both operands vary and
-    /// too few rows would share the packing.
-    pub fn of(graph: &Graph, sizes: &Sizes, value: Value, at_load: &dyn Fn(Value) -> bool) -> Option<Self> {
-        let Op::Contract(op) = graph.op(value) else { return None };
+    /// The roles, or why a plain nest serves better.
+    pub fn of(
+        graph: &Graph,
+        sizes: &Sizes,
+        value: Value,
+        at_load: &dyn Fn(Value) -> bool,
+    ) -> Result<Self, &'static str> {
+        let Op::Contract(op) = graph.op(value) else { return Err("it is no contraction") };
         if !graph.ty(value).elem.is_float() {
-            return None;
+            return Err("panels hold floats only");
         }
         let operands = graph.operands(value.node);
         let known = operands.iter().rev().copied().find(|v| at_load(*v) || grouped(graph, *v, at_load).is_some());
@@ -61,7 +65,7 @@ impl Roles {
                 let rows = x_free.union(index);
                 // An index along a contracted or a weight axis chooses no rows.
                 if !rows.is_disjoint(&weights) || !index.is_disjoint(&sums) || !sums.is_subset(&weights) {
-                    return None;
+                    return Err("the index of the experts varies along their own axes");
                 }
                 (AxisSet::default(), rows, weights.minus(&sums))
             }
@@ -79,11 +83,14 @@ impl Roles {
             None => many(&rows) && many(&cols),
         };
         if !pays {
-            return None;
+            return Err(match known {
+                Some(_) => "no columns to share the left operand",
+                None => "nothing is known at load, and too few rows or columns would share the packing",
+            });
         }
         let gate = gate_axis(graph, sizes, value, &cols);
         let cols = gate.map_or(cols.clone(), |gate| cols.without(gate));
-        Some(Self { x, w, batch, rows, cols, sums, gate, grouped })
+        Ok(Self { x, w, batch, rows, cols, sums, gate, grouped })
     }
 }
 

@@ -236,10 +236,17 @@ pub fn rem(vars: &Vars, n: Index, by: Index) -> Index {
 }
 
 /// A factor of a stride: a number times sizes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stride {
     pub known: i64,
     pub dims: Vec<Dim>,
+}
+
+impl Stride {
+    /// The stride of elements side by side.
+    pub fn neighbours() -> Self {
+        Self { known: 1, dims: Vec::new() }
+    }
 }
 
 /// How far apart the elements for neighbouring values of `var` are; `None` if that is no constant of the call.

@@ -274,6 +274,64 @@ impl Kernel {
         &self.buffers[id.0 as usize]
     }
 
+    /// Does an expression vary with a loop variable? What folds and accumulators leave counts as varying.
+    pub fn varies(&self, id: ExprId, var: Var) -> bool {
+        let mut seen = vec![false; id.0 as usize + 1];
+        let mut below = vec![id];
+        while let Some(id) = below.pop() {
+            if std::mem::replace(&mut seen[id.0 as usize], true) {
+                continue;
+            }
+            let mut mentioned = false;
+            let mut index = |index: &Index, below: &mut Vec<ExprId>| {
+                mentioned |= index::mentions(index, var);
+                index::values(index, below);
+            };
+            match self.expr(id) {
+                Expr::Const { .. } => {}
+                Expr::Index { index: i, .. } => index(i, &mut below),
+                Expr::Load { index: i, bounds, .. } => {
+                    index(i, &mut below);
+                    bounds.iter().for_each(|b| index(&b.index, &mut below));
+                }
+                Expr::Unary(_, x) | Expr::Cast(_, x) => below.push(*x),
+                Expr::Binary(_, a, b) => below.extend([*a, *b]),
+                Expr::Select(c, a, b) => below.extend([*c, *a, *b]),
+                Expr::Temp(_) | Expr::Acc(_) => return true,
+            }
+            if mentioned {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// All loads that an expression stands on.
+    pub fn loads(&self, id: ExprId) -> Vec<&Expr> {
+        let mut seen = vec![false; id.0 as usize + 1];
+        let mut below = vec![id];
+        let mut loads = Vec::new();
+        while let Some(id) = below.pop() {
+            if std::mem::replace(&mut seen[id.0 as usize], true) {
+                continue;
+            }
+            let expr = self.expr(id);
+            match expr {
+                Expr::Const { .. } | Expr::Temp(_) | Expr::Acc(_) => {}
+                Expr::Index { index, .. } => index::values(index, &mut below),
+                Expr::Load { index, bounds, .. } => {
+                    loads.push(expr);
+                    index::values(index, &mut below);
+                    bounds.iter().for_each(|b| index::values(&b.index, &mut below));
+                }
+                Expr::Unary(_, x) | Expr::Cast(_, x) => below.push(*x),
+                Expr::Binary(_, a, b) => below.extend([*a, *b]),
+                Expr::Select(c, a, b) => below.extend([*c, *a, *b]),
+            }
+        }
+        loads
+    }
+
     /// The kernel without the names of buffers and loops: two that are equal then have the same code.
     #[must_use]
     pub fn without_names(&self) -> Self {

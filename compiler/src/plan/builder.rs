@@ -171,6 +171,13 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
         ExprId(self.kernel.exprs.len() as u32 - 1)
     }
 
+    /// Undoes an attempt: expressions and loop variables from these numbers on were never made.
+    pub fn forget_since(&mut self, exprs: usize, vars: u32) {
+        self.kernel.exprs.truncate(exprs);
+        self.kernel.vars = vars;
+        self.memo.retain(|(.., expr)| (expr.0 as usize) < exprs);
+    }
+
     /// The argument for a spot.
     pub fn buffer(&mut self, name: &str, spot: &Spot, elem: Elem, access: Access, packed: bool) -> BufferId {
         let same = self

@@ -186,16 +186,24 @@ impl KernelBuilder<'_, '_> {
         merged
     }
 
-    /// Contracted axes as one loop if the left operand's elements then stand at equal distances, else as a loop each.
+    /// Contracted axes as one loop if all that the left operand loads then stands at equal distances, else as a loop each.
     fn sum_loops(&mut self, axes: &[Axis], x: Value, point: &mut Point) -> Result<Vec<Loop>, PlanError> {
         let region = self.region;
+        if axes.len() <= 1 {
+            return Ok(self.loops(axes, point));
+        }
+        let (exprs, vars) = (self.kernel.exprs.len(), self.kernel.vars);
         let merged = self.merged_loop(axes, point);
         let expr = self.expand(region, x, point, &Guard::default())?;
-        if let Expr::Load { index, .. } = self.kernel.expr(expr)
-            && index::stride(index, merged.var).is_some()
-        {
+        let is_even = |index: &Index| index::stride(index, merged.var).is_some();
+        let even = self.kernel.loads(expr).into_iter().all(|load| match load {
+            Expr::Load { index, bounds, .. } => is_even(index) && bounds.iter().all(|b| is_even(&b.index)),
+            _ => true,
+        });
+        if even {
             return Ok(vec![merged]);
         }
+        self.forget_since(exprs, vars);
         Ok(self.loops(axes, point))
     }
 

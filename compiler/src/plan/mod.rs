@@ -157,7 +157,8 @@ impl<'g> Planner<'g> {
         let module = self.module;
         let wanted: Vec<usize> = self.plain.keys().copied().collect();
         let values: Vec<Value> = wanted.iter().map(|index| module.load.results[*index]).collect();
-        self.regions[self.load_region.0].fusion = fuse::fuse(&module.load, &module.sizes, &values, &|_| false);
+        self.regions[self.load_region.0].fusion =
+            fuse::fuse(&module.load, &module.sizes, &values, &|_| false, self.isa);
         let targets = wanted.into_iter().map(|i| (module.load.results[i], self.kept_plain(i))).collect();
         self.plan_region(self.load_region, targets)?;
         self.plan_packs()?;
@@ -172,7 +173,7 @@ impl<'g> Planner<'g> {
         wanted: &[Value],
     ) -> RegionId {
         let at_load = self.find_at_load(graph, parent);
-        let fusion = fuse::fuse(graph, &self.module.sizes, wanted, &|v| at_load.contains(&v));
+        let fusion = fuse::fuse(graph, &self.module.sizes, wanted, &|v| at_load.contains(&v), self.isa);
         let locations = BTreeMap::new();
         self.regions.push(Region { graph, fusion, parent, depth, locations, at_load, sorted_rows: Vec::new() });
         RegionId(self.regions.len() - 1)

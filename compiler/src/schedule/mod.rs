@@ -10,7 +10,7 @@ mod work;
 use gatec_runtime::format::{Isa, Launch};
 
 use crate::kernel::types::accumulator;
-use crate::kernel::{Body, Contract, Elem, Extent, GroupRows, Kernel, Nest, TopK};
+use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
 pub use gpu::{Gpu, GpuTile, Math};
 pub use nest::{Along, along};
@@ -36,9 +36,19 @@ pub enum BodySchedule {
     Scalar,
 }
 
+/// How a contraction gets its left operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Each row has a pointer; elements are read where they stand, at equal distances along each loop of the sum.
+    InPlace,
+    /// By a prologue: the rows of a block are evaluated into scratch memory before any panel.
+    Evaluated,
+}
+
 /// The tile of a contraction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
+    pub left: Left,
     /// Accumulators of a vector: half as many in f64.
     pub lanes: u32,
     /// Numbers of rows for which there is a microkernel, ascending.
@@ -113,13 +123,28 @@ pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
     let body = match &kernel.body {
         _ if isa == Isa::Sm80 => gpu::body(kernel),
         Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest)),
-        Body::Contract(contract) => BodySchedule::Contract(tile(contract, accumulator(kernel), isa)),
+        Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa)),
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
     };
     Schedule { isa, lanes: lanes(isa), body }
 }
 
-fn tile(contract: &Contract, acc: Elem, isa: Isa) -> Tile {
+/// Only a plain load can be left where it is: unguarded, with strides that the whole call keeps.
+fn left(kernel: &Kernel, contract: &Contract) -> Left {
+    match kernel.expr(contract.x) {
+        Expr::Load { index, bounds, .. } if bounds.is_empty() => {
+            let mut read = Vec::new();
+            index::values(index, &mut read);
+            let is_even =
+                |l: &Loop| index::stride(index, l.var).is_some() && !read.iter().any(|v| kernel.varies(*v, l.var));
+            if contract.sums.iter().all(is_even) { Left::InPlace } else { Left::Evaluated }
+        }
+        _ => Left::Evaluated,
+    }
+}
+
+fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
+    let acc = accumulator(kernel);
     let (most, _) = tile_shape(contract.groups, isa);
     let groups = contract.groups.max(1);
     let (lanes, panel) = (lanes_of(acc, isa), packed_lanes(groups, acc, isa));
@@ -131,7 +156,8 @@ fn tile(contract: &Contract, acc: Elem, isa: Isa) -> Tile {
     debug_assert!(vectors <= 4 || vectors == groups, "{vectors} vectors");
     // Eight sums under way hide the latency of an addition, on every machine in the table.
     let at_once = |rows: u32| (8 / (rows * vectors)).clamp(1, 4);
-    Tile { lanes, rows, vectors, panel, row_block: block / most * most, panels_at_once: [at_once(1), at_once(2)] }
+    let (left, row_block) = (left(kernel, contract), block / most * most);
+    Tile { left, lanes, rows, vectors, panel, row_block, panels_at_once: [at_once(1), at_once(2)] }
 }
 
 const MAX_ROW_BLOCK: i64 = 128;
@@ -180,8 +206,17 @@ fn div_up(n: UnitsExpr, by: u32) -> UnitsExpr {
 /// Bytes of scratch that each thread needs.
 pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
     match (&kernel.body, &schedule.body) {
-        // Tile, row numbers, row pointers.
-        (Body::Contract(_), BodySchedule::Contract(tile)) => UnitsExpr::Known(tile.scratch_bytes()),
+        // Tile, row numbers, row pointers, the evaluated rows of a block.
+        (Body::Contract(contract), BodySchedule::Contract(tile)) => {
+            let fixed = UnitsExpr::Known(tile.scratch_bytes());
+            if tile.left == Left::InPlace {
+                return fixed;
+            }
+            let rows = known(contract.rows.extent).unwrap_or(i64::MAX).min(i64::from(tile.row_block));
+            let mut bytes = vec![UnitsExpr::Known(4 * rows)];
+            bytes.extend(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)));
+            UnitsExpr::Add(vec![fixed, UnitsExpr::Mul(bytes)])
+        }
         _ => UnitsExpr::Known(0),
     }
 }

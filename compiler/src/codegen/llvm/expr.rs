@@ -116,7 +116,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         let Some(lanes) = &self.lanes else { return Step::Same };
         let mut read = Vec::new();
         values(index, &mut read);
-        if read.iter().any(|v| self.varies(*v, lanes.var)) {
+        if read.iter().any(|v| self.kernel.varies(*v, lanes.var)) {
             return Step::Any;
         }
         if !mentions(index, lanes.var) {
@@ -125,24 +125,6 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         match stride(index, lanes.var) {
             Some(s) if s.known == 1 && s.dims.is_empty() => Step::Next,
             _ => Step::Any,
-        }
-    }
-
-    /// Does an expression vary with a loop variable?
-    fn varies(&self, id: ExprId, var: Var) -> bool {
-        let index_varies = |index: &Index| {
-            let mut read = Vec::new();
-            values(index, &mut read);
-            mentions(index, var) || read.iter().any(|v| self.varies(*v, var))
-        };
-        match self.kernel.expr(id) {
-            Expr::Const { .. } => false,
-            Expr::Index { index, .. } => index_varies(index),
-            Expr::Load { index, bounds, .. } => index_varies(index) || bounds.iter().any(|b| index_varies(&b.index)),
-            Expr::Unary(_, x) | Expr::Cast(_, x) => self.varies(*x, var),
-            Expr::Binary(_, a, b) => self.varies(*a, var) || self.varies(*b, var),
-            Expr::Select(c, a, b) => self.varies(*c, var) || self.varies(*a, var) || self.varies(*b, var),
-            Expr::Temp(_) | Expr::Acc(_) => true,
         }
     }
 

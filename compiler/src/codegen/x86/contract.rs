@@ -9,19 +9,20 @@ use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::Val;
 use super::super::llvm::expr::{Frame, Lanes};
-use super::Range;
 use super::micro::{Elems, Micros, Shape, smallest};
+use super::{Range, prologue};
 use crate::kernel::index::{Stride, stride};
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Expr, Extent, Grouping, Index};
-use crate::schedule::Tile;
+use crate::schedule::{Left, Tile};
 
 /// What stays the same for all units.
 struct Plan<'a, 'ctx> {
     contract: &'a Contract,
     tile: &'a Tile,
-    x: PointerValue<'ctx>,
-    x_index: &'a Index,
+    rows: Rows<'a, 'ctx>,
+    /// Steps of the sum.
+    sum: Val<'ctx>,
     cols: Val<'ctx>,
     elems: Elems,
     /// Elements of a panel and of a matrix.
@@ -29,11 +30,21 @@ struct Plan<'a, 'ctx> {
     matrix_elements: Val<'ctx>,
     counts: PointerValue<'ctx>,
     strides: PointerValue<'ctx>,
+    /// Loops of the sum in the left operand.
+    loops: u32,
     dense: bool,
     /// The tile in scratch memory, then the numbers of its rows, then pointers to them.
     sums: PointerValue<'ctx>,
     numbers: PointerValue<'ctx>,
     pointers: PointerValue<'ctx>,
+}
+
+/// Where the rows of the left operand begin.
+enum Rows<'a, 'ctx> {
+    /// Where they stand.
+    InPlace(PointerValue<'ctx>, &'a Index),
+    /// In scratch memory, one after the other, those of a block of rows at a time.
+    Evaluated(PointerValue<'ctx>),
 }
 
 /// Some rows and some panels of one matrix.
@@ -55,25 +66,29 @@ pub fn contract<'ctx>(
 ) {
     let e = frame.emit;
     let kernel = frame.kernel;
-    let Expr::Load { buffer, index: x_index, .. } = kernel.expr(contract.x) else {
-        unreachable!("the left operand of a contraction is a load")
-    };
-    let count = contract.sums.len().max(1) as u32;
-    let array = e.i64().array_type(count);
-    let (counts, strides) = (e.variable(e.function(), array.into()), e.variable(e.function(), array.into()));
     let mut sum = e.index(1);
-    let mut dense = true;
-    for (i, l) in contract.sums.iter().enumerate() {
+    for l in &contract.sums {
         let extent = frame.extent(l.extent);
         sum = e.mul(sum, extent);
-        let step = stride(x_index, l.var).unwrap_or(Stride { known: 0, dims: Vec::new() });
-        dense = step.known == 1 && step.dims.is_empty();
-        let step = step.dims.iter().fold(e.index(step.known), |s, d| e.mul(s, frame.dims[d.0 as usize]));
-        e.store(extent, e.at(counts, e.i64(), e.index(i as i64)));
-        e.store(step, e.at(strides, e.i64(), e.index(i as i64)));
         frame.vars.insert(l.var, e.index(0));
     }
-    if contract.sums.is_empty() {
+    // An evaluated row is one loop over neighbours.
+    let steps: Vec<(Val<'ctx>, Stride)> = match (tile.left, kernel.expr(contract.x)) {
+        (Left::InPlace, Expr::Load { index, .. }) => {
+            contract.sums.iter().map(|l| (frame.extent(l.extent), stride(index, l.var).unwrap_or_default())).collect()
+        }
+        _ => vec![(sum, Stride::neighbours())],
+    };
+    let dense = steps.last().is_some_and(|(_, step)| *step == Stride::neighbours());
+    let loops = steps.len().max(1) as u32;
+    let array = e.i64().array_type(loops);
+    let (counts, strides) = (e.variable(e.function(), array.into()), e.variable(e.function(), array.into()));
+    for (i, (extent, step)) in steps.iter().enumerate() {
+        let step = step.dims.iter().fold(e.index(step.known), |s, d| e.mul(s, frame.dims[d.0 as usize]));
+        e.store(*extent, e.at(counts, e.i64(), e.index(i as i64)));
+        e.store(step, e.at(strides, e.i64(), e.index(i as i64)));
+    }
+    if steps.is_empty() {
         e.store(e.index(1), counts);
         e.store(e.index(0), strides);
     }
@@ -82,20 +97,29 @@ pub fn contract<'ctx>(
     let panels = div_up(frame, cols, tile.panel);
     let panel_elements = e.mul(sum, e.index(step_elements));
     let acc = accumulator(kernel);
-    let elems = Elems { x: kernel.buffer(*buffer).elem, w: kernel.buffer(contract.w).elem, acc };
+    let x = match (tile.left, kernel.expr(contract.x)) {
+        (Left::InPlace, Expr::Load { buffer, .. }) => kernel.buffer(*buffer).elem,
+        _ => acc,
+    };
+    let elems = Elems { x, w: kernel.buffer(contract.w).elem, acc };
     let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));
     let pointers = e.at(numbers, e.i64(), e.index(i64::from(tile.most_rows())));
+    let rows = match (tile.left, kernel.expr(contract.x)) {
+        (Left::InPlace, Expr::Load { buffer, index, .. }) => Rows::InPlace(frame.buffers[buffer.0 as usize], index),
+        _ => Rows::Evaluated(e.at(pointers, e.i64(), e.index(i64::from(tile.most_rows())))),
+    };
     let plan = Plan {
         contract,
         tile,
-        x: frame.buffers[buffer.0 as usize],
-        x_index,
+        rows,
+        sum,
         cols,
         elems,
         panel_elements,
         matrix_elements: e.mul(panels, panel_elements),
         counts,
         strides,
+        loops,
         dense,
         sums: range.scratch,
         numbers,
@@ -144,7 +168,8 @@ fn plain<'ctx>(
     e.builder.position_at_end(after);
 }
 
-/// Unit = (few panels, expert), the expert fastest.
+/// Unit = (few panels, expert), the expert fastest: however rows are spread, threads have equal shares. Of each expert a range
+/// then has neighbouring panels, which are walked together: one block of its rows passes by all of them.
 fn grouped<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     micros: &mut Micros<'ctx>,
@@ -158,11 +183,17 @@ fn grouped<'ctx>(
     let offsets = frame.buffers[grouping.offsets.0 as usize];
     let offset = |at| e.cast(InstructionOpcode::SExt, e.load(e.int(32), e.at(offsets, e.int(32), at)), e.i64());
     let span = e.index(i64::from(plan.tile.span()));
-    e.each(range.begin, range.end, 1, |u| {
-        let (expert, number) = (e.urem(u, experts), e.udiv(u, experts));
+    e.each(e.index(0), experts, 1, |expert| {
+        // The first unit of the expert that is not below `unit` is `number * experts + expert`.
+        let number = |unit| {
+            let above = e.add(unit, e.sub(experts, e.index(1)));
+            e.udiv(e.sub(above, expert), experts)
+        };
+        let panel = e.mul(number(range.begin), span);
+        let last = e.min(panels, e.mul(number(range.end), span));
         let (from, to) = (offset(expert), offset(e.add(expert, e.index(1))));
-        let panel = e.mul(number, span);
-        let last = e.min(panels, e.add(panel, span));
+        // A range of few units has nothing of some experts.
+        let to = e.select(e.icmp(IntPredicate::SLT, panel, last), to, from);
         let block = e.index(i64::from(plan.tile.row_block));
         e.each(from, to, i64::from(plan.tile.row_block), |first| {
             let rows = (first, e.min(to, e.add(first, block)));
@@ -176,6 +207,12 @@ fn grouped<'ctx>(
 fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Plan<'_, 'ctx>, share: Share<'ctx>) {
     let e = frame.emit;
     let count = e.sub(share.rows.1, share.rows.0);
+    if let Rows::Evaluated(block) = plan.rows {
+        frame.vars.insert(plan.contract.batch.var, share.batch);
+        prologue::rows(frame, plan.contract, plan.elems.acc, block, plan.sum, share.rows, |frame, place| {
+            row_number(frame, plan, place)
+        });
+    }
     let panel = e.variable(e.function(), e.i64());
     e.store(share.panels.0, panel);
     let (head, body, after) = (e.block("panels"), e.block("panel"), e.block("shared"));
@@ -235,20 +272,24 @@ fn sums<'ctx>(
             // Rows beyond the last repeat it.
             let place = e.add(first, e.min(e.index(i64::from(i)), e.sub(n, e.index(1))));
             let number = row_number(frame, plan, place);
-            frame.vars.insert(plan.contract.rows.var, number);
-            frame.vars.insert(plan.contract.batch.var, share.batch);
-            frame.forget();
-            let at = frame.index(plan.x_index);
+            let row = match plan.rows {
+                Rows::InPlace(x, index) => {
+                    frame.vars.insert(plan.contract.rows.var, number);
+                    frame.vars.insert(plan.contract.batch.var, share.batch);
+                    frame.forget();
+                    e.at(x, e.memory(plan.elems.x), frame.index(index))
+                }
+                Rows::Evaluated(block) => e.at(block, e.register(plan.elems.acc), e.mul(e.sub(place, share.rows.0), plan.sum)),
+            };
             e.store(number, e.at(plan.numbers, e.i64(), e.index(i64::from(i))));
-            let at = e.at(plan.x, e.memory(plan.elems.x), at);
-            e.store(at.into(), e.at(plan.pointers, e.pointer(), e.index(i64::from(i))));
+            e.store(row.into(), e.at(plan.pointers, e.pointer(), e.index(i64::from(i))));
         }
         frame.forget();
         let shape = Shape {
             rows,
             panels: at_once,
             vectors: plan.tile.vectors,
-            sums: plan.contract.sums.len().max(1) as u32,
+            sums: plan.loops,
             dense: plan.dense,
             lanes: plan.tile.lanes,
             elems: plan.elems,

@@ -3,6 +3,7 @@
 mod contract;
 mod micro;
 pub(super) mod nest;
+mod prologue;
 pub mod roof;
 pub(super) mod select;
 

@@ -37,7 +37,7 @@ pub(in crate::codegen) fn declare_temps(frame: &mut Frame<'_, '_>, nest: &Nest) 
 }
 
 /// Runs `body` for whole vectors along a loop, then for the tail.
-fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, mut body: impl FnMut(&mut Frame<'a, 'ctx>)) {
+pub(super) fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, mut body: impl FnMut(&mut Frame<'a, 'ctx>)) {
     let e = frame.emit;
     let count = e.lanes;
     let extent = frame.extent(l.extent);

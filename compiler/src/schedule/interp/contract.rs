@@ -1,8 +1,8 @@
 //! Contractions: tiles of rows, panels of packed columns.
 
 use super::{Done, InterpError, Machine};
-use crate::kernel::{Contract, Grouping};
-use crate::schedule::{GpuTile, Math, Tile};
+use crate::kernel::{Contract, Elem, Grouping};
+use crate::schedule::{GpuTile, Left, Math, Tile};
 
 /// Rows from..to (numbers, or places in the order of the grouping) and one panel of a matrix.
 #[derive(Clone, Copy)]
@@ -39,10 +39,20 @@ impl Machine<'_> {
             // Equal tiles.
             let tiles = (count + most - 1) / most;
             let height = ((count + tiles - 1) / tiles).max(1);
+            let block = match tile.left {
+                Left::InPlace => None,
+                Left::Evaluated => Some(self.evaluated(c, batch, (start, start + count))?),
+            };
             for panel in first..last {
                 for row in (start..start + count).step_by(height as usize) {
                     let rows = (row, (row + height).min(start + count));
-                    self.part(c, Part { batch, matrix, rows, panel }, tile.panel, Math::Fma)?;
+                    let part = Part { batch, matrix, rows, panel };
+                    match &block {
+                        None => self.part(c, part, tile.panel, Math::Fma)?,
+                        Some(block) => {
+                            self.part_of(c, part, tile.panel, Math::Fma, &block[(row - start) as usize..])?
+                        }
+                    }
                 }
             }
         }
@@ -91,23 +101,46 @@ impl Machine<'_> {
         Ok((offset(expert)?, offset(expert + 1)?))
     }
 
-    fn part(&mut self, c: &Contract, part: Part, panel: u32, math: Math) -> Done {
+    /// The left operand of rows, as a prologue leaves it in scratch memory.
+    fn evaluated(&mut self, c: &Contract, batch: i64, rows: (i64, i64)) -> Result<Vec<Vec<f64>>, InterpError> {
         let sum = self.product(&c.sums);
-        let (panels, lanes, groups) = (self.panels(c, panel), i64::from(panel), i64::from(c.groups));
-        let cols = self.extent(c.cols.extent);
-        for place in part.rows.0..part.rows.1 {
-            let row = match &c.grouping {
-                Some(grouping) => self.read(grouping.order, place)? as i64,
-                None => place,
-            };
-            self.vars[c.batch.var.0 as usize] = part.batch;
-            self.vars[c.rows.var.0 as usize] = row;
+        let mut block = Vec::new();
+        for place in rows.0..rows.1 {
+            self.vars[c.batch.var.0 as usize] = batch;
+            self.vars[c.rows.var.0 as usize] = self.row(c, place)?;
             let mut x = Vec::with_capacity(sum as usize);
             for k in 0..sum {
                 self.unfold(&c.sums, k);
-                let v = self.eval(c.x)?;
-                x.push(multiplied(math, v));
+                x.push(super::rounded(Elem::F32, self.eval(c.x)?));
             }
+            block.push(x);
+        }
+        Ok(block)
+    }
+
+    /// The number of a row: itself, or what the grouping put at that place.
+    fn row(&self, c: &Contract, place: i64) -> Result<i64, InterpError> {
+        match &c.grouping {
+            Some(grouping) => Ok(self.read(grouping.order, place)? as i64),
+            None => Ok(place),
+        }
+    }
+
+    fn part(&mut self, c: &Contract, part: Part, panel: u32, math: Math) -> Done {
+        let x = self.evaluated(c, part.batch, part.rows)?;
+        self.part_of(c, part, panel, math, &x)
+    }
+
+    /// A part whose left operand is at hand.
+    fn part_of(&mut self, c: &Contract, part: Part, panel: u32, math: Math, x: &[Vec<f64>]) -> Done {
+        let sum = self.product(&c.sums);
+        let (panels, lanes, groups) = (self.panels(c, panel), i64::from(panel), i64::from(c.groups));
+        let cols = self.extent(c.cols.extent);
+        for (place, x) in (part.rows.0..part.rows.1).zip(x) {
+            let row = self.row(c, place)?;
+            self.vars[c.batch.var.0 as usize] = part.batch;
+            self.vars[c.rows.var.0 as usize] = row;
+            let x: Vec<f64> = x.iter().map(|v| multiplied(math, *v)).collect();
             for col in part.panel * lanes..cols.min((part.panel + 1) * lanes) {
                 let mut accs = vec![0.0; c.groups as usize];
                 for (k, x) in x.iter().enumerate() {

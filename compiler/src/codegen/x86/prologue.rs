@@ -1,0 +1,57 @@
+//! The prologue of a contraction: the left operand of a block of rows, evaluated into scratch memory with vectors along the innermost
+//! loop of the sum. The microkernel then reads rows that are dense, and in the nearest caches.
+//!
+//! An element is the same whatever the block, the lane or the thread: blocks may be evaluated by several threads.
+
+use inkwell::values::{InstructionOpcode, PointerValue};
+
+use super::super::llvm::emit::Val;
+use super::super::llvm::expr::Frame;
+use super::nest::vectors;
+use super::nested;
+use crate::kernel::{Contract, Elem};
+
+/// Evaluates the rows from..to, one after the other from `block` on, each `sum` elements long. `number` gives a row's number.
+pub(super) fn rows<'a, 'ctx>(
+    frame: &mut Frame<'a, 'ctx>,
+    contract: &Contract,
+    acc: Elem,
+    block: PointerValue<'ctx>,
+    sum: Val<'ctx>,
+    rows: (Val<'ctx>, Val<'ctx>),
+    number: impl Fn(&Frame<'a, 'ctx>, Val<'ctx>) -> Val<'ctx>,
+) {
+    let e = frame.emit;
+    let stored = e.register(acc);
+    let of = frame.elem(contract.x);
+    let computed = |frame: &mut Frame<'a, 'ctx>| {
+        let v = frame.eval(contract.x);
+        if acc == Elem::F64 && of != acc { e.cast(InstructionOpcode::FPExt, v, stored) } else { v }
+    };
+    e.each(rows.0, rows.1, 1, |place| {
+        let row = number(frame, place);
+        frame.vars.insert(contract.rows.var, row);
+        let start = e.at(block, stored, e.mul(e.sub(place, rows.0), sum));
+        let Some((innermost, outer)) = contract.sums.split_last() else {
+            frame.forget();
+            return e.store(computed(frame), start);
+        };
+        let length = frame.extent(innermost.extent);
+        nested(frame, outer, &mut |frame| {
+            let before =
+                outer.iter().fold(e.index(0), |sum, l| e.add(e.mul(sum, frame.extent(l.extent)), frame.vars[&l.var]));
+            let start = e.at(start, stored, e.mul(before, length));
+            vectors(frame, innermost, |frame| {
+                let v = computed(frame);
+                if let Some(lanes) = frame.lanes {
+                    let (v, at) = (e.splat(v, lanes.count), e.at(start, stored, lanes.first));
+                    match lanes.tail {
+                        None => e.store(v, at),
+                        Some((mask, _)) => e.masked_store(v, at, mask),
+                    }
+                }
+            });
+        });
+    });
+    frame.forget();
+}
