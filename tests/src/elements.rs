@@ -65,7 +65,8 @@ pub fn all() -> Vec<Case> {
 impl Case {
     fn new(form: Form, (computed, rows, weights): (Elem, Elem, Elem), d: i64, h: i64) -> Self {
         let scale = 1.0 / (d as f64).sqrt();
-        let mut text = format!("module m\nsymbol t <= 100\naxis b = 2\naxis d = {d}\naxis e = 3\naxis h = {h}\naxis t = t\n");
+        let mut text =
+            format!("module m\nsymbol t <= 100\naxis b = 2\naxis d = {d}\naxis e = 3\naxis h = {h}\naxis t = t\n");
         let (x_axes, w_axes, w_order) = match form {
             Form::Plain | Form::Gated => ("t, d", "d, h", "d, h"),
             Form::Across => ("d, t", "d, h", "h, d"),
@@ -92,13 +93,17 @@ impl Case {
             let name = format!("%{}c", &value[1..]);
             let mut sorted: Vec<&str> = axes.split(", ").collect();
             sorted.sort_unstable();
-            writeln!(body, "  {name} = cast[{computed}] {value} : {computed}[{}]", sorted.join(", ")).expect("as above");
+            writeln!(body, "  {name} = cast[{computed}] {value} : {computed}[{}]", sorted.join(", "))
+                .expect("as above");
             name
         };
         let x = cast("%x", rows, x_axes);
         let (w, v) = match form {
             Form::Batched => (cast("%w", weights, w_axes), String::new()),
-            _ => (cast("@w", weights, w_axes), if form == Form::Gated { cast("@v", weights, w_axes) } else { String::new() }),
+            _ => (
+                cast("@w", weights, w_axes),
+                if form == Form::Gated { cast("@v", weights, w_axes) } else { String::new() },
+            ),
         };
         let ty = format!("{computed}[{out}]");
         let product = match form {
@@ -109,7 +114,9 @@ impl Case {
         };
         body += &product;
         if form == Form::Gated {
-            body += &format!("  %r = contract[d] {x}, {v} : {ty}\n  %s = unary[sigmoid] %r : {ty}\n  %p = mul %a, %s : {ty}\n");
+            body += &format!(
+                "  %r = contract[d] {x}, {v} : {ty}\n  %s = unary[sigmoid] %r : {ty}\n  %p = mul %a, %s : {ty}\n"
+            );
         } else {
             body += &format!("  %p = unary[tanh] %a : {ty}\n");
         }

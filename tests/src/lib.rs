@@ -196,7 +196,13 @@ fn from_half(bits: u16, exponent_bits: i32, fraction_bits: i32) -> f64 {
     let fraction = f64::from(bits & ((1 << fraction_bits) - 1)) / f64::from(1 << fraction_bits);
     let magnitude = match exponent {
         0 => fraction * 2f64.powi(1 - bias),
-        e if e == (1 << exponent_bits) - 1 => if fraction == 0.0 { f64::INFINITY } else { f64::NAN },
+        e if e == (1 << exponent_bits) - 1 => {
+            if fraction == 0.0 {
+                f64::INFINITY
+            } else {
+                f64::NAN
+            }
+        }
         e => (1.0 + fraction) * 2f64.powi(e - bias),
     };
     if bits & 0x8000 == 0 { magnitude } else { -magnitude }

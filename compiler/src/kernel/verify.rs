@@ -357,7 +357,10 @@ impl Check<'_> {
         if let Some(w) = self.kernel.buffers.get(c.w.0 as usize) {
             let wide = w.elem == Elem::F64 && accumulator(self.kernel) != Elem::F64;
             if !w.elem.is_float() || wide {
-                self.fault("K04", format!("{at}: a right operand of {} for a left one of {}", w.elem, self.type_of(c.x)));
+                self.fault(
+                    "K04",
+                    format!("{at}: a right operand of {} for a left one of {}", w.elem, self.type_of(c.x)),
+                );
             }
         }
         if let Some(g) = &c.grouping {

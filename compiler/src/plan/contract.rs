@@ -25,6 +25,8 @@ pub(super) struct PackShape {
     pub sums: Vec<Axis>,
     pub cols: Vec<Axis>,
     pub gate: Option<Axis>,
+    /// Parts of a panel: each has a share of the gates.
+    pub parts: u32,
     /// Columns of one panel, for each gate.
     pub lanes: u32,
     /// As the operand is stored: narrower than it is multiplied, where that holds the same values.
@@ -88,8 +90,10 @@ impl Planner<'_> {
             None => batch.clone(),
         };
         let lanes = schedule::packed_lanes(gates, computed_in(elem), self.isa);
+        let parts = schedule::packed_parts(gates, self.isa);
         let elem = self.exact_elem(region, weights).unwrap_or(elem);
-        let shape = PackShape { matrices, sums: sums.clone(), cols: cols.clone(), gate: roles.gate, lanes, elem };
+        let shape =
+            PackShape { matrices, sums: sums.clone(), cols: cols.clone(), gate: roles.gate, parts, lanes, elem };
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {
             Some(grouped) => Some((self.sorted_rows(region, grouped, &rows)?, grouped.expert)),

@@ -166,7 +166,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The nest that packs: `[matrix][panel][sum][gate][lane]`, zero beyond the last column.
+    /// The nest that packs: `[matrix][panel][part][sum][gate][lane]`, zero beyond the last column; each part has as many of the gates.
     fn plan_pack(
         &mut self,
         region: RegionId,
@@ -218,12 +218,10 @@ impl Planner<'_> {
         }
         let guard = Guard { bounds, fill: 0.0 };
         let buffer = builder.buffer("packed", to, shape.elem, Access::Write, false);
-        let row = {
-            let panel_of = builder.mul(vec![matrix, panels_index]);
-            let panel_of = builder.add(vec![panel_of, Index::Var(panel.var)]);
-            let sum_of = builder.mul(vec![panel_of, sums_index]);
-            builder.add(vec![sum_of, sum])
-        };
+        let panel_of = builder.mul(vec![matrix, panels_index]);
+        let panel_of = builder.add(vec![panel_of, Index::Var(panel.var)]);
+        let parts = i64::from(shape.parts);
+        let of_part = gates / parts;
         let mut stores = Vec::new();
         for gate in 0..gates {
             if let Some(axis) = shape.gate {
@@ -236,8 +234,12 @@ impl Planner<'_> {
             if elem != shape.elem {
                 x = builder.push(Expr::Cast(shape.elem, x));
             }
-            let at = builder.mul(vec![row.clone(), Index::Known(gates * lanes)]);
-            let index = builder.add(vec![at, Index::Known(gate * lanes), Index::Var(lane.var)]);
+            let part_of = builder.mul(vec![panel_of.clone(), Index::Known(parts)]);
+            let part_of = builder.add(vec![part_of, Index::Known(gate / of_part)]);
+            let sum_of = builder.mul(vec![part_of, sums_index.clone()]);
+            let row = builder.add(vec![sum_of, sum.clone()]);
+            let at = builder.mul(vec![row, Index::Known(of_part * lanes)]);
+            let index = builder.add(vec![at, Index::Known(gate % of_part * lanes), Index::Var(lane.var)]);
             stores.push(Store { buffer, index, value: x });
         }
         let stages = vec![Stage::Map { inner: vec![lane], stores }];

@@ -51,9 +51,15 @@ pub struct Tile {
     pub left: Left,
     /// Accumulators of a vector: half as many in f64.
     pub lanes: u32,
-    /// Numbers of rows for which there is a microkernel, ascending.
+    /// Numbers of rows for which there is a microkernel that reads them where they stand, ascending.
     pub rows: Vec<u32>,
-    /// Vectors of columns, over all groups.
+    /// Numbers of rows for which there is one that reads packed rows, ascending: where there are more rows.
+    pub tall: Vec<u32>,
+    /// Steps of the sum in a piece of a panel that stays in the first-level cache while tall tiles pass by.
+    pub depth: u32,
+    /// Parts of a panel, one after the other, each with a share of the groups: so that a tile of it may be tall.
+    pub parts: u32,
+    /// Vectors of a part.
     pub vectors: u32,
     /// Columns of a panel, for each group.
     pub panel: u32,
@@ -84,15 +90,23 @@ pub fn lanes(isa: Isa) -> u32 {
     }
 }
 
-/// (rows, vectors) of a microkernel by groups of accumulators. Measured on Zen 4 (x86-64-v4) and Zen 3 (x86-64-v3): as many
-/// accumulators as fit beside one row of the panel and a broadcast, and no row pointer spilled.
-fn tile_shape(groups: u32, isa: Isa) -> (u32, u32) {
+/// Vectors of a part of a panel, rows of the largest microkernel that reads rows where they stand (no pointer of theirs is spilled),
+/// and rows of the tiles of packed ones (as many accumulators as fit beside a step of the part and a broadcast), by groups
+/// of accumulators. Measured on Xeons with AVX-512 and on Zen 3.
+fn tile_shape(groups: u32, isa: Isa) -> (u32, u32, &'static [u32]) {
     match (isa, groups) {
-        (Isa::X86V4, 1 | 3) => (8, 3),
-        (Isa::X86V4, _) => (6, 4),
-        (_, 1 | 2) => (6, 2),
-        (_, 3) => (4, 3),
-        (_, _) => (2, 4),
+        (Isa::X86V4, 3) => (3, 8, &[3, 6, 9]),
+        (Isa::X86V4, _) => (2, 8, &[4, 8, 14]),
+        (_, 3) => (3, 4, &[2, 4]),
+        (_, _) => (2, 6, &[2, 4, 6]),
+    }
+}
+
+/// Parts of a packed panel.
+pub fn packed_parts(groups: u32, isa: Isa) -> u32 {
+    match isa {
+        Isa::Sm80 => 1,
+        _ => (groups / tile_shape(groups, isa).0).max(1),
     }
 }
 
@@ -106,7 +120,7 @@ pub fn packed_lanes(groups: u32, acc: Elem, isa: Isa) -> u32 {
     if isa == Isa::Sm80 {
         return (GPU_PANEL / groups.max(1).next_power_of_two()).max(1);
     }
-    let (_, vectors) = tile_shape(groups, isa);
+    let (vectors, ..) = tile_shape(groups, isa);
     (vectors / groups).max(1) * lanes_of(acc, isa)
 }
 
@@ -145,22 +159,41 @@ fn left(kernel: &Kernel, contract: &Contract) -> Left {
 
 fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
     let acc = accumulator(kernel);
-    let (most, _) = tile_shape(contract.groups, isa);
+    let (_, most, tall) = tile_shape(contract.groups, isa);
     let groups = contract.groups.max(1);
     let (lanes, panel) = (lanes_of(acc, isa), packed_lanes(groups, acc, isa));
     let mut rows: Vec<u32> = [1, 2, 4].into_iter().filter(|r| *r < most).collect();
     rows.push(most);
     let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
-    let block = (ROW_BLOCK_BYTES / acc.bytes() as i64 / sum.max(1)).clamp(i64::from(most), MAX_ROW_BLOCK) as u32;
-    let vectors = (panel / lanes).max(1) * groups;
-    debug_assert!(vectors <= 4 || vectors == groups, "{vectors} vectors");
+    let tallest = tall.iter().copied().max().unwrap_or(1);
+    let block = (ROW_BLOCK_BYTES / acc.bytes() as i64 / sum.max(1)).clamp(i64::from(tallest), MAX_ROW_BLOCK) as u32
+        / tallest
+        * tallest;
+    let rows_known = known(contract.rows.extent).filter(|_| contract.grouping.is_none()).unwrap_or(i64::MAX);
+    let block = block.min(u32::try_from(rows_known).unwrap_or(u32::MAX).max(1));
+    let (vectors, _, _) = tile_shape(groups, isa);
+    let parts = packed_parts(groups, isa);
+    debug_assert_eq!(parts * vectors, groups * panel / lanes, "the parts are the panel");
     // Eight sums under way hide the latency of an addition, on every machine in the table.
-    let at_once = |rows: u32| (8 / (rows * vectors)).clamp(1, 4);
-    let (left, row_block) = (left(kernel, contract), block / most * most);
-    Tile { left, lanes, rows, vectors, panel, row_block, panels_at_once: [at_once(1), at_once(2)] }
+    let at_once = |rows: u32| (8 / (rows * vectors * parts)).clamp(1, 4);
+    Tile {
+        left: left(kernel, contract),
+        lanes,
+        rows,
+        tall: tall.to_vec(),
+        depth: (PIECE_BYTES / (vectors * lanes * acc.bytes() as u32)).max(1),
+        parts,
+        vectors,
+        panel,
+        row_block: block.next_multiple_of(tallest),
+        panels_at_once: [at_once(1), at_once(2)],
+    }
 }
 
+/// Rows of a block whose accumulators stay in the first-level cache, or near it.
 const MAX_ROW_BLOCK: i64 = 128;
+/// Bytes of a panel that stay in the first-level cache while tiles pass by, beside what passes.
+const PIECE_BYTES: u32 = 24 * 1024;
 
 fn known(extent: Extent) -> Option<i64> {
     match extent {
@@ -206,16 +239,16 @@ fn div_up(n: UnitsExpr, by: u32) -> UnitsExpr {
 /// Bytes of scratch that each thread needs.
 pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
     match (&kernel.body, &schedule.body) {
-        // Tile, row numbers, row pointers, the evaluated rows of a block.
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {
-            let fixed = UnitsExpr::Known(tile.scratch_bytes());
-            if tile.left == Left::InPlace {
-                return fixed;
-            }
-            let rows = known(contract.rows.extent).unwrap_or(i64::MAX).min(i64::from(tile.row_block));
-            let mut bytes = vec![UnitsExpr::Known(4 * rows)];
-            bytes.extend(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)));
-            UnitsExpr::Add(vec![fixed, UnitsExpr::Mul(bytes)])
+            // Packed rows, evaluated ones beside them, and what does not depend on the sum.
+            let each = accumulator(kernel).bytes() as i64;
+            let rows = match tile.left {
+                Left::InPlace => tile.block_rows(),
+                Left::Evaluated => tile.block_rows() + tile.row_block,
+            };
+            let mut sum = vec![UnitsExpr::Known(each * i64::from(rows))];
+            sum.extend(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)));
+            UnitsExpr::Add(vec![UnitsExpr::Known(tile.fixed_bytes(each)), UnitsExpr::Mul(sum)])
         }
         _ => UnitsExpr::Known(0),
     }
@@ -227,11 +260,20 @@ impl Tile {
         self.rows.last().copied().unwrap_or(1)
     }
 
-    /// Accumulators of the tile in scratch memory: rows, or panels at once, of all groups.
+    /// Rows of the largest tile of packed rows.
+    pub fn tallest(&self) -> u32 {
+        self.tall.last().copied().unwrap_or(1)
+    }
+
+    /// Rows of a block, the last tile full.
+    pub fn block_rows(&self) -> u32 {
+        self.row_block.max(self.most_rows()) + self.tallest()
+    }
+
+    /// Accumulators in scratch memory: of a block's rows, or of panels at once; of all groups.
     pub fn sums(&self) -> u32 {
-        let width = self.vectors * self.lanes;
         let at_once = self.panels_at_once[0].max(2 * self.panels_at_once[1]);
-        width * self.most_rows().max(at_once)
+        self.parts * self.vectors * self.lanes * self.block_rows().max(at_once)
     }
 
     /// Panels of a unit of a grouped contraction.
@@ -239,8 +281,10 @@ impl Tile {
         self.panels_at_once[0].max(2)
     }
 
-    fn scratch_bytes(&self) -> i64 {
-        i64::from(self.sums()) * 8 + i64::from(self.most_rows()) * 16
+    /// Bytes beside packed and evaluated rows: accumulators of `each` bytes, numbers of rows, pointers to them, what packing writes
+    /// past its end.
+    fn fixed_bytes(&self, each: i64) -> i64 {
+        each * i64::from(self.sums() + self.lanes) + 16 * i64::from(self.block_rows())
     }
 }
 

@@ -41,9 +41,7 @@ impl<'ctx> Emit<'ctx> {
     pub fn from_memory(&self, elem: Elem, v: Val<'ctx>) -> Val<'ctx> {
         match elem {
             Elem::Bool => self.icmp(IntPredicate::NE, v, self.same(v, 0.0)),
-            Elem::Bf16 => {
-                self.bitcast(self.shl(self.cast(InstructionOpcode::ZExt, v, self.int(32)), 16), self.f32())
-            }
+            Elem::Bf16 => self.bitcast(self.shl(self.cast(InstructionOpcode::ZExt, v, self.int(32)), 16), self.f32()),
             Elem::F16 if self.lacks_halves() => self.half_to_f32(v),
             Elem::F16 => self.cast(InstructionOpcode::FPExt, v, self.f32()),
             _ => v,

@@ -187,6 +187,14 @@ impl<'ctx> Emit<'ctx> {
         self.builder.build_shuffle_vector(vector, poison, VectorType::const_vector(&mask), "").expect(TYPED).into()
     }
 
+    /// Lanes of `a` and `b`, those of `b` counted on from those of `a`.
+    pub fn shuffle(&self, a: Val<'ctx>, b: Val<'ctx>, lanes: &[u32]) -> Val<'ctx> {
+        let i32 = self.context.i32_type();
+        let mask: Vec<_> = lanes.iter().map(|i| i32.const_int(u64::from(*i), false)).collect();
+        let (a, b) = (a.into_vector_value(), b.into_vector_value());
+        self.builder.build_shuffle_vector(a, b, VectorType::const_vector(&mask), "").expect(TYPED).into()
+    }
+
     // Arithmetic.
 
     pub fn op(&self, op: InstructionOpcode, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
@@ -375,13 +383,20 @@ impl<'ctx> Emit<'ctx> {
         args.extend(after);
         args
     }
-    /// Asks for the cache lines of `bytes` bytes.
+    /// Asks for the cache lines of `bytes` bytes, soon to be read.
     pub fn prefetch(&self, pointer: PointerValue<'ctx>, bytes: i64) {
+        self.prefetch_into(pointer, bytes, 3);
+    }
+    /// Asks for cache lines that may wait in the second-level cache.
+    pub fn fetch_later(&self, pointer: PointerValue<'ctx>, bytes: i64) {
+        self.prefetch_into(pointer, bytes, 2);
+    }
+    fn prefetch_into(&self, pointer: PointerValue<'ctx>, bytes: i64, locality: u64) {
         let i32 = |n: u64| self.bits(self.int(32), n);
         for line in 0..(bytes + 63) / 64 {
             let at = self.at(pointer, self.int(8), self.index(line * 64));
-            // Read, keep in all levels, data.
-            self.call_any("llvm.prefetch", &[self.pointer()], &[at.into(), i32(0), i32(3), i32(1)]);
+            // To read, how near, data.
+            self.call_any("llvm.prefetch", &[self.pointer()], &[at.into(), i32(0), i32(locality), i32(1)]);
         }
     }
     /// A variable of the function, at its entry: SROA turns it into a register.

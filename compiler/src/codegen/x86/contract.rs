@@ -1,7 +1,8 @@
-//! Contractions: panels outermost within a block of rows, tiles of rows inside, the epilogue right after each tile.
+//! Contractions: panels outermost within a block of rows, tiles of rows inside, the epilogue after each panel.
 //!
-//! A unit of work is a panel of a block of rows, or of an expert's rows. Neither the units, nor the tiles, nor how many panels a
-//! microkernel takes at once changes the order in which a sum is made.
+//! Few rows are read where they stand, and the panels stream by. Many are packed first ([`super::tall`]). A unit of work is a panel of
+//! a block of rows, or of an expert's rows. Neither the units, nor the tiles, nor how many panels a microkernel takes at once
+//! changes the order in which a sum is made.
 
 use inkwell::IntPredicate;
 use inkwell::types::BasicType;
@@ -9,7 +10,8 @@ use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::Val;
 use super::super::llvm::expr::{Frame, Lanes};
-use super::micro::{Elems, Micros, Shape, smallest};
+use super::micro::{Elems, Micros, Shape, micro, smallest};
+use super::tall::{self, Packing};
 use super::{Range, prologue};
 use crate::kernel::index::{Stride, stride};
 use crate::kernel::types::accumulator;
@@ -25,7 +27,8 @@ struct Plan<'a, 'ctx> {
     sum: Val<'ctx>,
     cols: Val<'ctx>,
     elems: Elems,
-    /// Elements of a panel and of a matrix.
+    /// Elements of a part of a panel, of a panel, and of a matrix.
+    part_elements: Val<'ctx>,
     panel_elements: Val<'ctx>,
     matrix_elements: Val<'ctx>,
     counts: PointerValue<'ctx>,
@@ -33,10 +36,11 @@ struct Plan<'a, 'ctx> {
     /// Loops of the sum in the left operand.
     loops: u32,
     dense: bool,
-    /// The tile in scratch memory, then the numbers of its rows, then pointers to them.
+    /// In scratch memory: accumulators of a block of rows, numbers of its rows, pointers to them, the rows packed.
     sums: PointerValue<'ctx>,
     numbers: PointerValue<'ctx>,
     pointers: PointerValue<'ctx>,
+    packed: PointerValue<'ctx>,
 }
 
 /// Where the rows of the left operand begin.
@@ -45,6 +49,17 @@ enum Rows<'a, 'ctx> {
     InPlace(PointerValue<'ctx>, &'a Index),
     /// In scratch memory, one after the other, those of a block of rows at a time.
     Evaluated(PointerValue<'ctx>),
+}
+
+impl Plan<'_, '_> {
+    /// Accumulators of a row of a part.
+    fn width(&self) -> i64 {
+        i64::from(self.tile.vectors * self.tile.lanes)
+    }
+    /// Accumulators from one part to the next, where a block of rows has them.
+    fn part_sums(&self) -> i64 {
+        i64::from(self.tile.block_rows()) * self.width()
+    }
 }
 
 /// Some rows and some panels of one matrix.
@@ -95,7 +110,8 @@ pub fn contract<'ctx>(
     let step_elements = i64::from(tile.vectors * tile.lanes);
     let cols = frame.extent(contract.cols.extent);
     let panels = div_up(frame, cols, tile.panel);
-    let panel_elements = e.mul(sum, e.index(step_elements));
+    let part_elements = e.mul(sum, e.index(step_elements));
+    let panel_elements = e.mul(part_elements, e.index(i64::from(tile.parts)));
     let acc = accumulator(kernel);
     let x = match (tile.left, kernel.expr(contract.x)) {
         (Left::InPlace, Expr::Load { buffer, .. }) => kernel.buffer(*buffer).elem,
@@ -103,10 +119,15 @@ pub fn contract<'ctx>(
     };
     let elems = Elems { x, w: kernel.buffer(contract.w).elem, acc };
     let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));
-    let pointers = e.at(numbers, e.i64(), e.index(i64::from(tile.most_rows())));
+    let block_rows = e.index(i64::from(tile.block_rows()));
+    let pointers = e.at(numbers, e.i64(), block_rows);
+    let packed = e.at(pointers, e.i64(), block_rows);
     let rows = match (tile.left, kernel.expr(contract.x)) {
         (Left::InPlace, Expr::Load { buffer, index, .. }) => Rows::InPlace(frame.buffers[buffer.0 as usize], index),
-        _ => Rows::Evaluated(e.at(pointers, e.i64(), e.index(i64::from(tile.most_rows())))),
+        _ => {
+            let behind = e.add(e.mul(block_rows, sum), e.index(i64::from(tile.lanes)));
+            Rows::Evaluated(e.at(packed, e.register(acc), behind))
+        }
     };
     let plan = Plan {
         contract,
@@ -115,6 +136,7 @@ pub fn contract<'ctx>(
         sum,
         cols,
         elems,
+        part_elements,
         panel_elements,
         matrix_elements: e.mul(panels, panel_elements),
         counts,
@@ -124,6 +146,7 @@ pub fn contract<'ctx>(
         sums: range.scratch,
         numbers,
         pointers,
+        packed,
     };
     match &contract.grouping {
         Some(grouping) => grouped(frame, micros, &plan, grouping, panels, range),
@@ -146,8 +169,9 @@ fn plain<'ctx>(
 ) {
     let e = frame.emit;
     let rows = frame.extent(plan.contract.rows.extent);
-    let block = e.index(i64::from(plan.tile.row_block));
     let blocks = div_up(frame, rows, plan.tile.row_block);
+    let tallest = plan.tile.tallest();
+    let tiles = div_up(frame, rows, tallest);
     let unit = e.variable(e.function(), e.i64());
     e.store(range.begin, unit);
     let (head, body, after) = (e.block("units"), e.block("unit"), e.block("done"));
@@ -158,8 +182,9 @@ fn plain<'ctx>(
     e.builder.position_at_end(body);
     let (panel, outer) = (e.urem(u, panels), e.udiv(u, panels));
     let (number, batch) = (e.urem(outer, blocks), e.udiv(outer, blocks));
-    let first = e.mul(number, block);
-    let to = e.min(rows, e.add(first, block));
+    // Blocks of whole tiles, as equal as that allows.
+    let cut = |number| e.mul(e.udiv(e.mul(tiles, number), blocks), e.index(i64::from(tallest)));
+    let (first, to) = (cut(number), e.min(rows, cut(e.add(number, e.index(1)))));
     // All panels of this range that are of the same block.
     let last = e.min(panels, e.add(panel, e.sub(range.end, u)));
     share(frame, micros, plan, Share { batch, matrix: batch, rows: (first, to), panels: (panel, last) });
@@ -203,19 +228,69 @@ fn grouped<'ctx>(
     frame.forget();
 }
 
-/// All panels of a share, several at once where few rows would leave the adders idle.
+/// All panels of a share.
 fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Plan<'_, 'ctx>, share: Share<'ctx>) {
     let e = frame.emit;
     let count = e.sub(share.rows.1, share.rows.0);
+    frame.vars.insert(plan.contract.batch.var, share.batch);
     if let Rows::Evaluated(block) = plan.rows {
-        frame.vars.insert(plan.contract.batch.var, share.batch);
         prologue::rows(frame, plan.contract, plan.elems.acc, block, plan.sum, share.rows, |frame, place| {
             row_number(frame, plan, place)
         });
     }
+    // Rows beyond the last, up to a whole tile, repeat it.
+    let beyond = e.add(count, e.index(i64::from(plan.tile.tallest().max(plan.tile.most_rows()) - 1)));
+    e.each(e.index(0), beyond, 1, |i| {
+        let i_row = e.min(i, e.sub(count, e.index(1)));
+        let number = row_number(frame, plan, e.add(share.rows.0, i_row));
+        let row = match plan.rows {
+            Rows::InPlace(x, index) => {
+                frame.vars.insert(plan.contract.rows.var, number);
+                frame.forget();
+                e.at(x, e.memory(plan.elems.x), frame.index(index))
+            }
+            Rows::Evaluated(block) => e.at(block, e.register(plan.elems.acc), e.mul(i_row, plan.sum)),
+        };
+        e.store(number, e.at(plan.numbers, e.i64(), i));
+        e.store(row.into(), e.at(plan.pointers, e.pointer(), i));
+    });
+    frame.forget();
+    let (few_rows, many_rows, after) = (e.block("few"), e.block("many"), e.block("shared"));
+    e.branch(e.icmp(IntPredicate::SLE, count, e.index(i64::from(plan.tile.most_rows()))), few_rows, many_rows);
+    e.builder.position_at_end(few_rows);
+    few(frame, micros, plan, share, count);
+    e.go(after);
+    e.builder.position_at_end(many_rows);
+    many(frame, micros, plan, share, count);
+    e.go(after);
+    e.builder.position_at_end(after);
+    frame.forget();
+}
+
+/// The panel that begins at `panel`.
+fn panel_at<'ctx>(
+    frame: &Frame<'_, 'ctx>,
+    plan: &Plan<'_, 'ctx>,
+    share: Share<'ctx>,
+    panel: Val<'ctx>,
+) -> PointerValue<'ctx> {
+    let e = frame.emit;
+    let at = e.add(e.mul(share.matrix, plan.matrix_elements), e.mul(panel, plan.panel_elements));
+    e.at(frame.buffers[plan.contract.w.0 as usize], e.memory(plan.elems.w), at)
+}
+
+/// Few rows: one tile, which reads them where they stand; several panels at once where one would leave the adders idle.
+fn few<'ctx>(
+    frame: &mut Frame<'_, 'ctx>,
+    micros: &mut Micros<'ctx>,
+    plan: &Plan<'_, 'ctx>,
+    share: Share<'ctx>,
+    count: Val<'ctx>,
+) {
+    let e = frame.emit;
     let panel = e.variable(e.function(), e.i64());
     e.store(share.panels.0, panel);
-    let (head, body, after) = (e.block("panels"), e.block("panel"), e.block("shared"));
+    let (head, body, after) = (e.block("panels"), e.block("panel"), e.block("done"));
     e.go(head);
     e.builder.position_at_end(head);
     let p = e.load(e.i64(), panel);
@@ -227,96 +302,130 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
         let enough = e.icmp(IntPredicate::SGE, left, e.index(i64::from(n)));
         e.select(e.and(rows, enough), e.index(i64::from(n)), sofar)
     });
-    // Equal tiles: 10 rows are 5 and 5, not 8 and 2.
-    let tiles = div_up(frame, count, plan.tile.most_rows());
-    let safe = e.select(e.icmp(IntPredicate::SGT, tiles, e.index(1)), tiles, e.index(1));
-    let height = e.udiv(e.add(count, e.sub(safe, e.index(1))), safe);
-    let row = e.variable(e.function(), e.i64());
-    e.store(share.rows.0, row);
-    let (rows_head, rows_body, rows_after) = (e.block("rows"), e.block("tile"), e.block("tiled"));
-    e.go(rows_head);
-    e.builder.position_at_end(rows_head);
-    let first = e.load(e.i64(), row);
-    e.branch(e.icmp(IntPredicate::SLT, first, share.rows.1), rows_body, rows_after);
-    e.builder.position_at_end(rows_body);
-    let n = e.min(height, e.sub(share.rows.1, first));
-    sums(frame, micros, plan, share, p, at_once, first, n);
-    epilogue(frame, plan, share, p, at_once, n);
-    e.store(e.add(first, n), row);
-    e.go(rows_head);
-    e.builder.position_at_end(rows_after);
-    e.store(e.add(p, at_once), panel);
-    e.go(head);
-    e.builder.position_at_end(after);
-    frame.forget();
-}
-
-/// Fills the tile: the sums of `n` rows from `first` and of the panels from `panel`.
-#[allow(clippy::too_many_arguments, reason = "one tile: which rows, which panels")]
-fn sums<'ctx>(
-    frame: &mut Frame<'_, 'ctx>,
-    micros: &mut Micros<'ctx>,
-    plan: &Plan<'_, 'ctx>,
-    share: Share<'ctx>,
-    panel: Val<'ctx>,
-    at_once: Val<'ctx>,
-    first: Val<'ctx>,
-    n: Val<'ctx>,
-) {
-    let e = frame.emit;
-    let w = frame.buffers[plan.contract.w.0 as usize];
-    let panels = e.add(e.mul(share.matrix, plan.matrix_elements), e.mul(panel, plan.panel_elements));
-    let panels = e.at(w, e.memory(plan.elems.w), panels);
-    let mut call = |frame: &mut Frame<'_, 'ctx>, rows: u32, at_once: u32| {
-        for i in 0..rows {
-            // Rows beyond the last repeat it.
-            let place = e.add(first, e.min(e.index(i64::from(i)), e.sub(n, e.index(1))));
-            let number = row_number(frame, plan, place);
-            let row = match plan.rows {
-                Rows::InPlace(x, index) => {
-                    frame.vars.insert(plan.contract.rows.var, number);
-                    frame.vars.insert(plan.contract.batch.var, share.batch);
-                    frame.forget();
-                    e.at(x, e.memory(plan.elems.x), frame.index(index))
-                }
-                Rows::Evaluated(block) => e.at(block, e.register(plan.elems.acc), e.mul(e.sub(place, share.rows.0), plan.sum)),
-            };
-            e.store(number, e.at(plan.numbers, e.i64(), e.index(i64::from(i))));
-            e.store(row.into(), e.at(plan.pointers, e.pointer(), e.index(i64::from(i))));
-        }
-        frame.forget();
+    let panels = panel_at(frame, plan, share, p);
+    let mut call = |rows: u32, panels_at_once: u32| {
+        // The shorter a tile, the more of them at once.
+        let parts = plan.tile.parts;
+        let (calls, parts) = if rows <= 2 { (1, parts * panels_at_once) } else { (parts, 1) };
         let shape = Shape {
             rows,
-            panels: at_once,
+            panels: parts,
             vectors: plan.tile.vectors,
             sums: plan.loops,
             dense: plan.dense,
             lanes: plan.tile.lanes,
             elems: plan.elems,
         };
-        let micro = micros.get(e, shape);
-        let args = [
-            plan.pointers.into(),
-            panels.into(),
-            plan.panel_elements,
-            plan.counts.into(),
-            plan.strides.into(),
-            plan.sums.into(),
-        ];
-        e.call_function(micro, &args);
+        let function = micro(micros, e, shape);
+        for part in 0..i64::from(calls) {
+            let panels = e.at(panels, e.memory(plan.elems.w), e.mul(plan.part_elements, e.index(part)));
+            let sums = e.at(plan.sums, e.register(plan.elems.acc), e.index(part * plan.part_sums()));
+            let args = [
+                plan.pointers.into(),
+                panels.into(),
+                plan.part_elements,
+                plan.counts.into(),
+                plan.strides.into(),
+                sums.into(),
+            ];
+            e.call_function(function, &args);
+        }
     };
-    let after = e.block("summed");
+    let summed = e.block("summed");
     for (i, &several) in plan.tile.panels_at_once.iter().enumerate().filter(|(_, n)| **n > 1) {
-        let rows = e.icmp(IntPredicate::EQ, n, e.index(i as i64 + 1));
+        let rows = e.icmp(IntPredicate::EQ, count, e.index(i as i64 + 1));
         let these = e.and(rows, e.icmp(IntPredicate::EQ, at_once, e.index(i64::from(several))));
         let (here, next) = (e.block("several"), e.block("next"));
         e.branch(these, here, next);
         e.builder.position_at_end(here);
-        call(frame, i as u32 + 1, several);
-        e.go(after);
+        call(i as u32 + 1, several);
+        e.go(summed);
         e.builder.position_at_end(next);
     }
-    smallest(e, &plan.tile.rows, n, |rows| call(frame, rows, 1));
+    smallest(e, &plan.tile.rows, count, |rows| call(rows, 1));
+    e.go(summed);
+    e.builder.position_at_end(summed);
+    let short = e.icmp(IntPredicate::SLE, count, e.index(2));
+    let part_sums = e.select(short, e.mul(count, e.index(plan.width())), e.index(plan.part_sums()));
+    epilogue(frame, plan, share, p, at_once, count, part_sums);
+    e.store(e.add(p, at_once), panel);
+    e.go(head);
+    e.builder.position_at_end(after);
+    frame.forget();
+}
+
+/// Many rows: they are packed, then each panel passes by in pieces of the sum.
+fn many<'ctx>(
+    frame: &mut Frame<'_, 'ctx>,
+    micros: &mut Micros<'ctx>,
+    plan: &Plan<'_, 'ctx>,
+    share: Share<'ctx>,
+    count: Val<'ctx>,
+) {
+    let e = frame.emit;
+    let acc = e.register(plan.elems.acc);
+    let (x, lanes) = (plan.elems.x, plan.tile.lanes);
+    tiles(frame, &plan.tile.tall, count, |rows, row| {
+        let packing = Packing { rows, sums: plan.loops, dense: plan.dense, lanes, x, acc: plan.elems.acc };
+        let to = e.at(plan.packed, acc, e.mul(row, plan.sum));
+        let args = [e.at(plan.pointers, e.pointer(), row).into(), plan.counts.into(), plan.strides.into(), to.into()];
+        e.call_function(tall::pack(micros, e, packing), &args);
+    });
+    let width = plan.width();
+    let depth = i64::from(plan.tile.depth);
+    let one = e.index(1);
+    // An empty sum has one piece too, of no steps.
+    let end = e.select(e.icmp(IntPredicate::SGT, plan.sum, one), plan.sum, one);
+    e.each(share.panels.0, share.panels.1, 1, |panel| {
+        let panel_start = panel_at(frame, plan, share, panel);
+        e.each(e.index(0), e.index(i64::from(plan.tile.parts)), 1, |part| {
+            let part_start = e.at(panel_start, e.memory(plan.elems.w), e.mul(part, plan.part_elements));
+            let part_sums = e.at(plan.sums, acc, e.mul(part, e.index(plan.part_sums())));
+            e.each(e.index(0), end, depth, |first| {
+                let steps = e.min(e.index(depth), e.sub(plan.sum, first));
+                let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(first, e.index(width)));
+                tiles(frame, &plan.tile.tall, count, |rows, row| {
+                    let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
+                    let args = [
+                        e.at(plan.packed, acc, left).into(),
+                        piece.into(),
+                        steps,
+                        first,
+                        e.at(part_sums, acc, e.mul(row, e.index(width))).into(),
+                    ];
+                    e.call_function(tall::micro(micros, e, rows, plan.tile.vectors, lanes, plan.elems), &args);
+                });
+            });
+        });
+        epilogue(frame, plan, share, panel, one, count, e.index(plan.part_sums()));
+    });
+    frame.forget();
+}
+
+/// `count` rows as tiles: as many of the tallest as there are, then what is least work.
+fn tiles<'ctx>(frame: &Frame<'_, 'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: impl FnMut(u32, Val<'ctx>)) {
+    let e = frame.emit;
+    let row = e.variable(e.function(), e.i64());
+    e.store(e.index(0), row);
+    let (head, body, after) = (e.block("rows"), e.block("tile"), e.block("tiled"));
+    e.go(head);
+    e.builder.position_at_end(head);
+    let first = e.load(e.i64(), row);
+    e.branch(e.icmp(IntPredicate::SLT, first, count), body, after);
+    e.builder.position_at_end(body);
+    let left = e.sub(count, first);
+    let smallest = heights.first().copied().unwrap_or(1);
+    for (i, &height) in heights.iter().enumerate().rev() {
+        // Two smaller tiles take no more than that.
+        let below = if i > 0 { heights[i - 1] + if i > 1 { smallest } else { 0 } } else { 0 };
+        let (here, next) = (e.block("tall"), e.block("lower"));
+        e.branch(e.icmp(IntPredicate::SGT, left, e.index(i64::from(below))), here, next);
+        e.builder.position_at_end(here);
+        tile(height, first);
+        e.store(e.add(first, e.index(i64::from(height))), row);
+        e.go(head);
+        e.builder.position_at_end(next);
+    }
     e.go(after);
     e.builder.position_at_end(after);
 }
@@ -333,7 +442,7 @@ fn row_number<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>, place: Val<'
     }
 }
 
-/// Stores of `n` rows of the tile and `at_once` panels.
+/// Stores of `n` rows and `at_once` panels, of which the parts stand `part_sums` accumulators apart.
 fn epilogue<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     plan: &Plan<'_, 'ctx>,
@@ -341,12 +450,14 @@ fn epilogue<'ctx>(
     panel: Val<'ctx>,
     at_once: Val<'ctx>,
     n: Val<'ctx>,
+    part_sums: Val<'ctx>,
 ) {
     let e = frame.emit;
     let count = plan.tile.lanes;
     let lanes = i64::from(count);
     let acc = e.register(plan.elems.acc);
-    let vectors = i64::from(plan.tile.vectors);
+    let parts = i64::from(plan.tile.parts);
+    let of_part = i64::from(plan.contract.groups) / parts;
     let chunks = i64::from(plan.tile.panel) / lanes;
     frame.vars.insert(plan.contract.batch.var, share.batch);
     e.each(e.index(0), at_once, 1, |p| {
@@ -355,12 +466,16 @@ fn epilogue<'ctx>(
         e.each(e.index(0), n, 1, |i| {
             let number = e.load(e.i64(), e.at(plan.numbers, e.i64(), i));
             frame.vars.insert(plan.contract.rows.var, number);
-            let row = e.mul(e.add(e.mul(p, n), i), e.index(vectors * lanes));
+            let panel_sums = e.mul(e.mul(p, e.index(parts)), part_sums);
+            let row = e.add(panel_sums, e.mul(i, e.index(plan.width())));
             let store = |frame: &mut Frame<'_, 'ctx>, first: Val<'ctx>, tail| {
                 let ty = e.vector(acc, count);
                 let chunk = e.add(row, e.sub(first, from));
                 frame.accs = (0..i64::from(plan.contract.groups))
-                    .map(|g| e.load(ty, e.at(plan.sums, acc, e.add(chunk, e.index(g * chunks * lanes)))))
+                    .map(|g| {
+                        let at = e.add(chunk, e.mul(part_sums, e.index(g / of_part)));
+                        e.load(ty, e.at(plan.sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
+                    })
                     .collect();
                 frame.lanes = Some(Lanes { var: plan.contract.cols.var, first, count, tail });
                 frame.forget();

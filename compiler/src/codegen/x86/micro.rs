@@ -1,4 +1,4 @@
-//! Microkernels: a tile of sums held in registers, shared by all contractions of a module.
+//! Microkernels for few rows: a tile of sums held in registers, shared by all contractions of a module.
 //!
 //! `rows` rows of the left operand, each behind a pointer of its own, against `panels` packed panels of `vectors` vectors. Every
 //! accumulator adds its products one after the other in the order of the sums, whatever the tile: one row and many rows
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use inkwell::IntPredicate;
 use inkwell::module::Linkage;
+use inkwell::types::BasicTypeEnum;
 use inkwell::values::{BasicValueEnum, FunctionValue};
 
 use super::super::llvm::emit::{Emit, Val};
@@ -19,7 +20,7 @@ const PREFETCH_STEPS: i64 = 16;
 const UNROLL: i64 = 4;
 
 /// What tells one microkernel from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub rows: u32,
     pub panels: u32,
@@ -34,54 +35,66 @@ pub struct Shape {
 }
 
 /// Element types: of rows and panels as they are stored, which are widened right after they are read, and of the accumulators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub struct Elems {
     pub x: Elem,
     pub w: Elem,
     pub acc: Elem,
 }
 
-/// Microkernels that a module has so far.
+/// Functions that the kernels of a module share, by name.
 #[derive(Default)]
 pub struct Micros<'ctx> {
-    functions: BTreeMap<Shape, FunctionValue<'ctx>>,
+    functions: BTreeMap<String, FunctionValue<'ctx>>,
 }
 
 impl<'ctx> Micros<'ctx> {
-    /// `fn(rows: *const *const x, panels: *const w, panel_elements, counts: *const i64, strides: *const i64, tile: *mut acc)`:
-    /// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum.
-    pub fn get(&mut self, emit: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
-        if let Some(&function) = self.functions.get(&shape) {
+    /// The function of that name, built where it is not there yet.
+    pub fn get(
+        &mut self,
+        emit: &Emit<'ctx>,
+        name: &str,
+        build: impl FnOnce(&Emit<'ctx>, &str) -> FunctionValue<'ctx>,
+    ) -> FunctionValue<'ctx> {
+        if let Some(&function) = self.functions.get(name) {
             return function;
         }
         let here = emit.builder.get_insert_block();
-        let function = build(emit, shape);
+        let function = build(emit, name);
         if let Some(here) = here {
             emit.builder.position_at_end(here);
         }
-        self.functions.insert(shape, function);
+        self.functions.insert(name.into(), function);
         function
     }
 }
 
-fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
+/// Begins a function of the module's own; its parameters.
+pub(super) fn begin<'ctx>(
+    e: &Emit<'ctx>,
+    name: &str,
+    params: &[BasicTypeEnum<'ctx>],
+) -> (FunctionValue<'ctx>, Vec<BasicValueEnum<'ctx>>) {
+    let params: Vec<_> = params.iter().map(|p| (*p).into()).collect();
+    let function = e.module.add_function(name, e.context.void_type().fn_type(&params, false), Some(Linkage::Internal));
+    e.mark(function);
+    e.builder.position_at_end(e.context.append_basic_block(function, "entry"));
+    (function, function.get_param_iter().collect())
+}
+
+/// `fn(rows: *const *const x, panels: *const w, panel_elements, counts: *const i64, strides: *const i64, tile: *mut acc)`:
+/// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum.
+pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
+    let Shape { rows, panels, vectors, sums, dense, elems, .. } = shape;
+    let dense = if dense { "d" } else { "s" };
+    let name = format!("micro_{rows}x{panels}x{vectors}_{sums}{dense}_{}_{}_{}", elems.x, elems.w, elems.acc);
+    micros.get(e, &name, |e, name| build(e, name, shape))
+}
+
+fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> {
     let Shape { rows, panels, vectors, sums, dense, lanes, elems } = shape;
     let (pointer, i64) = (e.pointer(), e.i64());
-    let ty = e
-        .context
-        .void_type()
-        .fn_type(&[pointer.into(), pointer.into(), i64.into(), pointer.into(), pointer.into(), pointer.into()], false);
-    let name = format!(
-        "micro_{rows}x{panels}x{vectors}_{sums}{}_{}_{}_{}",
-        if dense { "d" } else { "s" },
-        elems.x,
-        elems.w,
-        elems.acc
-    );
-    let function = e.module.add_function(&name, ty, Some(Linkage::Internal));
-    e.mark(function);
-    let params: Vec<BasicValueEnum> = function.get_param_iter().collect();
-    e.builder.position_at_end(e.context.append_basic_block(function, "entry"));
+    let (function, params) = begin(e, name, &[pointer, pointer, i64, pointer, pointer, pointer]);
 
     let (x_memory, w_memory, acc_type) = (e.memory(elems.x), e.memory(elems.w), e.register(elems.acc));
     let vector = e.vector(acc_type, lanes);
@@ -157,7 +170,7 @@ fn build<'ctx>(e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
 
 /// The loops of the sum around the innermost one; `start` is the offset in each row.
 #[allow(clippy::too_many_arguments, reason = "one recursive loop nest, spelled out")]
-fn outer_sums<'ctx>(
+pub(super) fn outer_sums<'ctx>(
     e: &Emit<'ctx>,
     sums: u32,
     number: &dyn Fn(inkwell::values::PointerValue<'ctx>, u32) -> Val<'ctx>,

@@ -6,6 +6,7 @@ pub(super) mod nest;
 mod prologue;
 pub mod roof;
 pub(super) mod select;
+mod tall;
 
 use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};

@@ -16,7 +16,6 @@ struct Part {
 impl Machine<'_> {
     pub(super) fn contract_on_cpu(&mut self, c: &Contract, tile: &Tile) -> Done {
         let panels = self.panels(c, tile.panel);
-        let most = i64::from(tile.most_rows());
         let block = i64::from(tile.row_block);
         let (from, to, batch, matrix, first, last) = match &c.grouping {
             Some(grouping) => {
@@ -31,28 +30,23 @@ impl Machine<'_> {
                 let blocks = (rows + block - 1) / block;
                 let (panel, outer) = (self.unit % panels, self.unit / panels);
                 let (number, batch) = (outer % blocks, outer / blocks);
-                (number * block, rows.min((number + 1) * block), batch, batch, panel, panel + 1)
+                // Blocks of whole tiles.
+                let tallest = i64::from(tile.tallest());
+                let cut = |number: i64| (rows + tallest - 1) / tallest * number / blocks * tallest;
+                (cut(number), rows.min(cut(number + 1)), batch, batch, panel, panel + 1)
             }
         };
         for start in (from..to).step_by(block.max(1) as usize) {
             let count = (to - start).min(block);
-            // Equal tiles.
-            let tiles = (count + most - 1) / most;
-            let height = ((count + tiles - 1) / tiles).max(1);
             let block = match tile.left {
                 Left::InPlace => None,
                 Left::Evaluated => Some(self.evaluated(c, batch, (start, start + count))?),
             };
             for panel in first..last {
-                for row in (start..start + count).step_by(height as usize) {
-                    let rows = (row, (row + height).min(start + count));
-                    let part = Part { batch, matrix, rows, panel };
-                    match &block {
-                        None => self.part(c, part, tile.panel, Math::Fma)?,
-                        Some(block) => {
-                            self.part_of(c, part, tile.panel, Math::Fma, &block[(row - start) as usize..])?
-                        }
-                    }
+                let part = Part { batch, matrix, rows: (start, start + count), panel };
+                match &block {
+                    None => self.part(c, part, (tile.panel, tile.parts), Math::Fma)?,
+                    Some(block) => self.part_of(c, part, (tile.panel, tile.parts), Math::Fma, block)?,
                 }
             }
         }
@@ -88,7 +82,7 @@ impl Machine<'_> {
                 part
             }
         };
-        self.part(c, part, tile.panel, tile.math)
+        self.part(c, part, (tile.panel, 1), tile.math)
     }
 
     fn panels(&self, c: &Contract, panel: u32) -> i64 {
@@ -126,15 +120,17 @@ impl Machine<'_> {
         }
     }
 
-    fn part(&mut self, c: &Contract, part: Part, panel: u32, math: Math) -> Done {
+    /// `layout`: columns of a panel, for each group, and its parts.
+    fn part(&mut self, c: &Contract, part: Part, layout: (u32, u32), math: Math) -> Done {
         let x = self.evaluated(c, part.batch, part.rows)?;
-        self.part_of(c, part, panel, math, &x)
+        self.part_of(c, part, layout, math, &x)
     }
 
     /// A part whose left operand is at hand.
-    fn part_of(&mut self, c: &Contract, part: Part, panel: u32, math: Math, x: &[Vec<f64>]) -> Done {
+    fn part_of(&mut self, c: &Contract, part: Part, layout: (u32, u32), math: Math, x: &[Vec<f64>]) -> Done {
         let sum = self.product(&c.sums);
-        let (panels, lanes, groups) = (self.panels(c, panel), i64::from(panel), i64::from(c.groups));
+        let (panels, lanes, parts) = (self.panels(c, layout.0), i64::from(layout.0), i64::from(layout.1));
+        let groups = i64::from(c.groups) / parts;
         let cols = self.extent(c.cols.extent);
         for (place, x) in (part.rows.0..part.rows.1).zip(x) {
             let row = self.row(c, place)?;
@@ -144,9 +140,11 @@ impl Machine<'_> {
             for col in part.panel * lanes..cols.min((part.panel + 1) * lanes) {
                 let mut accs = vec![0.0; c.groups as usize];
                 for (k, x) in x.iter().enumerate() {
-                    let step = (part.matrix * panels + part.panel) * sum + k as i64;
                     for (g, acc) in accs.iter_mut().enumerate() {
-                        let at = (step * groups + g as i64) * lanes + col - part.panel * lanes;
+                        let g = g as i64;
+                        let place = (part.matrix * panels + part.panel) * parts + g / groups;
+                        let step = place * sum + k as i64;
+                        let at = (step * groups + g % groups) * lanes + col - part.panel * lanes;
                         *acc += x * multiplied(math, self.read(c.w, at)?);
                     }
                 }

@@ -6,7 +6,7 @@ use super::{InterpError, run, units};
 use crate::kernel::text::parse;
 use crate::kernel::verify::verify;
 use crate::kernel::{Body, Kernel};
-use crate::schedule::{BodySchedule, Gpu, Schedule, packed_lanes, schedule};
+use crate::schedule::{BodySchedule, Gpu, Schedule, packed_lanes, packed_parts, schedule};
 
 fn kernel(text: &str) -> Kernel {
     let kernel = parse(text).unwrap_or_else(|e| panic!("{e} in {text}"));
@@ -48,13 +48,14 @@ fn run_all(kernel: &Kernel, schedule: &Schedule, dims: &[i64], buffers: &[Vec<f6
 }
 
 /// `w[matrix][sum][group][col]`, packed.
-fn pack(w: &[f64], [matrices, sum, groups, cols]: [usize; 4], lanes: usize) -> Vec<f64> {
+fn pack(w: &[f64], [matrices, sum, groups, cols]: [usize; 4], lanes: usize, isa: Isa) -> Vec<f64> {
+    let parts = packed_parts(groups as u32, isa) as usize;
     let panels = cols.div_ceil(lanes);
     let mut packed = Vec::new();
     for m in 0..matrices {
         for panel in 0..panels {
-            for k in 0..sum {
-                for g in 0..groups {
+            for (part, k) in (0..parts).flat_map(|part| (0..sum).map(move |k| (part, k))) {
+                for g in (0..groups).filter(|g| g * parts / groups == part) {
                     packed.extend((0..lanes).map(|lane| {
                         let col = panel * lanes + lane;
                         if col < cols { w[((m * sum + k) * groups + g) * cols + col] } else { 0.0 }
@@ -92,7 +93,7 @@ fn contractions_of_every_machine_agree_with_plain_loops() {
             for (rows, cols, sum) in [(1, 1, 1), (5, lanes + 1, 3), (67, 2 * lanes, 9), (131, 3, 0), (0, 5, 2)] {
                 let x = numbers(batch * rows * sum, 1);
                 let w = numbers(batch * sum * groups as usize * cols, 2);
-                let packed = pack(&w, [batch, sum, groups as usize, cols], lanes);
+                let packed = pack(&w, [batch, sum, groups as usize, cols], lanes, isa);
                 let y = vec![f64::NAN; batch * rows * groups as usize * cols];
                 let buffers = [x.clone(), packed, y, vec![], vec![]];
                 let dims = [rows as i64, cols as i64, sum as i64];
@@ -127,7 +128,7 @@ fn grouped_rows_take_the_matrix_of_their_expert() {
             }
             let x = numbers(rows * sum, 3);
             let w = numbers(3 * sum * 2 * cols, 4);
-            let packed = pack(&w, [3, sum, 2, cols], lanes);
+            let packed = pack(&w, [3, sum, 2, cols], lanes, isa);
             let buffers = [x.clone(), packed, vec![f64::NAN; rows * 2 * cols], order, offsets];
             let result = run_all(&kernel, &chosen, &[rows as i64, cols as i64, sum as i64], &buffers);
             for (i, y) in result[2].iter().enumerate() {
