@@ -98,3 +98,70 @@ fn a_cpu_is_not_asked_to_run_gpu_code() {
         Model::from_bytes(fixture::artifact(&manifest()), Weights::default(), &LoadOptions::default()).unwrap_err();
     assert!(error.to_string().starts_with("artifact with code for sm_80; this processor runs "), "{error}");
 }
+
+/// Loads and runs; what came of it. A process of its own can have a driver of its own.
+#[cfg(feature = "cuda")]
+#[test]
+fn loading_and_running_give_results_or_errors() {
+    let done = load().map_err(|e| e.to_string()).and_then(|model| {
+        let mut session = model.session("twice").map_err(|e| e.to_string())?;
+        let x = [1.0f32; 32];
+        session.run(&[("x", x[..].into())]).map(drop).map_err(|e| e.to_string())
+    });
+    let said = done.err().unwrap_or("nothing went wrong".into());
+    assert!(!said.is_empty());
+    // For the test below.
+    std::fs::write(std::env::var("GATEC_SAID").unwrap_or("/dev/null".into()), said).unwrap();
+}
+
+/// With a driver that goes wrong at one place each time.
+#[cfg(feature = "cuda")]
+#[test]
+fn what_goes_wrong_with_a_driver_is_an_error_that_says_so() {
+    use std::process::Command;
+
+    let dir = tempfile::tempdir().unwrap();
+    for (folder, flag) in [("whole", "-DWHOLE"), ("part", "-DINCOMPLETE")] {
+        std::fs::create_dir(dir.path().join(folder)).unwrap();
+        std::fs::write(dir.path().join("driver.c"), include_str!("driver.c")).unwrap();
+        let library = dir.path().join(folder).join("libcuda.so");
+        let done = Command::new("cc").args(["-shared", "-fPIC", "-w", flag, "-o"]).arg(&library);
+        assert!(done.arg(dir.path().join("driver.c")).status().unwrap().success());
+    }
+    let said = |folder: &str, fail: &str| {
+        let report = dir.path().join("said");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "loading_and_running_give_results_or_errors"]);
+        command.env("LD_LIBRARY_PATH", dir.path().join(folder)).env("FAIL", fail).env("GATEC_SAID", &report);
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{folder}, {fail}: {}", String::from_utf8_lossy(&out.stdout));
+        std::fs::read_to_string(report).unwrap()
+    };
+    let cases = [
+        ("whole", "init", "the GPU: no CUDA device: a test (CUDA_ERROR)"),
+        ("whole", "old device", "the GPU: device Test device has compute capability 7.7, and 8.0 is needed"),
+        (
+            "whole",
+            "ptx version",
+            "the GPU: the driver is too old: it is for CUDA 10.2, which does not know the artifact's PTX 7.0; update the driver",
+        ),
+        ("whole", "ptx", "the GPU: the driver refuses the artifact's PTX: a test (CUDA_ERROR)"),
+        ("whole", "kernel", "the GPU: no kernel `twice` in the artifact's PTX: a test (CUDA_ERROR)"),
+        ("whole", "run", "the GPU: while running kernels: a test (CUDA_ERROR)"),
+        (
+            "part",
+            "",
+            "the GPU: the CUDA driver on this machine lacks `cuStreamSynchronize`: it is too old, or no whole driver",
+        ),
+    ];
+    for (folder, fail, want) in cases {
+        assert_eq!(said(folder, fail), want, "{folder}, {fail}");
+    }
+    let memory = said("whole", "memory");
+    assert!(
+        memory.starts_with("the GPU: no device memory for ")
+            && memory.ends_with(": out of memory (CUDA_ERROR_OUT_OF_MEMORY)"),
+        "{memory}"
+    );
+    assert_eq!(said("whole", ""), "nothing went wrong");
+}

@@ -7,7 +7,7 @@ use gatec::graph::random;
 use gatec::graph::tensor::Tensor;
 use gatec::graph::{Axis, Module};
 use gatec::{lower, pipeline};
-use gatec_tests::{Built, runnable};
+use gatec_tests::{Built, elements, runnable};
 
 fn module(model: &str, sizes: &[(&str, i64)]) -> Module {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(model);
@@ -44,8 +44,9 @@ fn a_row_has_the_same_bits_in_every_batch() {
         ("../examples/mixtral-ffn/model.gate", vec![("d", 40), ("h", 56)], "tokens"),
         ("bench/cases/swiglu_ffn.gate", vec![("d", 37), ("h", 50)], "t"),
     ];
-    for (model, sizes, axis) in cases {
-        let module = module(model, &sizes);
+    let models = cases.into_iter().map(|(model, sizes, axis)| (model.to_string(), module(model, &sizes), axis));
+    let elements = elements::all().into_iter().step_by(3).map(|case| (case.name.clone(), case.optimized(), "t"));
+    for (model, module, axis) in models.chain(elements) {
         let built = Built::new(&module).unwrap();
         let all = random::values(&module, 0, &[(axis, 64)], 3);
         for isa in runnable() {

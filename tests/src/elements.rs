@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use gatec::graph::interp::Values;
 use gatec::graph::{Elem, Module, random, text};
+use gatec::kernel::Body;
 use gatec::pipeline::optimize;
+use gatec::plan::Planned;
+use gatec::schedule::{BodySchedule, Gpu, Math};
 
 use crate::{difference, interpret};
 
@@ -45,13 +48,15 @@ const TYPES: [(Elem, Elem, Elem); 12] = [
 pub struct Case {
     pub name: String,
     pub module: Module,
-    /// The element type of the contraction.
+    /// The element types of the contraction, and of rows and weights as they are stored.
     pub computed: Elem,
+    rows: Elem,
+    weights: Elem,
 }
 
 /// All of them: extents below, at and above the widths of panels.
 pub fn all() -> Vec<Case> {
-    let extents = [(5, 3), (16, 48), (33, 70), (40, 129)];
+    let extents = [(5, 6), (16, 48), (33, 70), (40, 129)];
     let mut cases = Vec::new();
     for (number, types) in TYPES.into_iter().enumerate() {
         for (place, form) in FORMS.into_iter().enumerate() {
@@ -135,7 +140,7 @@ impl Case {
         .expect("as above");
         let module = text::parse(&text).unwrap_or_else(|e| panic!("{e} in\n{text}"));
         let name = format!("{form:?} {computed} of {rows} by {weights}, {d}x{h}").to_lowercase();
-        Self { name, module, computed }
+        Self { name, module, computed, rows, weights }
     }
 
     /// The program after all passes.
@@ -146,6 +151,28 @@ impl Case {
 
     pub fn values(&self, t: i64) -> Values {
         random::values(&self.module, 0, &[("t", t)], 3 + t as u64)
+    }
+
+    /// Contractions run on panels of the weights' own type; on a GPU halves are multiplied by tensor cores.
+    pub fn misplanned(&self, planned: &Planned) -> Option<String> {
+        let contractions = planned.kernels.iter().filter_map(|(_, kernel, schedule)| match &kernel.body {
+            Body::Contract(contract) => Some((kernel.buffer(contract.w).elem, schedule)),
+            _ => None,
+        });
+        let is_half = self.computed.bytes() == 2;
+        let mut count = 0;
+        for (elem, schedule) in contractions {
+            count += 1;
+            if elem != self.weights {
+                return Some(format!("weights are packed as {elem}"));
+            }
+            if let BodySchedule::Gpu(Gpu::Contract(tile)) = &schedule.body
+                && (tile.math == Math::Half) != is_half
+            {
+                return Some(format!("rows of {} are multiplied by {:?}", self.rows, tile.math));
+            }
+        }
+        (count != 1).then(|| format!("{count} contractions on panels"))
     }
 
     /// What is not as the interpreter says. The first result is rounded to the contraction's element type, the second, of

@@ -110,6 +110,8 @@ pub fn read(path: &Path) -> BTreeMap<String, Stored> {
         let elem = match view.dtype() {
             Dtype::F32 => Elem::F32,
             Dtype::F64 => Elem::F64,
+            Dtype::F16 => Elem::F16,
+            Dtype::BF16 => Elem::Bf16,
             Dtype::I32 => Elem::I32,
             Dtype::I64 => Elem::I64,
             other => panic!("{}: `{name}` is {other:?}", path.display()),

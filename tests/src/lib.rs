@@ -44,7 +44,7 @@ impl Built {
     /// Runs an entry once with these values.
     pub fn run(&self, entry: usize, values: &Values, isa: Isa, threads: usize) -> Result<Results, String> {
         let about = &self.module.entries[entry];
-        let weights = Weights::from_bytes(self.weights(values)?).map_err(|e| e.to_string())?;
+        let weights = Weights::from_bytes(weights(&self.module, values)?).map_err(|e| e.to_string())?;
         let options = LoadOptions::default().isa(isa).threads(threads);
         let model = Model::from_bytes(self.bytes.as_slice(), weights, &options).map_err(|e| e.to_string())?;
         let mut session = model.session(&about.name).map_err(|e| e.to_string())?;
@@ -82,29 +82,30 @@ impl Built {
         let results: Results = outputs.iter().map(|(_, elem, _, bytes)| numbers(elem, bytes)).collect();
         Ok(results)
     }
+}
 
-    fn weights(&self, values: &Values) -> Result<Vec<u8>, String> {
-        let mut parts: BTreeMap<String, (Bytes, Vec<usize>)> = BTreeMap::new();
-        let manifest = plan::manifest(&self.module, "", Vec::new());
-        for ((tensor, param), about) in values.params.iter().zip(&self.module.params).zip(&manifest.params) {
-            let order = plan::param_order(param);
-            let whole = Bytes::of(&tensor.ordered(&order));
-            let shape: Vec<usize> = about.part_shape.iter().map(|n| *n as usize).collect();
-            let size = whole.bytes().len() / about.parts.len().max(1);
-            for (i, name) in about.parts.iter().enumerate() {
-                let part = Bytes::new(whole.elem, shape.clone(), &whole.bytes()[i * size..(i + 1) * size]);
-                parts.insert(name.clone(), (part, shape.clone()));
-            }
+/// The parameters of a module as a `.safetensors` file under the names that it binds.
+pub fn weights(module: &Module, values: &Values) -> Result<Vec<u8>, String> {
+    let mut parts: BTreeMap<String, (Bytes, Vec<usize>)> = BTreeMap::new();
+    let manifest = plan::manifest(module, "", Vec::new());
+    for ((tensor, param), about) in values.params.iter().zip(&module.params).zip(&manifest.params) {
+        let order = plan::param_order(param);
+        let whole = Bytes::of(&tensor.ordered(&order));
+        let shape: Vec<usize> = about.part_shape.iter().map(|n| *n as usize).collect();
+        let size = whole.bytes().len() / about.parts.len().max(1);
+        for (i, name) in about.parts.iter().enumerate() {
+            let part = Bytes::new(whole.elem, shape.clone(), &whole.bytes()[i * size..(i + 1) * size]);
+            parts.insert(name.clone(), (part, shape.clone()));
         }
-        let views: Result<Vec<_>, String> = parts
-            .iter()
-            .map(|(name, (part, shape))| {
-                let view = TensorView::new(dtype(part.elem), shape.clone(), part.bytes()).map_err(|e| e.to_string())?;
-                Ok((name.as_str(), view))
-            })
-            .collect();
-        safetensors::serialize(views?, None).map_err(|e| e.to_string())
     }
+    let views: Result<Vec<_>, String> = parts
+        .iter()
+        .map(|(name, (part, shape))| {
+            let view = TensorView::new(dtype(part.elem), shape.clone(), part.bytes()).map_err(|e| e.to_string())?;
+            Ok((name.as_str(), view))
+        })
+        .collect();
+    safetensors::serialize(views?, None).map_err(|e| e.to_string())
 }
 
 /// What the interpreter says.
@@ -233,7 +234,8 @@ pub fn numbers(elem: Elem, bytes: &[u8]) -> Vec<f64> {
     }
 }
 
-fn dtype(elem: Elem) -> Dtype {
+/// The element type's name in `.safetensors` files.
+pub fn dtype(elem: Elem) -> Dtype {
     match elem {
         Elem::F32 => Dtype::F32,
         Elem::F64 => Dtype::F64,

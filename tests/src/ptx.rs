@@ -8,10 +8,13 @@ use std::process::Command;
 use gatec::BuildOptions;
 use gatec::codegen::Scheduled;
 use gatec::codegen::ptx::compile;
+use gatec::kernel::Body;
 use gatec::kernel::text::parse;
 use gatec::kernel::verify::verify;
+use gatec::plan;
 use gatec::schedule::{BodySchedule, Gpu, Math, schedule};
 use gatec_runtime::format::Isa;
+use gatec_tests::elements;
 use gatec_tests::example::Example;
 
 fn scheduled(symbol: &str, text: &str, fast: bool) -> Scheduled {
@@ -142,36 +145,77 @@ fn every_kernel_assembles_without_spills() {
         );
         return;
     };
+    // Kernels of more groups than fit registers may spill.
+    assembles(&ptxas, "all", &text, &|name| name.contains("_33_"));
+}
+
+/// For sm_80 and sm_90, and nothing spills but in kernels that may.
+fn assembles(ptxas: &Path, what: &str, text: &str, may_spill: &dyn Fn(&str) -> bool) {
     for processor in ["sm_80", "sm_90"] {
-        let said = assemble(&ptxas, &text, processor).unwrap_or_else(|said| panic!("{processor}: {said}"));
-        // Kernels of more groups than fit registers may spill.
+        let said = assemble(ptxas, text, processor).unwrap_or_else(|said| panic!("{what}, {processor}: {said}"));
         let spilled: Vec<&str> = said
             .split("Compiling entry function '")
             .skip(1)
             .filter(|part| part.contains(" bytes spill stores") && !part.contains(" 0 bytes spill stores"))
             .filter_map(|part| part.split('\'').next())
-            .filter(|name| !name.contains("_33_"))
+            .filter(|name| !may_spill(name))
             .collect();
-        assert!(spilled.is_empty(), "{processor}: spills in {spilled:?}");
+        assert!(spilled.is_empty(), "{what}, {processor}: spills in {spilled:?}");
+    }
+}
+
+/// Where the schedule of a contraction says tensor cores, its text multiplies with them; else it does not.
+fn tensor_cores_where_scheduled(what: &str, text: &str, kernels: &[Scheduled]) -> usize {
+    let mut count = 0;
+    for (symbol, _, schedule) in kernels {
+        let BodySchedule::Gpu(Gpu::Contract(tile)) = &schedule.body else { continue };
+        let entry = text.split(".visible .entry ").find(|e| e.starts_with(&format!("{symbol}(")));
+        let entry = entry.unwrap_or_else(|| panic!("{what}: {symbol} is no entry"));
+        let wanted = tile.math != Math::Fma;
+        assert_eq!(entry.contains("mma.sync.aligned"), wanted, "{what}: {symbol} is scheduled as {:?}", tile.math);
+        count += usize::from(wanted);
+    }
+    count
+}
+
+/// Contractions of every pair of element types, after all passes.
+#[test]
+fn contractions_of_every_element_type_assemble() {
+    let mut kernels = Vec::new();
+    for (number, case) in elements::all().into_iter().enumerate() {
+        let planned = plan::plan(&case.optimized(), Isa::Sm80, &[]).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let contractions =
+            planned.kernels.into_iter().filter(|(_, kernel, _)| matches!(kernel.body, Body::Contract(_)));
+        kernels.extend(contractions.map(|(symbol, kernel, schedule)| (format!("{symbol}_{number}"), kernel, schedule)));
+    }
+    let text = compile(&kernels).unwrap_or_else(|e| panic!("{e}"));
+    assert!(tensor_cores_where_scheduled("elements", &text, &kernels) > 0);
+    if let Some(ptxas) = ptxas() {
+        assembles(&ptxas, "elements", &text, &|_| false);
     }
 }
 
 #[test]
 fn every_kernel_of_the_examples_assembles() {
     let models = Example::all().into_iter().map(|e| (e.model(), e.sizes()));
-    let transformer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/moe-transformer/model.gate");
-    for (model, sizes) in models.chain([(transformer, Vec::new())]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let halves = folder.join("mixtral-bf16/halves.gate");
+    let tiny = vec![("d".to_owned(), 64), ("h".to_owned(), 112)];
+    let others = [(halves.clone(), tiny), (folder.join("moe-transformer/model.gate"), Vec::new())];
+    for (model, sizes) in models.chain(others) {
         let options = BuildOptions { sizes, targets: Vec::new(), ptx: true, ..Default::default() };
         let compiled = gatec::compile(&model, &options).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
         let kernels = &compiled.planned[0].kernels;
+        let what = model.display().to_string();
         for (symbol, kernel, _) in kernels {
-            verify(kernel).unwrap_or_else(|faults| panic!("{}, {symbol}: {faults:?}", model.display()));
+            verify(kernel).unwrap_or_else(|faults| panic!("{what}, {symbol}: {faults:?}"));
         }
-        let text = compile(kernels).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
-        let Some(ptxas) = ptxas() else { continue };
-        for processor in ["sm_80", "sm_90"] {
-            let done = assemble(&ptxas, &text, processor);
-            done.unwrap_or_else(|said| panic!("{}, {processor}: {said}", model.display()));
+        let text = compile(kernels).unwrap_or_else(|e| panic!("{what}: {e}"));
+        // Both grouped products of the experts; the router is f32.
+        let wanted = if model == halves { 2 } else { 0 };
+        assert_eq!(tensor_cores_where_scheduled(&what, &text, kernels), wanted, "{what}");
+        if let Some(ptxas) = ptxas() {
+            assembles(&ptxas, &what, &text, &|_| false);
         }
     }
 }
@@ -187,7 +231,10 @@ fn tensor_cores_multiply_halves_and_f32_only_on_request() {
     assert!(text("f32", true).contains("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"));
     let plain = text("f32", false);
     assert!(!plain.contains("mma.sync") && plain.contains("fma.rn.f32"));
-    assert!(plain.contains("ld.shared.v4") && plain.contains("ld.global.v4"), "vectors between memories:\n{plain}");
+    assert!(plain.contains("ld.shared.v4"), "vectors from shared memory:\n{plain}");
+    // While one piece is multiplied the next ones are on their way, 16 bytes at once where they stand together.
+    assert!(plain.contains("cp.async.cg.shared.global") && plain.contains("cp.async.wait_group"), "{plain}");
+    assert!(text("bf16", false).contains("ldmatrix.sync.aligned.m8n8.x2.trans"));
 }
 
 #[test]
@@ -209,5 +256,5 @@ fn schedules_choose_forms_by_shape() {
     let want = [Gpu::Elements, Gpu::Row, Gpu::Row, Gpu::Points, Gpu::Points, Gpu::Points, Gpu::Block];
     assert_eq!(forms, want);
     let (_, _, s) = scheduled("k", &contraction("f32", 1, "128", 0), false);
-    assert!(matches!(s.body, BodySchedule::Gpu(Gpu::Contract(tile)) if tile.math == Math::Fma && tile.panel == 64));
+    assert!(matches!(s.body, BodySchedule::Gpu(Gpu::Contract(tile)) if tile.math == Math::Fma && tile.panel == 32));
 }

@@ -23,12 +23,29 @@ pub enum Gpu {
 /// A block's tile of a contraction: rows by the columns of one panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuTile {
-    pub rows: u32,
+    /// Numbers of rows for which there is code, ascending; the last is that of a tile.
+    pub rows: Vec<u32>,
     /// Columns of a panel, for each group.
     pub panel: u32,
-    /// Steps of the sum that are in shared memory at once.
+    /// Steps of the sum of a piece.
     pub depth: u32,
+    /// Pieces that are in shared memory at once: one is multiplied, the others are on their way.
+    pub stages: u32,
     pub math: Math,
+}
+
+/// How a piece of both operands lies in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PieceShape {
+    pub rows: u32,
+    pub depth: u32,
+    /// Elements from row to row of the left operand for halves (`x[row][step]`), else from step to step (`x[step][row]`).
+    pub x_pitch: u32,
+    /// Elements from step to step of the right operand.
+    pub w_pitch: u32,
+    /// Bytes from the left operand to the right one, and of both.
+    pub w_start: u32,
+    pub bytes: u32,
 }
 
 /// What multiplies.
@@ -45,10 +62,12 @@ pub enum Math {
 
 /// Elements of a block of a map.
 pub const ELEMENTS: u32 = 4 * GPU_THREADS;
-/// Rows of a block's tile.
-const TILE_ROWS: u32 = 64;
-/// Steps of the sum in shared memory: one of the tensor cores' steps for halves, two for tf32.
-const TILE_DEPTH: u32 = 16;
+/// Rows of a block's tile: few and many. 16 are the fewest of a tensor core's instruction.
+const TILE_ROWS: [u32; 2] = [16, 128];
+/// Shared memory that every device gives a block without being asked.
+const SHARED_BYTES: u32 = 48 * 1024;
+/// More pieces at once hide no more of the way from memory.
+const MAX_STAGES: u32 = 4;
 /// Below it a fold is left to one thread: to share it out costs more.
 const SHARED_FOLD: i64 = 32;
 
@@ -87,7 +106,45 @@ fn tile(kernel: &Kernel, contract: &Contract) -> GpuTile {
     let panel = packed_lanes(contract.groups, accumulator(kernel), Isa::Sm80);
     let is_half = matches!(w, Elem::F16 | Elem::Bf16) && x == Some(w);
     let math = if is_half && fits_tensor_cores(contract, panel) { Math::Half } else { Math::Fma };
-    GpuTile { rows: TILE_ROWS, panel, depth: TILE_DEPTH, math }
+    // Two of the tensor cores' steps for halves and for tf32.
+    let depth = if math == Math::Half { 32 } else { 16 };
+    let mut tile = GpuTile { rows: TILE_ROWS.to_vec(), panel, depth, stages: 1, math };
+    tile.stages = (SHARED_BYTES / tile.widest_piece(kernel, contract).bytes).clamp(1, MAX_STAGES);
+    tile
+}
+
+impl GpuTile {
+    /// Rows of a whole tile.
+    pub fn most_rows(&self) -> u32 {
+        self.rows.last().copied().unwrap_or(1)
+    }
+
+    /// The shape of a piece with so many rows, its elements as they lie in shared memory.
+    pub fn piece(&self, groups: u32, rows: u32, x: Elem, w: Elem) -> PieceShape {
+        let (depth, width) = (self.depth, self.panel * groups);
+        // Neighbouring threads use different banks, and vectors begin at multiples of 16 bytes.
+        let (x_pitch, x_count, w_pad) = match self.math {
+            Math::Half => (depth + 8, rows * (depth + 8), 8),
+            Math::Tf32 => (rows + 8, depth * (rows + 8), 8),
+            Math::Fma => (rows + 4, depth * (rows + 4), 0),
+        };
+        let w_pitch = width + w_pad;
+        let w_start = (x_count * x.bytes() as u32).next_multiple_of(16);
+        let bytes = (w_start + depth * w_pitch * w.bytes() as u32).next_multiple_of(16);
+        PieceShape { rows, depth, x_pitch, w_pitch, w_start, bytes }
+    }
+
+    fn widest_piece(&self, kernel: &Kernel, contract: &Contract) -> PieceShape {
+        let w = kernel.buffer(contract.w).elem;
+        let x = if self.math == Math::Half { w } else { accumulator(kernel) };
+        self.piece(contract.groups, self.most_rows(), x, w)
+    }
+
+    /// Shared memory of a block: all pieces, then in their place the sums.
+    pub fn shared_bytes(&self, kernel: &Kernel, contract: &Contract) -> u32 {
+        let sums = self.most_rows() * self.panel * contract.groups * accumulator(kernel).bytes() as u32;
+        sums.max(self.stages * self.widest_piece(kernel, contract).bytes)
+    }
 }
 
 /// Tensor cores make 8 columns at a time.
@@ -105,6 +162,7 @@ impl Schedule {
             && fits_tensor_cores(contract, tile.panel)
         {
             tile.math = Math::Tf32;
+            tile.stages = (SHARED_BYTES / tile.widest_piece(kernel, contract).bytes).clamp(1, MAX_STAGES);
         }
         self
     }
@@ -124,7 +182,7 @@ pub(super) fn units(kernel: &Kernel, gpu: &Gpu) -> UnitsExpr {
         (Body::Nest(nest), Gpu::Row) => all(&mut nest.outer.iter()),
         (Body::Contract(c), Gpu::Contract(tile)) => {
             let panels = div_up(UnitsExpr::Extent(c.cols.extent), tile.panel);
-            let tiles = div_up(UnitsExpr::Extent(c.rows.extent), tile.rows);
+            let tiles = div_up(UnitsExpr::Extent(c.rows.extent), tile.most_rows());
             match &c.grouping {
                 // Each expert's last tile may be partly empty.
                 Some(g) => UnitsExpr::Mul(vec![UnitsExpr::Add(vec![tiles, UnitsExpr::Extent(g.experts)]), panels]),

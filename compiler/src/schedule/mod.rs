@@ -12,7 +12,7 @@ use gatec_runtime::format::{Isa, Launch};
 use crate::kernel::types::accumulator;
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
-pub use gpu::{Gpu, GpuTile, Math};
+pub use gpu::{Gpu, GpuTile, Math, PieceShape};
 pub use nest::{Along, along};
 pub use work::{Work, work};
 
@@ -124,8 +124,8 @@ pub fn packed_lanes(groups: u32, acc: Elem, isa: Isa) -> u32 {
     (vectors / groups).max(1) * lanes_of(acc, isa)
 }
 
-/// Columns of a panel on a GPU, all groups together.
-const GPU_PANEL: u32 = 64;
+/// Columns of a panel on a GPU, all groups together. Narrow: a few rows alone must give every multiprocessor some.
+const GPU_PANEL: u32 = 32;
 
 /// Bytes of the left operand that stay in the second-level cache while panels pass by: half of the smallest in use.
 const ROW_BLOCK_BYTES: i64 = 512 * 1024;

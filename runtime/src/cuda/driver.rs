@@ -26,6 +26,62 @@ fn describe(error: result::DriverError) -> String {
     }
 }
 
+/// Every function of the driver that is called from here: calls of one that is missing would panic.
+const NEEDED: [&str; 25] = [
+    "cuCtxSetCurrent",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDriverGetVersion",
+    "cuFuncSetAttribute",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuInit",
+    "cuLaunchKernel",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuMemsetD8_v2",
+    "cuModuleGetFunction",
+    "cuModuleLoadData",
+    "cuModuleUnload",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamSynchronize",
+];
+
+/// A function that this driver lacks.
+fn missing() -> Option<&'static str> {
+    // SAFETY: the driver's library is there (`is_present`); it stays loaded.
+    let library = unsafe { sys::culib() };
+    // SAFETY: looks for a name; the address is not used.
+    let has = |name: &&str| unsafe { library.get::<*const c_void>(name.as_bytes()) }.is_ok();
+    NEEDED.iter().find(|name| !has(name)).copied()
+}
+
+/// The version of CUDA that the driver is for: 12080 is 12.8.
+fn version() -> Option<i32> {
+    let mut version = 0;
+    // SAFETY: writes one number; may be called at any time.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().ok()?;
+    Some(version)
+}
+
+/// Why PTX was refused.
+fn refusal(error: result::DriverError, ptx: &str) -> CudaError {
+    if error.0 != sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION {
+        return CudaError::Ptx { why: describe(error) };
+    }
+    let asked = ptx.lines().find_map(|line| line.trim().strip_prefix(".version"));
+    let driver = version().map_or("an unknown version".into(), |v| format!("{}.{}", v / 1000, v % 1000 / 10));
+    CudaError::OldDriver { ptx: asked.unwrap_or_default().trim().into(), driver }
+}
+
 /// A device with its primary context.
 #[derive(Debug)]
 pub(super) struct Device {
@@ -42,6 +98,9 @@ impl Device {
     pub(super) fn open(ordinal: usize) -> Result<Arc<Self>, CudaError> {
         if !is_present() {
             return Err(CudaError::NoDriver);
+        }
+        if let Some(function) = missing() {
+            return Err(CudaError::Incomplete { function });
         }
         let none = |error| CudaError::NoDevice { why: describe(error) };
         result::init().map_err(none)?;
@@ -105,7 +164,7 @@ impl Module {
         let text = CString::new(ptx).map_err(|e| CudaError::Ptx { why: e.to_string() })?;
         // SAFETY: a terminated string of PTX; the driver compiles it and keeps nothing of it.
         let module = unsafe { result::module::load_data(text.as_ptr().cast()) };
-        let module = module.map_err(|e| CudaError::Ptx { why: describe(e) })?;
+        let module = module.map_err(|e| refusal(e, ptx))?;
         Ok(Self { module, device: device.clone() })
     }
 

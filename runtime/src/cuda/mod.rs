@@ -16,10 +16,16 @@ pub(crate) use loaded::{LoadFault, Loaded};
 pub enum CudaError {
     #[error("no CUDA driver on this machine (libcuda was not found)")]
     NoDriver,
+    #[error("the CUDA driver on this machine lacks `{function}`: it is too old, or no whole driver")]
+    Incomplete { function: &'static str },
     #[error("no CUDA device: {why}")]
     NoDevice { why: String },
     #[error("device {name} has compute capability {major}.{minor}, and 8.0 is needed")]
     TooOld { name: String, major: i32, minor: i32 },
+    #[error(
+        "the driver is too old: it is for CUDA {driver}, which does not know the artifact's PTX {ptx}; update the driver"
+    )]
+    OldDriver { ptx: String, driver: String },
     #[error("the driver refuses the artifact's PTX: {why}")]
     Ptx { why: String },
     #[error("no kernel `{symbol}` in the artifact's PTX: {why}")]

@@ -5,9 +5,11 @@
 
 mod block;
 mod contract;
+mod fma;
 mod group;
 mod mma;
 mod nest;
+mod pieces;
 
 use std::sync::Once;
 

@@ -16,7 +16,7 @@ use super::llvm::expr::Frame;
 use crate::kernel::{Body, Extent, Kernel, Loop, Var};
 use crate::schedule::{BodySchedule, Schedule};
 
-pub use micro::Micros;
+pub use micro::{Micros, smallest};
 
 /// What a kernel's function gets beside buffers and sizes.
 #[derive(Clone, Copy)]

@@ -55,7 +55,7 @@ impl Machine<'_> {
 
     pub(super) fn contract_on_gpu(&mut self, c: &Contract, tile: &GpuTile) -> Done {
         let panels = self.panels(c, tile.panel).max(1);
-        let height = i64::from(tile.rows);
+        let height = i64::from(tile.most_rows());
         let (panel, outer) = (self.unit % panels, self.unit / panels);
         let part = match &c.grouping {
             None => {
