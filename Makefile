@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bless docs lint bench fuzz gpu-test
+.PHONY: help demo test bless docs lint bench fuzz gpu-test gpu-bundle
 
 # The version of LLVM that .ci/llvm found; read when a recipe runs.
 comma := ,
@@ -35,7 +35,9 @@ test: target/llvm-version ## Everything that CI checks
 	cargo fmt --all --check
 	cargo check --quiet -p gatec-runtime
 	cargo clippy --quiet --workspace --all-targets $(WORKSPACE) -- -D warnings
+	cargo clippy --quiet $(CUDA) --all-targets -- -D warnings
 	command -v ptxas >/dev/null || export GATEC_NO_PTXAS=1; cargo test --workspace $(WORKSPACE)
+	cargo test --quiet $(CUDA) --test gpu --test faults
 
 bless: target/llvm-version ## Rewrite every snapshot, and remove pending ones; review the diff like code
 	@find . -name '*.snap.new' -not -path './target/*' -delete
@@ -58,6 +60,23 @@ bench: target/llvm-version ## Measure the examples against the roofline of this 
 fuzz: target/llvm-version ## Random input for the readers and random programs, for as long as PROPTEST_CASES says
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --release --workspace $(WORKSPACE) -- random garbage hostile
 
-gpu-test: target/llvm-version ## The tests that need a CUDA device
-	cargo test -p gatec-runtime --features cuda
-	cargo test -p gatec-tests $(GATEC) gpu
+# What has code for GPUs in it.
+CUDA := -p gatec-runtime -p gatec-check --features gatec-runtime/cuda,gatec-check/cuda
+BUNDLE := target/gpu-bundle
+# `PROFILE=dev` builds faster and measures nothing.
+PROFILE ?= release
+PROFILE_DIR := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+gpu-bundle: target/llvm-version ## A folder for a GPU machine without compiler and network: target/gpu-bundle/run checks and times it
+	cargo build --quiet --profile $(PROFILE) -p gatec-tests --bin gatec-bundle $(GATEC)
+	cargo build --quiet --profile $(PROFILE) -p gatec-check --features cuda
+	@rm -rf $(BUNDLE)
+	$(PROFILE_DIR)/gatec-bundle $(BUNDLE)
+	@cp $(PROFILE_DIR)/gatec-check $(BUNDLE)/
+	@printf '#!/bin/sh\n# Checks every artifact here against its golden values on the GPU, and times it. `run --cpu` does the same on the processor.\ncd "$$(dirname "$$0")" && exec ./gatec-check "$$@" .\n' >$(BUNDLE)/run
+	@chmod +x $(BUNDLE)/run
+	@du -sm $(BUNDLE) | (read size _; [ $$size -lt 64 ] || { echo "$(BUNDLE) has $$size MB: too large to carry"; exit 1; })
+
+gpu-test: gpu-bundle ## The tests that need a CUDA device
+	cargo test $(CUDA)
+	$(BUNDLE)/run

@@ -60,6 +60,8 @@ pub struct BuildOptions {
     pub targets: Vec<Isa>,
     /// Build for GPUs as well.
     pub ptx: bool,
+    /// On GPUs, contractions of f32 on tensor cores: their operands keep 10 bits of fraction of 23. Asked for, never chosen.
+    pub tf32: bool,
 }
 
 impl Default for BuildOptions {
@@ -69,6 +71,7 @@ impl Default for BuildOptions {
             optimize: OptimizeOptions::default(),
             targets: vec![Isa::X86V4, Isa::X86V3, Isa::X86],
             ptx: true,
+            tf32: false,
         }
     }
 }
@@ -105,7 +108,17 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
 /// Plans a module for each target.
 pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
     let targets = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80));
-    targets.map(|isa| Ok(plan::plan(module, isa, &options.optimize.assume)?)).collect()
+    targets
+        .map(|isa| {
+            let mut planned = plan::plan(module, isa, &options.optimize.assume)?;
+            if options.tf32 {
+                for (_, kernel, schedule) in &mut planned.kernels {
+                    *schedule = schedule.clone().fast(kernel);
+                }
+            }
+            Ok(planned)
+        })
+        .collect()
 }
 
 /// Compiles the model at `source` and writes the artifact to `out`.

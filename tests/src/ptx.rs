@@ -237,6 +237,26 @@ fn tensor_cores_multiply_halves_and_f32_only_on_request() {
     assert!(text("bf16", false).contains("ldmatrix.sync.aligned.m8n8.x2.trans"));
 }
 
+/// f32 goes through tensor cores where the builder of the model asked for it, and nowhere else.
+#[test]
+fn the_option_for_tf32_reaches_every_contraction_of_f32() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/mixtral-bf16/model.gate");
+    let options = BuildOptions {
+        sizes: vec![("d".to_owned(), 64), ("h".to_owned(), 112)],
+        targets: Vec::new(),
+        tf32: true,
+        ..Default::default()
+    };
+    let compiled = gatec::compile(&model, &options).unwrap_or_else(|e| panic!("{e}"));
+    let kernels = &compiled.planned[0].kernels;
+    let text = compile(kernels).unwrap_or_else(|e| panic!("{e}"));
+    // Weights are bf16 and rows f32: both experts' products and the router.
+    assert_eq!(tensor_cores_where_scheduled("tf32", &text, kernels), 3);
+    if let Some(ptxas) = ptxas() {
+        assembles(&ptxas, "tf32", &text, &|_| false);
+    }
+}
+
 #[test]
 fn the_text_asks_for_no_newer_ptx_than_needed() {
     let text = compile(&all()[..3]).unwrap_or_else(|e| panic!("{e}"));

@@ -34,6 +34,9 @@ pub struct Build {
     /// Leave out the code for GPUs
     #[arg(long)]
     no_ptx: bool,
+    /// On GPUs, multiply f32 on tensor cores, which keep 10 bits of fraction of 23
+    #[arg(long)]
+    tf32: bool,
     /// Say how long each stage and each pass took
     #[arg(long)]
     timings: bool,
@@ -114,6 +117,7 @@ impl Build {
         options.targets.sort();
         options.targets.dedup();
         options.ptx = !self.no_ptx;
+        options.tf32 = self.tf32;
         if !self.emit.is_empty() {
             return self.emit_stages(&options, talk);
         }

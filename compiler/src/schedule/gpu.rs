@@ -158,7 +158,7 @@ impl Schedule {
     pub fn fast(mut self, kernel: &Kernel) -> Self {
         if let (BodySchedule::Gpu(Gpu::Contract(tile)), Body::Contract(contract)) = (&mut self.body, &kernel.body)
             && tile.math == Math::Fma
-            && kernel.buffer(contract.w).elem == Elem::F32
+            && accumulator(kernel) == Elem::F32
             && fits_tensor_cores(contract, tile.panel)
         {
             tile.math = Math::Tf32;

@@ -9,8 +9,10 @@ use inkwell::OptimizationLevel;
 use inkwell::context::Context;
 
 use crate::codegen::build;
+use crate::kernel::Elem;
 use crate::kernel::text::parse;
 use crate::scalar::{Binary, Unary};
+use crate::schedule::interp::rounded;
 use crate::schedule::{lanes, schedule};
 
 /// A prime: all exponents and, over the exponents, all sorts of fractions.
@@ -48,7 +50,17 @@ fn run<T: Copy + Default>(isa: Isa, elem: &str, f: &str, operands: &[&[T]]) -> V
         "kernel \"f\" dims 1 vars 1 {{ {reads} b{n} = write {elem} \"y\" {loads} %{n} = {f} {list}
          nest {{ map i0 \"t\" in n0 {{ b{n}[i0] = %{n} }} }} }}"
     );
-    let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+    let count = operands[0].len();
+    let mut y = vec![T::default(); count];
+    let mut args: Vec<*mut u8> = operands.iter().map(|x| x.as_ptr().cast_mut().cast()).collect();
+    args.push(y.as_mut_ptr().cast());
+    call(isa, &text, &args, count);
+    y
+}
+
+/// Compiles a kernel of one unit for `isa` and calls it with buffers of `count` elements, its only size.
+fn call(isa: Isa, text: &str, args: &[*mut u8], count: usize) {
+    let kernel = parse(text).unwrap_or_else(|e| panic!("{e} in {text}"));
     let chosen = schedule(&kernel, isa);
     let context = Context::create();
     let (module, _) = build(&context, &[("f".into(), kernel, chosen)]).unwrap_or_else(|e| panic!("{e}"));
@@ -56,14 +68,72 @@ fn run<T: Copy + Default>(isa: Isa, elem: &str, f: &str, operands: &[&[T]]) -> V
     let address = engine.get_function_address("f").unwrap_or_else(|e| panic!("{e}"));
     // SAFETY: generated code has this type, and `engine` lives until the call is over.
     let entry: abi::Kernel = unsafe { std::mem::transmute(address) };
-    let count = operands[0].len();
-    let mut y = vec![T::default(); count];
-    let mut args: Vec<*mut u8> = operands.iter().map(|x| x.as_ptr().cast_mut().cast()).collect();
-    args.push(y.as_mut_ptr().cast());
     // SAFETY: each buffer has `count` elements; the nest has one unit; the kernel needs no scratch.
     let failed = unsafe { entry(args.as_ptr(), [count as i64].as_ptr(), 0, 1, std::ptr::null_mut()) };
     assert_eq!(failed, 0);
+}
+
+/// Elements stored as another type.
+fn converted<X, Y: Copy + Default>(isa: Isa, from: &str, to: &str, x: &[X]) -> Vec<Y> {
+    let text = format!(
+        "kernel \"f\" dims 1 vars 1 {{ b0 = read {from} \"x\" b1 = write {to} \"y\" %0 = load b0[i0]
+         nest {{ map i0 \"t\" in n0 {{ b1[i0] = %0 }} }} }}"
+    );
+    let mut y = vec![Y::default(); x.len()];
+    call(isa, &text, &[x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()], x.len());
     y
+}
+
+/// Every half is widened exactly; every f32 around the borders of rounding becomes the nearest half, the even one of two.
+#[test]
+fn halves_convert_as_the_standard_says() {
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    for (elem, name, fraction, bias) in [(Elem::F16, "f16", 10, 15), (Elem::Bf16, "bf16", 7, 127)] {
+        let value = |bits: u16| -> f64 {
+            let exponent = i32::from(bits & 0x7FFF) >> fraction;
+            let part = f64::from(bits & ((1 << fraction) - 1)) / f64::from(1 << fraction);
+            let magnitude = match exponent {
+                0 => part * 2f64.powi(1 - bias),
+                e if e == 2 * bias + 1 => [f64::NAN, f64::INFINITY][usize::from(part == 0.0)],
+                e => (1.0 + part) * 2f64.powi(e - bias),
+            };
+            if bits & 0x8000 == 0 { magnitude } else { -magnitude }
+        };
+        // Each half, the middle between it and the next one away from zero, and what is next to that middle.
+        let near = |bits: u16| {
+            let (here, next) = (value(bits), value(bits ^ 1));
+            let middle = f32::midpoint(here as f32, next as f32).to_bits();
+            [(here as f32).to_bits(), middle, middle.wrapping_add(1), middle.wrapping_sub(1)].map(f32::from_bits)
+        };
+        let mut borders: Vec<f32> = all.iter().flat_map(|bits| near(*bits)).collect();
+        borders.extend([
+            65504.0,
+            65519.996,
+            65520.0,
+            65536.0,
+            1e9,
+            f32::MAX,
+            3.389e38,
+            1e-45,
+            1e-8,
+            f32::INFINITY,
+            -0.0,
+        ]);
+        for isa in isas() {
+            let wide: Vec<f32> = converted(isa, name, "f32", &all);
+            for (bits, found) in all.iter().zip(&wide) {
+                let want = value(*bits);
+                let same = f64::from(*found).to_bits() == want.to_bits();
+                assert!(same || want.is_nan() && found.is_nan(), "{isa:?}, {name} {bits:#x}: {found}");
+            }
+            let narrow: Vec<u16> = converted(isa, "f32", name, &borders);
+            for (x, bits) in borders.iter().zip(&narrow) {
+                let (found, want) = (value(*bits), rounded(elem, f64::from(*x)));
+                let same = found.to_bits() == want.to_bits();
+                assert!(same || want.is_nan() && found.is_nan(), "{isa:?}, {x:e} as {name}: {found:e}, not {want:e}");
+            }
+        }
+    }
 }
 
 /// The x86 variants that can run here; the others are named.

@@ -96,6 +96,9 @@ fn entry<'ctx>(emit: &Emit<'ctx>, symbol: &str, kernel: &Kernel, schedule: &Sche
     emit.mark(function);
     let most = emit.context.create_string_attribute("nvvm.maxntid", &GPU_THREADS.to_string());
     function.add_attribute(inkwell::attributes::AttributeLoc::Function, most);
+    // Else the assembler would rather spill than let fewer blocks share a multiprocessor.
+    let least = emit.context.create_string_attribute("nvvm.minctasm", "1");
+    function.add_attribute(inkwell::attributes::AttributeLoc::Function, least);
     emit.builder.position_at_end(emit.context.append_basic_block(function, "entry"));
 
     let params: Vec<BasicValueEnum> = function.get_param_iter().collect();

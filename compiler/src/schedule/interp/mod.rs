@@ -214,7 +214,7 @@ impl Machine<'_> {
 }
 
 /// A number as an element type holds it.
-fn rounded(elem: Elem, x: f64) -> f64 {
+pub(crate) fn rounded(elem: Elem, x: f64) -> f64 {
     match elem {
         Elem::F64 => x,
         Elem::F32 => f64::from(x as f32),
