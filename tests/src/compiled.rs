@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "says which variants this machine lacks")]
 
 use gatec::graph::random::{self, Options};
+use gatec::graph::{Module, text};
 use gatec::pipeline::{OptimizeOptions, optimize};
 use gatec_tests::{Built, ISAS, difference, elements, interpret, runnable};
 
@@ -11,18 +12,26 @@ const TOLERANCE: f64 = 1e-4;
 
 fn check(seed: u64, options: &Options, passes: bool) -> Result<(), String> {
     let module = random::module(seed, options);
+    check_module(&module, passes, &[1, 0, 7], seed).map_err(|e| format!("seed {seed}: {e}"))?;
+    Ok(())
+}
+
+/// The first entry of a module, for each of these sizes `t`; for how many of them it has a meaning.
+fn check_module(module: &Module, passes: bool, sizes: &[i64], seed: u64) -> Result<usize, String> {
     let compiled = match passes {
-        true => optimize(module.clone(), &OptimizeOptions::default()).map_err(|e| format!("seed {seed}: {e}"))?.module,
+        true => optimize(module.clone(), &OptimizeOptions::default()).map_err(|e| e.to_string())?.module,
         false => module.clone(),
     };
-    let built = Built::new(&compiled).map_err(|e| format!("seed {seed}: {e}"))?;
-    for t in [1, 0, 7] {
-        let values = random::values(&module, 0, &[("t", t)], seed + 1);
-        let Ok(expected) = interpret(&module, 0, &values) else { continue };
+    let built = Built::new(&compiled).map_err(|e| e.to_string())?;
+    let mut compared = 0;
+    for &t in sizes {
+        let values = random::values(module, 0, &[("t", t)], seed + 1);
+        let Ok(expected) = interpret(module, 0, &values) else { continue };
+        compared += 1;
         for isa in runnable() {
             let mut first = None;
             for threads in [1, 2, 7] {
-                let at = format!("seed {seed}, t = {t}, {isa:?}, {threads} threads");
+                let at = format!("t = {t}, {isa:?}, {threads} threads");
                 let found = built.run(0, &values, isa, threads).map_err(|e| format!("{at}: {e}"))?;
                 for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     let error = difference(found, expected);
@@ -39,7 +48,7 @@ fn check(seed: u64, options: &Options, passes: bool) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(compared)
 }
 
 fn check_all(passes: bool) {
@@ -80,4 +89,61 @@ fn contractions_of_every_element_type_agree_with_the_interpreter() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Rows beyond a block, tiles of every height, sums in several pieces, one to four groups of accumulators.
+#[test]
+fn contractions_beyond_every_tile_agree_with_the_interpreter() {
+    let products: Vec<String> = (1..=4)
+        .map(|gates| {
+            let picks: String = (0..gates).map(|g| format!("  %p{gates}{g} = pick[g{gates}, {g}] %c{gates} : f32[h, t]\n")).collect();
+            let all: Vec<String> = (0..gates).map(|g| format!("%p{gates}{g}")).collect();
+            let joined = if gates == 1 { "unary[tanh]" } else { "mul" };
+            format!(
+                "  %c{gates} = contract[d] %x, @w{gates} : f32[g{gates}, h, t]\n{picks}  %y{gates} = {joined} {} : f32[h, t]\n",
+                all.join(", ")
+            )
+        })
+        .collect();
+    let params: String = (1..=4).map(|g| format!("param @w{g}: f32[d, g{g}, h]\n")).collect();
+    let axes: String = (1..=4).map(|g| format!("axis g{g} = {g}\n")).collect();
+    let text = format!(
+        "module m\nsymbol t\naxis d = 450\n{axes}axis h = 37\naxis t = t\n{params}graph @f(%x: f32[t, d]) -> (f32[t, h], f32[t, h], f32[t, h], f32[t, h]) {{\n{}  return %y1, %y2, %y3, %y4\n}}\n",
+        products.concat()
+    );
+    let module = text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!(check_module(&module, false, &[1, 3, 9, 13, 31, 150], 1), Ok(6));
+}
+
+/// A recurrence whose weights are more than the nearest cache holds goes through them back and forth. (Scaled, so that it is no
+/// chaos which makes rounding errors grow.)
+#[test]
+fn recurrences_with_many_weights_agree_with_the_interpreter() {
+    let text = "module m
+symbol t
+axis b = 3
+axis h = 300
+axis h' = 300
+axis t = t
+param @w: f32[h', h]
+graph @f(%x: f32[t, b, h]) -> (f32[t, b, h]) {
+  %0 = const[0.0] : f32[]
+  %1 = broadcast[{b, h}] %0 : f32[b, h]
+  %2:2 = scan[t, forward, 1, 1] %1, %x, @w : f32[b, h], f32[b, h, t] {
+    %0 = carry[0] : f32[b, h]
+    %1 = item[0] : f32[b, h]
+    %2 = capture[0] : f32[h, h']
+    %3 = rename[h, h'] %0 : f32[b, h']
+    %4 = contract[h'] %3, %2 : f32[b, h]
+    %5 = const[0.02] : f32[]
+    %6 = mul %4, %5 : f32[b, h]
+    %7 = add %1, %6 : f32[b, h]
+    %8 = unary[tanh] %7 : f32[b, h]
+    return %8, %8
+  }
+  return %2#1
+}
+";
+    let module = text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(check_module(&module, false, &[1, 4, 7], 2), Ok(3));
 }

@@ -230,7 +230,7 @@ pub struct Grouping {
     pub offsets: BufferId,
 }
 
-/// Layout of a packed right operand: `[matrix][panel][sum][group][lane]`, `lane` of the schedule's width, columns beyond the
+/// Layout of a packed right operand: `[matrix][panel][part][sum][group][lane]`, `lane` of the schedule's width, columns beyond the
 /// end are zero. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packed {
