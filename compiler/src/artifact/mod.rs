@@ -62,6 +62,8 @@ pub fn assemble(manifest: &Manifest, objects: &[Vec<u8>], ptx: Option<&str>) -> 
 /// Writes beside the target and renames: nobody sees half a file.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Of a folder that is not there this says no more than that.
+    std::fs::metadata(dir)?;
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

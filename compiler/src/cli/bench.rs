@@ -24,7 +24,7 @@ pub struct Bench {
     #[command(flatten)]
     load: LoadArgs,
     /// How long to measure
-    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 1.0, value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
     /// As JSON
     #[arg(long)]

@@ -132,6 +132,11 @@ impl Build {
         for warning in &built.optimized.report.warnings {
             talk.warn(warning);
         }
+        let symbols: Vec<&str> = built.optimized.module.symbols.iter().map(|(name, _)| name.as_str()).collect();
+        for (name, _) in options.optimize.assume.iter().filter(|(name, _)| !symbols.contains(&name.as_str())) {
+            let there_is = if symbols.is_empty() { "none".to_string() } else { symbols.join(", ") };
+            talk.warn(format!("no symbolic axis `{name}` to assume a size of; there is {there_is}"));
+        }
         if self.timings {
             talk.say(&timings(&built));
         }

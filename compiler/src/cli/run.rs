@@ -107,7 +107,7 @@ impl LoadArgs {
             options = options.isa(isa);
         }
         let weights = match &self.weights {
-            Some(path) => Weights::open(path).map_err(|e| Failure::file(path, e))?,
+            Some(path) => Weights::open(path).map_err(|e| Failure::Other(e.to_string()))?,
             None if self.random || manifest.params.is_empty() => Weights::random(manifest, SEED),
             None => return Err(Failure::Usage("the model has parameters: give --weights FILE or --random".into())),
         };
@@ -149,9 +149,15 @@ impl LoadArgs {
                 continue;
             }
             let bound: Vec<i64> = sizes.iter().map(|s| s.unwrap_or(RANDOM_SIZE)).collect();
-            let shape: Vec<usize> =
-                input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0).max(0) as usize).collect();
-            given.push((input.name.clone(), random(input.elem, shape, SEED + number as u64)));
+            let too_large = || Failure::Other(format!("a random `{}` of these sizes fits no memory", input.name));
+            let count = input.elements(&bound).ok_or_else(too_large)?;
+            let mut bytes = Vec::new();
+            let room = usize::try_from(count * input.elem.bytes()).ok().and_then(|n| bytes.try_reserve_exact(n).ok());
+            room.ok_or_else(too_large)?;
+            random(input.elem, count, SEED + number as u64, &mut bytes);
+            // Every axis has a size: their product has.
+            let shape = input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0) as usize).collect();
+            given.push((input.name.clone(), Tensor::new(input.elem, shape, &bytes)));
         }
         Ok(())
     }
@@ -161,9 +167,8 @@ impl LoadArgs {
 const RANDOM_SIZE: i64 = 4;
 const SEED: u64 = 1;
 
-/// Uniform in -1..1; integers are 0.
-fn random(elem: Elem, shape: Vec<usize>, seed: u64) -> Tensor {
-    let count = shape.iter().product::<usize>();
+/// Elements uniform in -1..1; integers are 0.
+fn random(elem: Elem, count: u64, seed: u64, bytes: &mut Vec<u8>) {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         // xorshift64*
@@ -172,18 +177,21 @@ fn random(elem: Elem, shape: Vec<usize>, seed: u64) -> Tensor {
         state ^= state >> 27;
         (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     };
-    let bytes: Vec<u8> = match elem {
-        Elem::F32 => (0..count).flat_map(|_| next().to_le_bytes()).collect(),
-        Elem::F64 => (0..count).flat_map(|_| f64::from(next()).to_le_bytes()).collect(),
+    match elem {
+        Elem::F32 => (0..count).for_each(|_| bytes.extend(next().to_le_bytes())),
+        Elem::F64 => (0..count).for_each(|_| bytes.extend(f64::from(next()).to_le_bytes())),
         // The upper half of an f32 is a bf16.
-        Elem::Bf16 => (0..count).flat_map(|_| ((next().to_bits() >> 16) as u16).to_le_bytes()).collect(),
-        other => vec![0; count * other.bytes() as usize],
-    };
-    Tensor::new(elem, shape, &bytes)
+        Elem::Bf16 => (0..count).for_each(|_| bytes.extend(((next().to_bits() >> 16) as u16).to_le_bytes())),
+        other => bytes.resize((count * other.bytes()) as usize, 0),
+    }
 }
 
 impl Run {
     pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
+        if let Some(path) = self.output.as_deref().filter(|path| *path != Path::new("-")) {
+            // Before the work, not after it.
+            tensors::format(path)?;
+        }
         let artifact = self.load.artifact(talk)?;
         let progress = build::progress(talk, &format!("running {}", self.load.model.display()));
         let model = self.load.model(&artifact)?;

@@ -1,0 +1,255 @@
+//! Command lines and what they give: every `tests/cli/*.cmd` is a list of them, run one after the other in a folder of its own
+//! that holds the files of `tests/cli/files`. A snapshot has the output, what was said, and the exit code where it is not 0.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const GATEC: &str = env!("CARGO_BIN_EXE_gatec");
+
+/// What a command left: standard output, standard error, exit code.
+struct Done {
+    out: Vec<u8>,
+    said: String,
+    code: Option<i32>,
+}
+
+/// Runs one line: `gatec ARGUMENTS`, perhaps with `NAME=VALUE` before it, and `< FILE` and `> FILE`.
+fn run(line: &str, folder: &Path) -> Done {
+    let mut words = line.split_whitespace().peekable();
+    let mut command = Command::new(GATEC);
+    command.current_dir(folder).env_remove("NO_COLOR").env("COLUMNS", "100").stdin(Stdio::null());
+    while let Some((name, value)) = words.peek().and_then(|w| w.split_once('=')) {
+        command.env(name, value);
+        words.next();
+    }
+    assert_eq!(words.next(), Some("gatec"), "{line}");
+    let mut target = None;
+    while let Some(word) = words.next() {
+        match word {
+            "<" => {
+                let file = File::open(folder.join(words.next().expect("a file"))).expect("it is there");
+                command.stdin(file);
+            }
+            ">" => target = words.next(),
+            word => {
+                command.arg(word);
+            }
+        }
+    }
+    let output = command.output().expect("gatec runs");
+    if let Some(target) = target {
+        std::fs::write(folder.join(target), &output.stdout).expect("a file is written");
+    }
+    let out = if target.is_some() { Vec::new() } else { output.stdout };
+    Done { out, said: String::from_utf8_lossy(&output.stderr).into_owned(), code: output.status.code() }
+}
+
+/// A folder with the files that command lines speak of.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cli/files");
+    for file in std::fs::read_dir(files).expect("the files").flatten() {
+        std::fs::copy(file.path(), dir.path().join(file.file_name())).expect("a copy");
+    }
+    dir
+}
+
+#[test]
+fn command_lines_give_what_their_snapshots_say() {
+    insta::glob!("../../tests/cli", "*.cmd", |path| {
+        let dir = folder();
+        let mut shown = String::new();
+        for line in std::fs::read_to_string(path).expect("a list").lines() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let done = run(line, dir.path());
+            shown += &format!("$ {line}\n{}", String::from_utf8_lossy(&done.out));
+            shown += &done.said.lines().map(|l| format!("! {l}\n")).collect::<String>();
+            if done.code != Some(0) {
+                shown += &format!("exit {}\n", done.code.map_or("by a signal".to_string(), |c| c.to_string()));
+            }
+            shown += "\n";
+        }
+        insta::with_settings!({
+            snapshot_path => path.parent().expect("a folder"),
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            filters => [
+                (r"gatec \d+\.\d+\.\d+", "gatec [version]"),
+                (r"\x1b\[", "\\e["),
+                // Sizes, times and the number of kernels change with the compiler.
+                (r"\b\d+ (B|KiB|MiB)\b", "[size]"),
+                (r"\b\d+(\.\d+)? +(ns|us|ms|s)\b", "[time]"),
+                (r#""(artifact_bytes|bytes|ms|ptx_bytes)": [0-9.]+"#, "\"$1\": [number]"),
+            ],
+        }, {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            insta::assert_snapshot!(name, shown);
+        });
+    });
+}
+
+/// Files that are none of what gatec reads.
+fn garbage(dir: &Path) -> Vec<String> {
+    let long = "(".repeat(1_000_000);
+    let files: [(&str, Vec<u8>); 9] = [
+        ("empty", vec![]),
+        ("bytes", (0..4096u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()),
+        ("zeros", vec![0; 100_000]),
+        ("deep", long.into_bytes()),
+        ("elf", [b"\x7fELF\x02\x01\x01".as_slice(), &[0xff; 200]].concat()),
+        (
+            "numpy",
+            b"\x93NUMPY\x01\x00\xff\xff{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }".to_vec(),
+        ),
+        ("zip", [b"PK\x03\x04".as_slice(), &[0x41; 300]].concat()),
+        ("huge", [u64::MAX.to_le_bytes().as_slice(), b"{}"].concat()),
+        ("model", b"model m(x: f32[t]) -> f32[t] { x".to_vec()),
+    ];
+    let mut names: Vec<String> = vec![".".into(), "missing".into(), "/dev/null".into(), "/dev/zero".into()];
+    for (name, bytes) in files {
+        for ending in ["gate", "so", "npy", "npz", "safetensors", "json"] {
+            let file = format!("{name}.{ending}");
+            std::fs::write(dir.join(&file), &bytes).expect("a file");
+            names.push(file);
+        }
+    }
+    names
+}
+
+#[test]
+fn whatever_a_file_holds_the_answer_is_an_error_and_never_a_panic() {
+    let dir = folder();
+    let good = run("gatec build double.gate --target-cpu=native --no-ptx", dir.path());
+    assert_eq!(good.code, Some(0), "{}", good.said);
+    let weights = run("gatec build two.gate --target-cpu=native --no-ptx", dir.path());
+    assert_eq!(weights.code, Some(0), "{}", weights.said);
+    for file in garbage(dir.path()) {
+        let lines = [
+            format!("gatec check {file}"),
+            format!("gatec fmt --check {file}"),
+            format!("gatec build {file} -o never.so"),
+            format!("gatec explain {file}"),
+            format!("gatec inspect {file}"),
+            format!("gatec run {file} --random"),
+            format!("gatec run double.so -i x={file}"),
+            format!("gatec run double.so -i {file}"),
+            format!("gatec run two.so --entry up --size n=1 --random -w {file}"),
+        ];
+        for line in lines {
+            let done = run(&line, dir.path());
+            // Nothing is as well formatted as it can be.
+            if line.contains(" fmt ") && (file.starts_with("empty") || file == "/dev/null") {
+                assert_eq!(done.code, Some(0), "{line}");
+                continue;
+            }
+            let told = done.said.contains("rror") || done.said.contains("not formatted");
+            assert!(matches!(done.code, Some(1 | 2)) && told, "{line}: exit {:?}\n{}", done.code, done.said);
+            assert!(!done.said.contains("panicked") && !done.said.contains("internal error"), "{line}\n{}", done.said);
+        }
+    }
+    assert!(!dir.path().join("never.so").exists(), "nothing was built of garbage");
+}
+
+#[test]
+fn who_stops_reading_gets_no_panic() {
+    let dir = folder();
+    for line in ["fmt -", "build two.gate --emit=llvm", "--help"] {
+        let mut command = Command::new(GATEC);
+        command.current_dir(dir.path()).args(line.split(' '));
+        if line == "fmt -" {
+            command.stdin(File::open(dir.path().join("double.gate")).expect("it is there"));
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gatec runs");
+        drop(child.stdout.take());
+        let done = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!said.contains("panicked") && done.status.code().is_some_and(|c| c < 100), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_what_was_there() {
+    let dir = folder();
+    std::fs::write(dir.path().join("double.so"), "what was there").expect("a file");
+    std::fs::write(dir.path().join("y.npy"), "what was there").expect("a file");
+    let at = |file: &str| std::fs::read(dir.path().join(file)).expect("it is there");
+    for line in ["gatec build broken.gate -o double.so", "gatec run double.gate --random --size t=2 -o no/y.npy"] {
+        assert_eq!(run(line, dir.path()).code, Some(1), "{line}");
+    }
+    assert_eq!(at("double.so"), b"what was there");
+    let done = run("gatec run double.gate --random --size t=2 -o y.npy", dir.path());
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    assert!(at("y.npy").starts_with(b"\x93NUMPY"), "a whole file took its place");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("a folder").flatten().map(|f| f.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".gatec-")), "{left:?}");
+}
+
+#[test]
+fn tensors_pass_through_every_format() {
+    let dir = folder();
+    let lines = [
+        "gatec run double.gate --random --size t=3 -o a.npy",
+        "gatec run double.gate -i x=a.npy -o b.npz",
+        "gatec run double.gate -i y=b.npz -o c.safetensors",
+    ];
+    for line in &lines[..2] {
+        assert_eq!(run(line, dir.path()).code, Some(0), "{line}");
+    }
+    // The output is called `y`, the input `x`.
+    assert_eq!(run(lines[2], dir.path()).code, Some(1));
+    for line in
+        ["gatec run double.gate -i x=b.npz -o c.safetensors", "gatec run double.gate -i x=- -o - < a.npy > d.npy"]
+    {
+        assert_eq!(run(line, dir.path()).code, Some(0), "{line}");
+    }
+    let read = |file: &str| std::fs::read(dir.path().join(file)).expect("it is there");
+    let numbers = |bytes: &[u8]| -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    let (a, c, d) = (read("a.npy"), read("c.safetensors"), read("d.npy"));
+    let first = numbers(&a[a.len() - 12..]);
+    let last = numbers(&c[c.len() - 12..]);
+    assert!(first.iter().zip(&last).all(|(x, y)| x * 4.0 == *y), "{first:?}, {last:?}");
+    assert!(first.iter().zip(numbers(&d[d.len() - 12..])).all(|(x, y)| x * 2.0 == y));
+}
+
+#[test]
+fn what_a_benchmark_says_of_its_work_is_the_model_s() {
+    let dir = folder();
+    let done = run("gatec bench two.gate --entry up --size n=5 --threads 1 --seconds 0.01 --json", dir.path());
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let report: serde_json::Value = serde_json::from_slice(&done.out).expect("JSON");
+    // A product of 5 rows, 2 sums, 3 columns; the input, the weights, the output.
+    assert_eq!(report["total"]["flops"], 2 * 5 * 2 * 3);
+    assert_eq!(report["total"]["bytes"], 4 * (5 * 2 + 2 * 3 + 5 * 3));
+    assert_eq!(report["kernels"].as_array().map(Vec::len), Some(1));
+    for key in ["min_ns", "median_ns"] {
+        assert!(report[key].as_f64().is_some_and(|ns| ns > 0.0), "{key}");
+    }
+    assert!(report["roofline"]["peak_gflops"].as_f64().is_some_and(|peak| peak > 0.0));
+    assert!(report["total"]["achieved"].as_f64().is_some_and(|part| part > 0.0));
+    let shown =
+        String::from_utf8_lossy(&run("gatec bench two.gate --entry add --seconds 0.01", dir.path()).out).into_owned();
+    assert!(shown.contains("what the roofline allows") && shown.contains("GB/s from 16 KiB"), "{shown}");
+}
+
+#[test]
+fn people_at_a_terminal_get_colour_and_programs_none() {
+    let dir = folder();
+    let plain = run("gatec check broken.gate", dir.path());
+    assert!(!plain.said.contains('\x1b'), "{}", plain.said);
+    // `script` is part of every Debian: it gives a command a terminal.
+    let at_terminal = |environment: &str| {
+        let line = format!("{environment} {GATEC} check broken.gate");
+        let output = Command::new("script").current_dir(dir.path()).args(["-qec", &line, "/dev/null"]).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    if let Some(shown) = at_terminal("TERM=xterm") {
+        assert!(shown.contains("\x1b[") && shown.contains("E0101"), "{shown}");
+        let shown = at_terminal("TERM=xterm NO_COLOR=1").expect("as before");
+        assert!(!shown.contains("\x1b[3") && shown.contains("E0101"), "{shown}");
+    }
+}

@@ -1,0 +1,10 @@
+gatec
+gatec --help
+gatec check --help
+gatec fmt --help
+gatec build --help
+gatec run --help
+gatec explain --help
+gatec inspect --help
+gatec bench --help
+gatec --version

@@ -1,0 +1,20 @@
+# Wrong usage: exit 2, and what would be right.
+gatec paint double.gate
+gatec build
+gatec build double.gate --emit=egg
+gatec build double.gate --print-after=magic
+gatec build double.gate --target-cpu=z80
+gatec build double.gate --axis t
+gatec build double.gate --axis t=-1
+gatec build double.gate --axis t=99999999999999999999
+gatec build two.gate --axis d=2 --axis d=3
+gatec build double.gate --assume t=2,t=3
+gatec build double.gate --json --emit=graph
+gatec run two.gate --random
+gatec run two.gate --entry up
+gatec run double.gate --random --size t=2 --size t=3
+gatec run double.gate --random --size t=2 -o y.txt
+gatec run double.gate --random --threads 0
+gatec run double.gate --random --target-cpu z80
+gatec bench double.gate --seconds forever
+gatec bench double.gate --seconds -1

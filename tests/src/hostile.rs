@@ -1,0 +1,252 @@
+//! Input that models do not expect: what compiled code does with it, on every variant and with several threads. Either it is
+//! what the interpreter says, or an error with names and numbers, and the session can be used again.
+
+use std::path::Path;
+
+use gatec::BuildOptions;
+use gatec::graph::interp::Values;
+use gatec::graph::{Axis, Module, random};
+use gatec::{lower, pipeline};
+use gatec_runtime::{Artifact, LoadOptions, Model, RunError, Session, View, WeightSource};
+use gatec_tests::{Built, difference, interpret, runnable};
+
+/// As other comparisons of f32 with the interpreter; magnitudes are near 1.
+const TOLERANCE: f64 = 1e-5;
+
+/// A small mixture: scores come straight from outside.
+const MIXTURE: &str = "
+axis d = 5
+axis h = 6
+axis e = 4
+
+block expert(x: f32[.., d]) -> f32[.., d] {
+    param up: f32[d, h]
+    param down: f32[h, d]
+    silu(x @ up) @ down
+}
+
+model mixture(x: f32[t, d], score: f32[t, e]) -> f32[t, d] {
+    route x over e by topk(score, 2) {
+        experts: expert(x)
+    } mix sum
+}
+";
+
+fn module(text: &str) -> Module {
+    let program = gatec_lang::load_text("test.gate", text, &[]).unwrap_or_else(|d| panic!("{}", d.render(false)));
+    pipeline::optimize(lower::lower(&program).unwrap(), &Default::default()).unwrap().module
+}
+
+/// Values for `rows` rows; `score` gives the score of a row and an expert.
+fn routed(module: &Module, rows: usize, score: impl Fn(usize, usize) -> f64) -> Values {
+    let mut values = random::values(module, 0, &[("t", rows as i64)], 7);
+    let scores = values.inputs[1].ordered(&[Axis::new("t"), Axis::new("e")]);
+    let experts = 4;
+    let data = (0..rows * experts).map(|i| score(i / experts, i % experts)).collect();
+    values.inputs[1] = gatec::graph::tensor::Tensor::new(scores.elem, scores.axes.clone(), data);
+    values
+}
+
+/// Compiled code against the interpreter, on every variant, with 1, 2 and 7 threads.
+fn agrees(what: &str, module: &Module, built: &Built, values: &Values) {
+    let expected = interpret(module, 0, values).unwrap();
+    for isa in runnable() {
+        for threads in [1, 2, 7] {
+            let found = built.run(0, values, isa, threads).unwrap_or_else(|e| panic!("{what}, {isa}: {e}"));
+            for (found, expected) in found.iter().zip(&expected) {
+                let error = difference(found, expected);
+                assert!(error <= TOLERANCE, "{what}, {isa}, {threads} threads: off by {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_go_wherever_their_scores_send_them() {
+    let module = module(MIXTURE);
+    let built = Built::new(&module).unwrap();
+    for rows in [0, 1, 2, 7, 65] {
+        let spread = |row: usize, e: usize| ((row * 7 + e * 5) % 11) as f64 / 11.0;
+        let cases: [(&str, Values); 7] = [
+            ("spread", routed(&module, rows, spread)),
+            ("all rows in the same two experts", routed(&module, rows, |_, e| [0.1, 3.0, 0.2, 2.0][e])),
+            (
+                "two experts without rows",
+                routed(&module, rows, |row, e| if e < 2 { 1.0 + (row + e) as f64 } else { -9.0 }),
+            ),
+            ("all scores equal", routed(&module, rows, |_, _| 0.5)),
+            (
+                "NaN in some scores",
+                routed(&module, rows, |row, e| if (row + e) % 3 == 0 { f64::NAN } else { spread(row, e) }),
+            ),
+            ("NaN in all scores", routed(&module, rows, |_, _| f64::NAN)),
+            (
+                "infinite scores",
+                routed(&module, rows, |row, e| if e == row % 4 { f64::NEG_INFINITY } else { spread(row, e) }),
+            ),
+        ];
+        for (what, values) in &cases {
+            agrees(&format!("{what}, {rows} rows"), &module, &built, values);
+        }
+    }
+}
+
+#[test]
+fn nan_in_one_row_stays_in_it() {
+    let module = module(MIXTURE);
+    let built = Built::new(&module).unwrap();
+    let clean = routed(&module, 9, |row, e| ((row * 3 + e * 5) % 7) as f64);
+    let mut spoilt = clean.clone();
+    let order = spoilt.inputs[0].ordered(&[Axis::new("t"), Axis::new("d")]);
+    let mut data = order.data.to_vec();
+    data[4 * 5] = f64::NAN;
+    spoilt.inputs[0] = gatec::graph::tensor::Tensor::new(order.elem, order.axes.clone(), data);
+    for isa in runnable() {
+        let (clean, spoilt) = (built.run(0, &clean, isa, 2).unwrap(), built.run(0, &spoilt, isa, 2).unwrap());
+        for (i, (a, b)) in clean[0].iter().zip(&spoilt[0]).enumerate() {
+            let row = i / 5;
+            assert_eq!(row == 4, b.is_nan(), "{isa}, row {row}");
+            assert!(row == 4 || a.to_bits() == b.to_bits(), "{isa}, row {row}");
+        }
+    }
+}
+
+/// Two inputs over the same axis, a state, an index.
+const INPUTS: &str = "
+axis d = 3
+
+network inputs {
+    param table: f32[n, d]
+    state sum: f32[d] = 0.0
+
+    entry both(x: f32[t, d], y: f32[t]) -> f32[t, d] {
+        x * y
+    }
+    entry look(index: i32[t]) -> f32[t, d] {
+        table[n = index]
+    }
+    entry add(x: f32[d]) -> f32[d] {
+        next sum = sum + x
+        sum + x
+    }
+}
+
+axis n = 4
+";
+
+fn built(text: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("test.gate"), dir.path().join("test.so"));
+    std::fs::write(&source, text).unwrap();
+    gatec::build(&source, &BuildOptions::default(), &out).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::read(&out).unwrap()
+}
+
+fn told(session: &mut Session, inputs: &[(&str, View)]) -> String {
+    session.run(inputs).expect_err("a wrong call").to_string()
+}
+
+#[test]
+fn wrong_calls_are_told_with_names_and_numbers_and_leave_the_session_usable() {
+    let bytes = built(INPUTS);
+    for isa in runnable() {
+        let options = LoadOptions::default().isa(isa).threads(2);
+        let model = Model::from_bytes(bytes.as_slice(), WeightSource::Random(1), &options).unwrap();
+        let mut session = model.session("both").unwrap();
+        let (x, y) = ([1.0f32; 6], [2.0f32; 3]);
+        let good = |session: &mut Session| {
+            let outputs =
+                session.run(&[("x", View::shaped(&x, &[2, 3]).unwrap()), ("y", View::flat(&y[..2]))]).unwrap();
+            assert_eq!(outputs.slice::<f32>("y").unwrap().len(), 6);
+        };
+        good(&mut session);
+        // An axis that two inputs bind to different sizes.
+        let x_view = || View::shaped(&x, &[2, 3]).unwrap();
+        let error = told(&mut session, &[("x", x_view()), ("y", View::shaped(&y, &[3]).unwrap())]);
+        assert_eq!(error, "`t` is 2 by axis 0 of input `x`, but 3 by axis 0 of input `y`");
+        // Wrong shape, type, number, name.
+        let error = told(&mut session, &[("x", View::shaped(&x, &[3, 2]).unwrap()), ("y", View::flat(&y))]);
+        assert!(error.starts_with("input `x` is f32[t = 3, d = 3]"), "{error}");
+        let error = told(&mut session, &[("x", View::shaped(&x, &[6]).unwrap()), ("y", View::flat(&y))]);
+        assert!(error.starts_with("input `x` is f32[t, d = 3]"), "{error}");
+        let error = told(&mut session, &[("x", x_view()), ("y", View::flat(&[1.0f64, 2.0]))]);
+        assert_eq!(error, "input `y` holds f32, the given one f64");
+        let error = told(&mut session, &[("x", x_view()), ("z", View::flat(&y[..2]))]);
+        assert_eq!(error, "no input `z`; there is `x`, `y`");
+        good(&mut session);
+        // No rows.
+        let none: [f32; 0] = [];
+        session
+            .run(&[("x", View::shaped(&none, &[0, 3]).unwrap()), ("y", View::shaped(&none, &[0]).unwrap())])
+            .unwrap();
+        good(&mut session);
+        // An index that the table has not: an error, and no other row is read.
+        session.enter("look").unwrap();
+        for index in [4, -1, i32::MAX, i32::MIN] {
+            let error = session.run(&[("index", View::flat(&[0, index]))]).unwrap_err();
+            assert!(matches!(error, RunError::IndexOutOfRange { .. }), "{error}");
+        }
+        assert!(session.run(&[("index", View::flat(&[0, 3]))]).is_ok());
+        // A failed call changes no state.
+        session.enter("add").unwrap();
+        session.run(&[("x", View::flat(&[1.0f32, 2.0, 3.0]))]).unwrap();
+        assert!(session.run(&[("x", View::flat(&[1.0f32, 2.0]))]).is_err());
+        assert_eq!(session.state::<f32>("sum").unwrap(), [1.0, 2.0, 3.0]);
+    }
+}
+
+#[test]
+fn sizes_that_no_memory_holds_are_refused() {
+    let bytes = built(INPUTS);
+    let model = Model::from_bytes(bytes, WeightSource::Random(1), &LoadOptions::default().threads(1)).unwrap();
+    let mut session = model.session("both").unwrap();
+    for t in [1usize << 48, usize::MAX / 12, usize::MAX] {
+        session.bind("t", t).unwrap();
+        let error = session.run(&[]).unwrap_err();
+        assert!(matches!(error, RunError::Size { .. } | RunError::MissingInput { .. }), "{error}");
+        let error = session.input_mut::<f32>("x").unwrap_err();
+        assert!(matches!(error, RunError::Size { .. } | RunError::OutOfMemory { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_artifact_of_the_compiler_that_was_cut_or_edited_is_refused() {
+    let whole = built(MIXTURE);
+    assert!(Artifact::from_bytes(whole.as_slice()).is_ok());
+    for length in (0..whole.len()).step_by(whole.len() / 97) {
+        assert!(Artifact::from_bytes(&whole[..length]).is_err(), "{length} bytes");
+    }
+    for at in (0..whole.len()).step_by(whole.len() / 211) {
+        let mut edited = whole.clone();
+        edited[at] ^= 0x10;
+        assert!(Artifact::from_bytes(edited).is_err(), "byte {at}");
+    }
+    // Of another version, with a right hash.
+    let text = b"{\"version\":2,";
+    let start = whole.windows(text.len()).position(|w| w == text).expect("the manifest begins with its version");
+    let mut other = whole.clone();
+    other[start + text.len() - 2] = b'3';
+    gatec_runtime::open::seal(&mut other).unwrap();
+    let error = Artifact::from_bytes(other).unwrap_err().to_string();
+    assert!(error.starts_with("artifact of format version 3, this runtime reads version 2"), "{error}");
+    // For another machine, with a right hash: RISC-V.
+    let mut foreign = whole;
+    foreign[18..20].copy_from_slice(&243u16.to_le_bytes());
+    gatec_runtime::open::seal(&mut foreign).unwrap();
+    let error = Artifact::from_bytes(foreign).unwrap_err().to_string();
+    assert!(error.contains("in a file for machine number 243"), "{error}");
+}
+
+#[test]
+fn the_artifact_of_the_vad_model_stays_small() {
+    // Without weights; with code for three kinds of processor and a GPU. 308 kB when this was written.
+    const MOST: usize = 500_000;
+    let vad = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/silero-vad/vad.gate");
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("vad.so");
+    gatec::build(&vad, &BuildOptions::default(), &out).unwrap_or_else(|e| panic!("{e}"));
+    let artifact = Artifact::open(&out).unwrap();
+    assert_eq!(artifact.manifest().variants.len(), 4, "no variant was left out");
+    assert!(artifact.ptx().unwrap().is_some_and(|ptx| ptx.contains(".entry")));
+    assert!(artifact.bytes().len() < MOST, "{} bytes", artifact.bytes().len());
+}
