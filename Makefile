@@ -50,15 +50,23 @@ lint: target/llvm-version ## Format in place, then every lint
 	cargo fmt --all
 	cargo clippy --workspace --all-targets $(WORKSPACE) -- -D warnings
 
-bench: target/llvm-version ## Measure the examples against the roofline of this machine
+# PEERS: a checkout of the peer suite; PYTHON: the interpreter that has its packages. Without PEERS gatec is measured alone, and
+# the comparison in BENCHMARKS.md stays as it is. BENCH: further options of tests/bench/measure.py.
+PEERS ?=
+PYTHON ?= python3
+bench: target/llvm-version ## Measure, and renew BENCHMARKS.md: make bench [PEERS=SUITE PYTHON=ITS_PYTHON] [BENCH='--cases lstm']
 	@cargo build --quiet --release -p gatec --bin gatec $(GATEC)
 	@cargo build --quiet --release -p gatec-tests --bin gatec-peer $(GATEC)
-	target/release/gatec bench $(VAD)/vad.gate --entry chunk --weights $(VAD)/released.safetensors --threads 1
-	target/release/gatec bench $(VAD)/vad.gate --entry whole --weights $(VAD)/released.safetensors --size step=512 --threads 1
-	@echo "target/release/gatec-peer runs gatec beside other programs: see BENCHMARKS.md"
+	@cargo build --quiet --release -p vad-demo
+	python3 tests/bench/measure.py --out target/bench $(if $(PEERS),--peers $(PEERS) --python $(PYTHON)) $(BENCH)
+	python3 tests/bench/report.py target/bench
+	@git --no-pager diff --stat -- BENCHMARKS.md docs
 
-fuzz: target/llvm-version ## Random input for the readers and random programs, for as long as PROPTEST_CASES says
-	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --release --workspace $(WORKSPACE) -- random garbage hostile
+# TARGET: one of fuzz/fuzz_targets, run by cargo-fuzz until it is stopped; without it, property tests with many cases.
+TARGET ?=
+fuzz: target/llvm-version ## Damaged input for every reader: make fuzz [PROPTEST_CASES=100000] or make fuzz TARGET=artifact
+	$(if $(TARGET),cd fuzz && cargo +nightly fuzz run $(TARGET) --fuzz-dir .,PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --release -p gatec-tests $(GATEC) --test fuzzed)
+	$(if $(TARGET),,PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --release --workspace $(WORKSPACE) -- random garbage hostile edits)
 
 # What has code for GPUs in it.
 CUDA := -p gatec-runtime -p gatec-check --features gatec-runtime/cuda,gatec-check/cuda

@@ -115,7 +115,7 @@ fn random_weights_are_the_same_for_the_same_seed() {
     assert_eq!(values(1), values(1));
     assert_ne!(values(1), values(2));
     assert!(values(3).iter().all(|v| v.is_finite() && *v != 0.0));
-    let random = Weights::random(&manifest(), 1);
+    let random = Weights::random(&manifest(), 1).unwrap();
     let tensors: Vec<_> = random.tensors().collect();
     assert_eq!(tensors, [("w.0", "f32", &[2u64][..]), ("w.1", "f32", &[2][..])]);
     assert_eq!(Elem::parse(tensors[0].1), Some(Elem::F32));

@@ -1,8 +1,10 @@
-"""Silero VAD: gatec beside ONNX Runtime, in turn, one thread: python silero.py [ROUNDS]
+"""Silero VAD: gatec beside ONNX Runtime, in turn, one thread: python silero.py [--rounds 5] [--json FILE]
 
 Needs `make demo` before, and pip install silero-vad onnxruntime. Microseconds for 32 ms of sound: medians of a pass over the
 recording for `chunk`, the fastest pass for `whole`; the least of all rounds.
 """
+import argparse
+import json
 import pathlib
 import re
 import statistics
@@ -33,8 +35,11 @@ def timed(run):
 
 def main():
     import silero_vad
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--rounds", type=int, default=5)
+    ap.add_argument("--json", type=pathlib.Path)
+    a = ap.parse_args()
     models = pathlib.Path(silero_vad.__file__).parent / "data"
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     sound = fixture.with_context(fixture.chunks())
     chunk, whole = session(models / "silero_vad_16k_op15.onnx"), session(models / "silero_vad_16k_sequence.onnx")
     rate, zero = np.array(16000), np.zeros((1, 1, 128), np.float32)
@@ -57,8 +62,11 @@ def main():
         return [float(x) for x in re.findall(r"([\d.]+) us", text)]
 
     onnx_chunk(), onnx_whole(), gatec()
-    rows = [(onnx_chunk(), onnx_whole(), *gatec()) for _ in range(rounds)]
+    rows = [(onnx_chunk(), onnx_whole(), *gatec()) for _ in range(a.rounds)]
     best = [min(column) for column in zip(*rows)]
+    if a.json:
+        pairs = [(name, best[i], best[i + 2]) for name, i in (("chunk", 0), ("whole", 1))]
+        a.json.write_text(json.dumps({"date": time.strftime("%Y-%m-%d"), "onnxruntime": onnxruntime.__version__, "rows": pairs}))
     print("| us for 32 ms | ONNX Runtime | gatec | ratio |\n| --- | ---: | ---: | ---: |")
     for name, i in ("chunk", 0), ("whole", 1):
         print(f"| {name} | {best[i]:.1f} | {best[i + 2]:.1f} | {best[i + 2] / best[i]:.2f} |")

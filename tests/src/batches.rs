@@ -160,8 +160,7 @@ fn rows_of_every_element_type_have_the_same_bits_in_every_batch() {
     for case in elements::all().into_iter().step_by(3) {
         let module = case.optimized();
         let entry = module.entries[0].name.clone();
-        let about =
-            Case { model: &case.name, sizes: &[], entry: &entry, symbols: &[], rows: "t", in_sequence: false };
+        let about = Case { model: &case.name, sizes: &[], entry: &entry, symbols: &[], rows: "t", in_sequence: false };
         check_module(&about, &module);
     }
 }

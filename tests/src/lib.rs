@@ -3,6 +3,7 @@
 pub mod elements;
 pub mod example;
 pub mod machine;
+pub mod readers;
 
 use std::collections::BTreeMap;
 

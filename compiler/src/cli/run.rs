@@ -108,7 +108,9 @@ impl LoadArgs {
         }
         let weights = match &self.weights {
             Some(path) => Weights::open(path).map_err(|e| Failure::Other(e.to_string()))?,
-            None if self.random || manifest.params.is_empty() => Weights::random(manifest, SEED),
+            None if self.random || manifest.params.is_empty() => {
+                Weights::random(manifest, SEED).map_err(|e| Failure::Other(e.to_string()))?
+            }
             None => return Err(Failure::Usage("the model has parameters: give --weights FILE or --random".into())),
         };
         Model::from_artifact(&opened.artifact, weights, &options).map_err(|e| Failure::file(&self.model, e))

@@ -88,7 +88,24 @@ impl Steps {
                 (*from, *to) = *life;
             }
         }
-        Plan { buffers: self.buffers, steps }
+        // What was looked up and never read would be kept in memory for nothing: parameters that a loop hands on, packed meanwhile.
+        let wanted = |(id, buffer): (usize, &Buffer)| {
+            lives.contains_key(&(id as u32)) || matches!(buffer.place, Place::Output(_) | Place::NextState(_))
+        };
+        let used: Vec<bool> = self.buffers.iter().enumerate().map(wanted).collect();
+        let number = |id: u32| used[..id as usize].iter().filter(|used| **used).count() as u32;
+        let mut steps = steps;
+        steps.iter_mut().for_each(|step| renumber(step, &number));
+        let buffers =
+            self.buffers.into_iter().zip(&used).filter(|(_, used)| **used).map(|(buffer, _)| buffer).collect();
+        Plan { buffers, steps }
+    }
+}
+
+fn renumber(step: &mut Step, number: &impl Fn(u32) -> u32) {
+    match step {
+        Step::Call(call) => call.args.iter_mut().for_each(|arg| arg.buffer = number(arg.buffer)),
+        Step::Loop { body, .. } => body.iter_mut().for_each(|step| renumber(step, number)),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::memory::Memory;
 use crate::open::{Artifact, Code};
 use crate::plan::PrepareError;
 use crate::pool::Pool;
-use crate::weights::{BoundParam, WeightSource, bind};
+use crate::weights::{self, BoundParam, WeightErrors, WeightSource, Weights};
 
 /// How a model is loaded.
 #[derive(Clone, Debug, Default)]
@@ -119,15 +119,16 @@ impl Model {
         if about.isa == Isa::Sm80 && !cfg!(feature = "cuda") {
             return Err(LoadError::NoCuda { isa: about.isa });
         }
-        let params = bind(&manifest, &weights.into().open(&manifest)?)?;
+        let weights = weights.into().open(&manifest)?;
+        weights::check(&manifest, &weights)?;
         let pool = match &options.pool {
             Some(pool) => pool.clone(),
             None => Pool::new(options.threads).map_err(LoadError::Threads)?,
         };
         let place = match about.isa {
             #[cfg(feature = "cuda")]
-            Isa::Sm80 => Loaded::Cuda(load_cuda(&manifest, about, artifact, &params)?),
-            _ => Loaded::Cpu(load_cpu(&manifest, about, artifact, params, &pool)?),
+            Isa::Sm80 => Loaded::Cuda(load_cuda(&manifest, about, artifact, &weights::bind(&manifest, &weights)?)?),
+            _ => Loaded::Cpu(load_cpu(&manifest, about, artifact, &weights, &pool)?),
         };
         let symbols = manifest.entries.iter().zip(&about.entries);
         let symbols = symbols.map(|(entry, plan)| symbols_of(&manifest, entry, plan)).collect();
@@ -225,7 +226,7 @@ fn load_cpu(
     manifest: &Manifest,
     variant: &Variant,
     artifact: &Artifact,
-    params: Vec<BoundParam>,
+    weights: &Weights,
     pool: &Pool,
 ) -> Result<Cpu, LoadError> {
     let code = Code::load(artifact)?;
@@ -235,26 +236,91 @@ fn load_cpu(
     for buffer in &variant.kept {
         kept.push(Memory::zeroed(buffer.bytes).map_err(|e| memory(e.bytes, &buffer.name))?);
     }
-    let params = params.into_iter().map(Some).collect();
+    let params = manifest.params.iter().map(|_| None).collect();
     let mut cpu = Cpu { functions, kept, params, _code: code };
-    let available = |place| cpu.shared(variant, manifest, place).map(|(_, bytes)| bytes);
-    let mut exec = Exec::new();
-    exec.prepare(&variant.load, &cpu.functions, &[], &available, pool.threads()).map_err(prepare_error)?;
-    for (i, buffer) in variant.load.buffers.iter().enumerate() {
-        if let Some((base, _)) = cpu.shared(variant, manifest, buffer.place) {
-            exec.set_base(i, base);
-        }
-    }
-    // SAFETY: every buffer is in the arena, kept or a parameter (`open` allows no other while loading), all of which were set
-    // above; nobody else has them yet. A plan of the compiler does not write parameters, which are mapped read-only.
-    unsafe { exec.run(pool, false) }.map_err(|number| index_error(variant, number))?;
-    let read = |i: usize| variant.entries.iter().any(|p| p.buffers.iter().any(|b| b.place == Place::Param(i as u32)));
-    for (i, param) in cpu.params.iter_mut().enumerate() {
-        if !read(i) {
-            *param = None;
+    pack(&mut cpu, manifest, variant, weights, pool)?;
+    for (i, param) in manifest.params.iter().enumerate() {
+        if cpu.params[i].is_none() && is_read(variant, i) {
+            cpu.params[i] = Some(weights::assemble(param, weights).map_err(WeightErrors::from)?);
         }
     }
     Ok(cpu)
+}
+
+/// Is the parameter of that number read when entries run?
+fn is_read(variant: &Variant, param: usize) -> bool {
+    variant.entries.iter().any(|plan| plan.buffers.iter().any(|b| b.place == Place::Param(param as u32)))
+}
+
+/// Runs the load plan, step by step: a parameter is put together right before the first step that reads it, and let go after the
+/// last. So those that are made of parts, or widened, are not all in memory beside what they become.
+fn pack(
+    cpu: &mut Cpu,
+    manifest: &Manifest,
+    variant: &Variant,
+    weights: &Weights,
+    pool: &Pool,
+) -> Result<(), LoadError> {
+    let plan = &variant.load;
+    let last_uses = last_uses(plan);
+    let mut exec = Exec::new();
+    let mut before = 0;
+    for (number, step) in plan.steps.iter().enumerate() {
+        let calls_here = calls(std::slice::from_ref(step)).count() as u32;
+        for i in params_of(plan, step) {
+            if cpu.params[i].is_none() {
+                let assembled = weights::assemble(&manifest.params[i], weights).map_err(WeightErrors::from)?;
+                cpu.params[i] = Some(assembled);
+            }
+        }
+        // The same buffers at the same places: the arena keeps what earlier steps left there.
+        let one = Plan { buffers: plan.buffers.clone(), steps: vec![step.clone()] };
+        let available = |place: Place| match place {
+            Place::Param(i) => manifest.params.get(i as usize)?.tensor.bytes(&[]),
+            place => cpu.shared(variant, manifest, place).map(|(_, bytes)| bytes),
+        };
+        exec.prepare(&one, &cpu.functions, &[], &available, pool.threads()).map_err(prepare_error)?;
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            if let Some((base, _)) = cpu.shared(variant, manifest, buffer.place) {
+                exec.set_base(i, base);
+            }
+        }
+        // SAFETY: every buffer of this step is in the arena, kept or a parameter (`open` allows no other while loading), all of
+        // which were set above; nobody else has them yet. A plan of the compiler does not write parameters, which are mapped
+        // read-only.
+        unsafe { exec.run(pool, false) }.map_err(|call| index_error(variant, before + call))?;
+        before += calls_here;
+        for i in (0..cpu.params.len()).filter(|i| last_uses.get(*i) == Some(&Some(number))) {
+            if !is_read(variant, i)
+                && let Some(param) = cpu.params[i].take()
+            {
+                param.release(manifest.params[i].tensor.bytes(&[]).unwrap_or(0) as usize);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parameters that a step reads.
+fn params_of(plan: &Plan, step: &Step) -> Vec<usize> {
+    let buffers = calls(std::slice::from_ref(step)).flat_map(|call| &call.args).map(|arg| arg.buffer);
+    let places = buffers.filter_map(|buffer| plan.buffers.get(buffer as usize)).map(|buffer| buffer.place);
+    let params = places.filter_map(|place| if let Place::Param(i) = place { Some(i as usize) } else { None });
+    params.collect()
+}
+
+/// The last top-level step that reads each parameter; shorter than there are parameters if the last are not read.
+fn last_uses(plan: &Plan) -> Vec<Option<usize>> {
+    let mut last = Vec::new();
+    for (number, step) in plan.steps.iter().enumerate() {
+        for i in params_of(plan, step) {
+            if i >= last.len() {
+                last.resize(i + 1, None);
+            }
+            last[i] = Some(number);
+        }
+    }
+    last
 }
 
 #[cfg(feature = "cuda")]

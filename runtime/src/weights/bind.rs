@@ -27,32 +27,32 @@ impl BoundParam {
     }
 }
 
-/// A value for each parameter, or everything that does not fit.
-pub(crate) fn bind(manifest: &Manifest, weights: &Weights) -> Result<Vec<BoundParam>, WeightErrors> {
-    let mut errors = Vec::new();
-    // What another parameter takes is not what a missing one is called.
-    let taken: BTreeSet<&str> = manifest.params.iter().flat_map(|p| &p.parts).map(String::as_str).collect();
-    for param in &manifest.params {
-        for part in &param.parts {
-            if let Err(error) = check(param, part, weights, &taken) {
-                errors.push(error);
-            }
+impl BoundParam {
+    /// Lets go of it. What stood in a file may leave memory: a model that has packed its weights does not read them again.
+    pub(crate) fn release(self, bytes: usize) {
+        if let Self::InFile { blob, start } = self {
+            blob.release(start..start.saturating_add(bytes));
         }
     }
-    if !errors.is_empty() {
-        return Err(WeightErrors(errors));
-    }
-    let mut bound = Vec::new();
-    for param in &manifest.params {
-        match assemble(param, weights) {
-            Ok(one) => bound.push(one),
-            Err(error) => errors.push(error),
-        }
-    }
-    if errors.is_empty() { Ok(bound) } else { Err(WeightErrors(errors)) }
 }
 
-fn check(param: &Param, part: &str, weights: &Weights, taken: &BTreeSet<&str>) -> Result<(), WeightError> {
+/// Everything that does not fit.
+pub(crate) fn check(manifest: &Manifest, weights: &Weights) -> Result<(), WeightErrors> {
+    // What another parameter takes is not what a missing one is called.
+    let taken: BTreeSet<&str> = manifest.params.iter().flat_map(|p| &p.parts).map(String::as_str).collect();
+    let parts = manifest.params.iter().flat_map(|param| param.parts.iter().map(move |part| (param, part)));
+    let errors: Vec<WeightError> =
+        parts.filter_map(|(param, part)| check_part(param, part, weights, &taken).err()).collect();
+    if errors.is_empty() { Ok(()) } else { Err(WeightErrors(errors)) }
+}
+
+/// A value for each parameter of weights that were checked.
+#[cfg(feature = "cuda")]
+pub(crate) fn bind(manifest: &Manifest, weights: &Weights) -> Result<Vec<BoundParam>, WeightErrors> {
+    manifest.params.iter().map(|param| Ok(assemble(param, weights)?)).collect()
+}
+
+fn check_part(param: &Param, part: &str, weights: &Weights, taken: &BTreeSet<&str>) -> Result<(), WeightError> {
     let Some(stored) = weights.tensors.get(part) else {
         return Err(WeightError::Missing { name: part.into(), near_name: near_name(part, weights, taken) });
     };
@@ -77,7 +77,8 @@ fn near_name(name: &str, weights: &Weights, taken: &BTreeSet<&str>) -> Option<St
     (score >= 0.5).then(|| best.clone())
 }
 
-fn assemble(param: &Param, weights: &Weights) -> Result<BoundParam, WeightError> {
+/// The value of a parameter whose parts were checked.
+pub(crate) fn assemble(param: &Param, weights: &Weights) -> Result<BoundParam, WeightError> {
     let want = param.tensor.elem;
     let parts: Vec<&Stored> = param.parts.iter().filter_map(|part| weights.tensors.get(part)).collect();
     if let [stored] = parts.as_slice() {
@@ -96,6 +97,7 @@ fn assemble(param: &Param, weights: &Weights) -> Result<BoundParam, WeightError>
     if part_bytes > 0 {
         for (target, stored) in whole.chunks_exact_mut(part_bytes).zip(parts) {
             convert::convert(stored.bytes(), stored.elem.unwrap_or(want), target, want);
+            stored.blob.release(stored.start..stored.end);
         }
     }
     Ok(BoundParam::Copied(memory))

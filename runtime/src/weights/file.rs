@@ -1,5 +1,5 @@
 //! Reading `.safetensors` files and indexes of several of them.
-#![allow(unsafe_code, reason = "maps weight files")]
+#![allow(unsafe_code, reason = "maps weight files, and lets go of them")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,6 +26,18 @@ impl Blob {
         }
     }
 
+    /// These bytes are not needed for now: pages of a file leave this process' memory, and come back when they are read.
+    pub(super) fn release(&self, range: std::ops::Range<usize>) {
+        let Self::Mapped(map, _) = self else { return };
+        // Whole pages only: their neighbours' may be in use.
+        let (start, end) = (range.start.next_multiple_of(PAGE), range.end.min(map.len()) / PAGE * PAGE);
+        if start < end {
+            // SAFETY: a shared mapping of a file, for reading: what is dropped is read from the file again. A refusal costs
+            // memory only, so the answer is not looked at.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+        }
+    }
+
     fn path(&self) -> &Path {
         match self {
             Self::Mapped(_, path) => path,
@@ -33,6 +45,9 @@ impl Blob {
         }
     }
 }
+
+/// No smaller than a page of any system that gatec runs on.
+const PAGE: usize = 64 << 10;
 
 /// Of an index: which file holds which tensor.
 #[derive(serde::Deserialize)]

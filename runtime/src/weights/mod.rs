@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use crate::format::{Elem, Manifest};
 
-pub(crate) use bind::{BoundParam, bind};
+#[cfg(feature = "cuda")]
+pub(crate) use bind::bind;
+pub(crate) use bind::{BoundParam, assemble, check};
 pub(crate) use convert::narrow;
 pub use convert::widen;
 use file::Blob;
@@ -122,7 +124,10 @@ impl Weights {
     /// A matrix is scaled by its fan-in (all sizes of the stored tensor but the first), so that values keep their
     /// magnitude from layer to layer; vectors are small and positive, so that a variance stays one; integers are 0, which every
     /// table has as an index.
-    pub fn random(manifest: &Manifest, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn random(manifest: &Manifest, seed: u64) -> Result<Self, WeightErrors> {
         random::random(manifest, seed)
     }
 
@@ -147,7 +152,7 @@ impl WeightSource {
         match self {
             Self::File(path) => Weights::open(path),
             Self::Weights(weights) => Ok(weights),
-            Self::Random(seed) => Ok(Weights::random(manifest, seed)),
+            Self::Random(seed) => Weights::random(manifest, seed),
         }
     }
 }

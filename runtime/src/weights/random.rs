@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::file::Blob;
-use super::{Stored, Weights, convert};
+use super::{Stored, WeightError, WeightErrors, Weights, convert};
 use crate::format::Manifest;
 
-pub(super) fn random(manifest: &Manifest, seed: u64) -> Weights {
+pub(super) fn random(manifest: &Manifest, seed: u64) -> Result<Weights, WeightErrors> {
     let mut weights = Weights::default();
     for param in &manifest.params {
         let elem = param.tensor.elem;
@@ -15,6 +15,9 @@ pub(super) fn random(manifest: &Manifest, seed: u64) -> Weights {
         for part in &param.parts {
             let mut draw = Draw::new(seed, part);
             let mut bytes = Vec::new();
+            let total = elements * elem.bytes();
+            let room = usize::try_from(total).ok().and_then(|n| bytes.try_reserve_exact(n).ok());
+            room.ok_or_else(|| WeightError::OutOfMemory { name: part.clone(), bytes: total })?;
             for _ in 0..elements {
                 let value = if elem.is_float() { draw.value(&param.part_shape) } else { 0.0 };
                 let (element, size) = convert::narrow(value, elem);
@@ -32,7 +35,7 @@ pub(super) fn random(manifest: &Manifest, seed: u64) -> Weights {
             weights.tensors.insert(part.clone(), stored);
         }
     }
-    weights
+    Ok(weights)
 }
 
 /// SplitMix64 from the seed and the tensor's name: the same whatever else a model has.

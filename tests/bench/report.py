@@ -1,0 +1,186 @@
+"""Renews the generated parts of BENCHMARKS.md, and its pictures, from the JSON files of measure.py.
+
+    python3 tests/bench/report.py target/bench [--into BENCHMARKS.md]
+
+A generated part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else in the file is left as people wrote
+it. A part whose figures were not measured stays as it is.
+"""
+import argparse
+import json
+import math
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OURS = "gatec"
+# Differences below this are noise on a shared machine: marked, but neither lead nor lag.
+NOISE = 0.15
+
+
+def figure(us):
+    return f"{us:.2f}" if us < 1 else f"{us:.1f}" if us < 100 else f"{us:,.0f}"
+
+
+def read(path):
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def geometric(ratios):
+    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+
+
+def mark(ratio):
+    if ratio <= 1:
+        return f"{ratio:.2f}"
+    return f"**{ratio:.2f} behind**" if ratio > 1 + NOISE else f"{ratio:.2f} behind, within the noise"
+
+
+def good(peer):
+    return peer and peer["ok"]
+
+
+def rows(report):
+    """(case, threads, {peer: us}, disturbed peers), of the cases that gatec ran."""
+    for r in report["results"]:
+        times = {n: p["min_us"] for n, p in r["peers"].items() if good(p)}
+        yield r["case"], r["threads"], times, {n for n, p in r["peers"].items() if good(p) and p["others"] >= 0.15}, r
+
+
+def peers(report):
+    names = [n for n in dict.fromkeys(n for r in report["results"] for n in r["peers"]) if n != OURS]
+    lines = [f"| case | threads | {' | '.join(names)} | gatec | gatec / fastest other |", "| --- | ---: |" + " ---: |" * (len(names) + 2)]
+    ratios = {}
+    failed = []
+    for case, threads, times, noisy, r in rows(report):
+        ours = times.get(OURS)
+        best = min((us for n, us in times.items() if n != OURS), default=None)
+        cells = []
+        for n in names:
+            if n not in times:
+                cells.append("–")
+                continue
+            text = figure(times[n]) + ("~" if n in noisy else "")
+            cells.append(f"{text} ({ours / times[n]:.2f})" if ours else text)
+            if ours:
+                ratios.setdefault((n, threads), []).append(ours / times[n])
+        if ours and best:
+            ratios.setdefault(("the fastest other", threads), []).append(ours / best)
+        if not ours:
+            why = "; ".join(v for v in (r["peers"].get(OURS) or {}).get("tried", {}).values() if isinstance(v, str))
+            failed.append(f"`{case}`, {threads}: gatec has no figure{': ' + why if why else ''}.")
+        lines.append(f"| `{case}` | {threads} | {' | '.join(cells)} | {figure(ours) if ours else '–'} | {mark(ours / best) if ours and best else '–'} |")
+    counts = sorted({t for _, t in ratios})
+    means = ["", "Geometric means of gatec's time over that of each, cases that both ran:", "",
+             "| " + " | ".join(["", *(f"{t} thread{'s' * (t > 1)}" for t in counts), "cases"]) + " |", "| --- |" + " ---: |" * (len(counts) + 1)]
+    for n in [*names, "the fastest other"]:
+        cells = [geometric(ratios.get((n, t), [])) for t in counts]
+        cases = max((len(ratios.get((n, t), [])) for t in counts), default=0)
+        if cases:
+            means.append(f"| {n} | " + " | ".join(f"{c:.2f}" if c else "–" for c in cells) + f" | {cases} |")
+    m = report["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in sorted(report["versions"].items()))
+    head = [f"{report['date']}, {m['cpu']}, {m['cores']} processors, {' '.join(m['simd'])}; {versions}. Fastest run in microseconds, all programs in turn in "
+            "one run; in brackets gatec's time over theirs (below 1: gatec is ahead). `~`: others used the machine meanwhile.", ""]
+    picture = ['<picture><source media="(prefers-color-scheme: dark)" srcset="docs/benchmarks-dark.svg">',
+               '<img src="docs/benchmarks-light.svg" alt="gatec\'s time over that of the fastest other program, for each case"></picture>', ""]
+    return head + picture + lines + means + ([""] + failed if failed else [])
+
+
+def bars(report, dark):
+    """A bar for each case: gatec over the fastest other, by a logarithmic scale, one colour for each number of threads."""
+    data = {}
+    for case, threads, times, _, _ in rows(report):
+        best = min((us for n, us in times.items() if n != OURS), default=None)
+        if best and OURS in times:
+            data.setdefault(case, {})[threads] = times[OURS] / best
+    ink, faint, colours = ("#e6edf3", "#3d444d", ["#58a6ff", "#3fb950", "#d29922"]) if dark else ("#1f2328", "#d1d9e0", ["#0969da", "#1a7f37", "#9a6700"])
+    left, width, high, gap = 150, 430, 9, 8
+    counts = sorted({t for d in data.values() for t in d})
+    low, top = math.log(0.1), math.log(2)
+    x = lambda ratio: left + width * (min(max(math.log(ratio), low), top) - low) / (top - low)
+    height = 40 + len(data) * (high * len(counts) + gap)
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 60}" height="{height}" font-family="sans-serif" font-size="11" fill="{ink}">',
+           "<title>gatec's time over that of the fastest other program; left of the line gatec is ahead</title>"]
+    for tick in (0.1, 0.2, 0.5, 1, 2):
+        stroke = f'stroke="{ink}" stroke-width="1.5"' if tick == 1 else f'stroke="{faint}"'
+        out.append(f'<path d="M{x(tick):.1f} 16V{height - 16}" {stroke}/><text x="{x(tick):.1f}" y="{height - 4}" text-anchor="middle">{tick}</text>')
+    for i, t in enumerate(counts):
+        out.append(f'<text x="{left + 110 * i}" y="11" fill="{colours[i % 3]}">{t} thread{"s" * (t > 1)}</text>')
+    y = 20
+    for case, ratios in data.items():
+        out.append(f'<text x="{left - 6}" y="{y + high * len(counts) / 2 + 4:.0f}" text-anchor="end">{case}</text>')
+        for i, t in enumerate(counts):
+            if t in ratios:
+                a, b = sorted((x(1), x(ratios[t])))
+                out.append(f'<rect x="{a:.1f}" y="{y}" width="{max(b - a, 1):.1f}" height="{high - 1}" fill="{colours[i % 3]}"/>')
+                out.append(f'<text x="{x(ratios[t]) + (4 if ratios[t] > 1 else -4):.1f}" y="{y + high - 1}" font-size="9" text-anchor="{"start" if ratios[t] > 1 else "end"}">{ratios[t]:.2f}</text>')
+            y += high
+        y += gap
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
+def silero(about):
+    lines = [f"{about['date']}, one thread, microseconds for 32 ms of sound; ONNX Runtime {about['onnxruntime']} runs the package's own models, in turn "
+             "(`tests/bench/silero.py`).", "", "| | ONNX Runtime | gatec | ratio |", "| --- | ---: | ---: | ---: |"]
+    return lines + [f"| `{name}` | {o:.1f} | {g:.1f} | {mark(g / o)} |" for name, o, g in about["rows"]]
+
+
+def heading(about):
+    m = about["machine"]
+    return f"{about['date']}, {m['cpu']}, {m['cores']} processors, {' '.join(m['simd'])}; `{about['command']}`."
+
+
+def roofline(about):
+    lines = [heading(about), "", "| model | entry | threads | fastest | median | GFLOP/s | GB/s | of the roofline | first result |",
+             "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    faults = []
+    for r in about["runs"]:
+        t = r["total"]
+        first = f"{r['first_result_ns'] / 1e6:.1f} ms" if r["first_result_ns"] else "–"
+        sizes = f" ({r['sizes']})" if r["sizes"] else ""
+        lines.append(f"| {r['model']} | `{r['entry']}`{sizes} | {r['threads']} | {r['min_ns'] / 1e3:,.1f} us | {r['median_ns'] / 1e3:,.1f} us | "
+                     f"{t['gflops']:.0f} | {t['gbytes_per_s']:.0f} | {100 * t['achieved']:.0f} % | {first} |")
+        faults += [f"`{r['entry']}`, {r['threads']} threads: {fault}." for fault in r["faults"]]
+    peaks = {r["threads"]: r["roofline"] for r in about["runs"]}
+    for threads, roof in sorted(peaks.items()):
+        sets = ", ".join(f"{x['gbytes_per_s']:.0f} GB/s from {x['working_set_bytes'] >> 10} KiB" for x in roof["read"])
+        lines += ["", f"Roofline, {threads} thread{'s' * (threads > 1)}: {roof['peak_gflops']:.0f} GFLOP/s, {sets}."]
+    return lines + ([""] + faults if faults else [])
+
+
+def builds(about):
+    lines = [heading(about), "", "| | build | artifact |", "| --- | ---: | ---: |"]
+    return lines + [f"| {b['name']} | {b['seconds']:.2f} s | {b['bytes'] / 1000:.0f} kB |" for b in about["builds"]]
+
+
+def renew(text, name, lines):
+    """The text with the lines in the part of that name."""
+    part = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    if not part.search(text):
+        raise SystemExit(f"no part `{name}`: it begins with <!-- begin {name} --> and ends with <!-- end {name} -->")
+    return part.sub(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], text)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("results", type=pathlib.Path)
+    ap.add_argument("--into", type=pathlib.Path, default=ROOT / "BENCHMARKS.md")
+    ap.add_argument("--pictures", type=pathlib.Path, default=ROOT / "docs")
+    a = ap.parse_args()
+    text = a.into.read_text()
+    if about := read(a.results / "gatec.json"):
+        text = renew(renew(text, "roofline", roofline(about)), "builds", builds(about))
+    if about := read(a.results / "silero.json"):
+        text = renew(text, "silero", silero(about))
+    if report := read(a.results / "peers.json"):
+        text = renew(text, "peers", peers(report))
+        for dark in (False, True):
+            (a.pictures / f"benchmarks-{'dark' if dark else 'light'}.svg").write_text(bars(report, dark))
+    # Whole or not at all.
+    new = a.into.with_suffix(".new")
+    new.write_text(text)
+    new.replace(a.into)
+
+
+if __name__ == "__main__":
+    main()
