@@ -3,7 +3,7 @@
     python3 tests/bench/measure.py --out target/bench [--peers SUITE --python PYTHON] [--cases null,lstm] [--threads 1,2]
 
 SUITE is a checkout of the peer suite (its bench.py runs other programs and gatec's adapter in turn), PYTHON the interpreter that
-has its packages. Without them gatec is measured alone. The programs must be built: target/release/{gatec,gatec-peer,vad-demo}.
+has its packages. Without them gatec is measured alone. The programs must be built: gatec, gatec-peer and vad-demo.
 """
 import argparse
 import json
@@ -16,7 +16,6 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = ROOT / "target/release"
 VAD = ROOT / "examples/silero-vad"
 BUILDS = 3
 
@@ -38,26 +37,26 @@ def output(*command):
     return run(*command, capture_output=True, text=True).stdout
 
 
-def build(name, model, out):
+def build(gatec, name, model, out):
     """The fastest of a few builds; the artifact's size."""
     best = None
     for _ in range(BUILDS):
         start = time.perf_counter()
-        about = json.loads(output(BIN / "gatec", "build", model, "-o", out, "--json"))
+        about = json.loads(output(gatec, "build", model, "-o", out, "--json"))
         took = time.perf_counter() - start
         best = min(best or took, took)
     return {"name": name, "seconds": best, "bytes": about["bytes"]}
 
 
-def gatec(work, threads, seconds):
+def ours(gatec, work, threads, seconds):
     """Builds, and runs against the roofline."""
     vad = work / "vad.so"
-    builds = [build("Silero VAD", VAD / "vad.gate", vad),
-              build("12 layers with experts", ROOT / "examples/moe-transformer/model.gate", work / "moe.so")]
+    builds = [build(gatec, "Silero VAD", VAD / "vad.gate", vad),
+              build(gatec, "12 layers with experts", ROOT / "examples/moe-transformer/model.gate", work / "moe.so")]
     runs = []
     for count in threads:
         for entry, sizes in (("chunk", []), ("whole", ["--size", "step=512"])):
-            text = output(BIN / "gatec", "bench", vad, "--entry", entry, "--weights", VAD / "released.safetensors",
+            text = output(gatec, "bench", vad, "--entry", entry, "--weights", VAD / "released.safetensors",
                           "--threads", count, "--seconds", seconds, "--json", *sizes)
             runs.append({"model": "Silero VAD", "sizes": " ".join(sizes[1:])} | json.loads(text))
     return {"builds": builds, "runs": runs}
@@ -66,6 +65,7 @@ def gatec(work, threads, seconds):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", type=pathlib.Path, default=ROOT / "target/bench")
+    ap.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release", help="where gatec and gatec-peer are")
     ap.add_argument("--peers", type=pathlib.Path, help="a checkout of the peer suite")
     ap.add_argument("--python", default=sys.executable, help="the Python that has the suite's packages")
     ap.add_argument("--cases", default="null,swiglu_ffn,moe_mixtral,lstm,gru")
@@ -83,17 +83,17 @@ def main():
              if name in ("cases", "others", "threads", "seconds", "rounds") and value != ap.get_default(name)]
     options = f" BENCH={shlex.quote(' '.join(given))}" if given else ""
     about = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "command": f"make bench{others}{options}"}
-    about |= gatec(a.out, threads, a.seconds)
+    about |= ours(a.programs / "gatec", a.out, threads, a.seconds)
     (a.out / "gatec.json").write_text(json.dumps(about, indent=1))
     if a.peers and not a.only_gatec:
         suite = a.peers.resolve()
-        run(a.python, "bench.py", "--cases", a.cases, "--peers", a.others, "--peer", f"gatec={shlex.quote(str(BIN / 'gatec-peer'))}",
+        run(a.python, "bench.py", "--cases", a.cases, "--peers", a.others, "--peer", f"gatec={shlex.quote(str(a.programs.resolve() / 'gatec-peer'))}",
             "--threads", a.threads, "--seconds", a.seconds, "--rounds", a.rounds, "--case-dir", a.out.resolve() / "cases",
             "--json", a.out.resolve() / "peers.json", cwd=suite, stdout=subprocess.DEVNULL)
+        has_silero = subprocess.run([a.python, "-c", "import silero_vad, onnxruntime"], capture_output=True).returncode == 0
         try:
-            import_check = [a.python, "-c", "import silero_vad, onnxruntime"]
-            if subprocess.run(import_check, capture_output=True).returncode == 0:
-                run(BIN / "gatec", "build", VAD / "vad.gate", "-o", ROOT / "target/vad.so")
+            if has_silero:
+                run(a.programs / "gatec", "build", VAD / "vad.gate", "-o", ROOT / "target/vad.so")
                 run(a.python, ROOT / "tests/bench/silero.py", "--json", a.out / "silero.json")
             else:
                 print("note: no silero_vad or onnxruntime in that Python: Silero beside ONNX Runtime was not measured", file=sys.stderr)
