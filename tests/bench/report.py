@@ -78,7 +78,8 @@ def peers(report):
         if cases:
             means.append(f"| {n} | " + " | ".join(f"{c:.2f}" if c else "–" for c in cells) + f" | {cases} |")
     m = report["machine"]
-    versions = ", ".join(f"{k} {v}" for k, v in sorted(report["versions"].items()))
+    # Of a program that was named on the command line the suite knows the command, which is of no use elsewhere.
+    versions = ", ".join(f"{k} {v}" for k, v in sorted(report["versions"].items()) if k != OURS)
     head = [f"{report['date']}, {m['cpu']}, {m['cores']} processors, {' '.join(m['simd'])}; {versions}. Fastest run in microseconds, all programs in turn in "
             "one run; in brackets gatec's time over theirs (below 1: gatec is ahead). `~`: others used the machine meanwhile.", ""]
     picture = ['<picture><source media="(prefers-color-scheme: dark)" srcset="docs/benchmarks-dark.svg">',
