@@ -6,6 +6,7 @@
 //! ```
 
 pub mod diagnostics;
+mod files;
 mod fmt;
 pub mod program;
 pub mod size;
@@ -47,15 +48,14 @@ pub fn read(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// As [`check`], of a text; `name` stands in messages.
+/// As [`check`], of a text; `name` stands in messages, and what the text uses is looked for beside it.
 pub fn check_text(name: &str, text: &str, sizes: &[(String, i64)]) -> (Option<Program>, Diagnostics) {
-    match syntax::parse(0, text) {
-        Ok(file) => types::check(name, text, &file, sizes),
-        Err(diagnostic) => {
-            let files = vec![(name.to_string(), Arc::from(text))];
-            (None, Diagnostics { files, list: vec![*diagnostic] })
-        }
+    let files = files::open(name, text);
+    // A file that does not parse has none of its names: what else would be said follows from that.
+    if files.out.has_errors() {
+        return (None, files.out);
     }
+    types::check(&files, sizes)
 }
 
 /// The program at `path`, or all that is wrong with it.

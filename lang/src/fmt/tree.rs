@@ -35,7 +35,7 @@ impl<'t> Writer<'t> {
         let mut before_is_long = false;
         for (i, item) in file.into_inner().filter(|p| p.as_rule() == Rule::item).enumerate() {
             let inner: Vec<P> = item.into_inner().collect();
-            let is_long = inner.iter().any(|p| !matches!(p.as_rule(), Rule::axis | Rule::constant));
+            let is_long = inner.iter().any(|p| !matches!(p.as_rule(), Rule::use_ | Rule::axis | Rule::constant));
             if i > 0 {
                 self.pending = Some(if is_long || before_is_long { Break::Blank } else { Break::Hard });
             }

@@ -28,6 +28,8 @@ pub struct File {
 
 #[derive(Clone, Debug)]
 pub enum Item {
+    /// `use "file.gate"`: the path, and its place.
+    Use(String, Span),
     Axis(Axis),
     Const(Const),
     /// `fn`, `block`, `model`.

@@ -102,6 +102,11 @@ impl Tree<'_> {
 
     fn item(&self, pair: P) -> Item {
         match pair.as_rule() {
+            Rule::use_ => {
+                let string = Parts::of(pair).next();
+                let span = self.span(&string);
+                Item::Use(string.into_inner().map(|p| p.as_str().to_string()).collect(), span)
+            }
             Rule::axis => Item::Axis(self.axis(pair)),
             Rule::constant => Item::Const(self.constant(pair)),
             Rule::network => Item::Network(self.network(pair)),

@@ -11,7 +11,7 @@ use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::Span;
 
 /// Words that a declaration begins with.
-const DECLARATIONS: &[&str] = &["axis", "const", "fn", "block", "model", "network"];
+const DECLARATIONS: &[&str] = &["use", "axis", "const", "fn", "block", "model", "network"];
 /// Words that a statement begins with.
 const STATEMENTS: &[&str] = &["param", "part", "state", "let", "next", "entry"];
 /// Bytes of a text that is parsed once more for its words: that costs far more than the first time.

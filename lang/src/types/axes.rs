@@ -44,11 +44,11 @@ impl Checker<'_> {
             };
             let Ok(size) = size else { continue };
             let id = self.axis_id(&name.text, size, name.span);
-            self.file_axes.insert(name.text.clone(), id);
+            self.names[self.here].axes.insert(name.text.clone(), id);
             seen.push((name, id));
         }
         for (name, _) in unknown {
-            let known: Vec<&str> = self.file_axes.keys().map(String::as_str).collect();
+            let known: Vec<&str> = self.known().axes.keys().map(String::as_str).collect();
             let help = near(name, known).map(|n| format!("did you mean `{n}`?"));
             let message = format!("the file declares no axis `{name}`, which was given a size");
             let mut diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, Span::default(), message);

@@ -14,12 +14,12 @@ impl<'s> Checker<'s> {
             && let Val::Part { block, path, sizes } = binding.val.clone()
         {
             binding.used = true;
-            let Some(block) = self.callables.get(&block).copied() else {
+            let Some(block) = self.known().callables.get(&block).copied() else {
                 return Err(self.unknown(scope, &Name { text: block, span: call.callee.span }));
             };
             return self.instantiate(scope, block, call, sizes, Some(path), span);
         }
-        if let Some(callable) = self.callables.get(name).copied() {
+        if let Some(callable) = self.known().callables.get(name).copied() {
             return self.instantiate(scope, callable, call, Vec::new(), None, span);
         }
         match self.builtin(scope, call, span) {
@@ -33,7 +33,7 @@ impl<'s> Checker<'s> {
         let reductions = super::reduce::REDUCTIONS.iter().map(|(n, _)| *n);
         let mut names: Vec<String> =
             tables.chain(reductions).chain(super::builtin::OTHERS.iter().copied()).map(str::to_string).collect();
-        names.extend(self.callables.keys().cloned());
+        names.extend(self.known().callables.keys().cloned());
         let message = format!("no block or function `{}`", name.text);
         let mut diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
         if let Some(near) = near(&name.text, names.iter().map(String::as_str)) {
@@ -61,11 +61,12 @@ impl<'s> Checker<'s> {
         if self.is_full() {
             return Err(Reported);
         }
-        if self.calling.contains(&callable.name.text) || self.calling.len() >= MAX_CALLS {
+        if self.calling.contains(&callable.span) || self.calling.len() >= MAX_CALLS {
             let message = format!("`{}` calls itself", callable.name.text);
             return Err(self.say(Diagnostic::error(codes::RECURSION, call.callee.span, message)));
         }
-        let mut inner = self.fresh_scope();
+        let file = callable.span.file;
+        let mut inner = self.in_file(file, |this| this.fresh_scope());
         inner.path = match (&part, callable.kind) {
             (Some(path), _) => {
                 inner.shared = true;
@@ -103,8 +104,9 @@ impl<'s> Checker<'s> {
             inner.axes.insert(name, id);
         }
         self.bind_arguments(scope, &mut inner, callable, call, span)?;
-        self.calling.push(callable.name.text.clone());
-        let val = self.body(&mut inner, &callable.body.statements, callable.body.value.as_deref(), callable.body.span);
+        self.calling.push(callable.span);
+        let body = &callable.body;
+        let val = self.in_file(file, |this| this.body(&mut inner, &body.statements, body.value.as_deref(), body.span));
         self.calling.pop();
         let val = val?;
         self.warn_of_unused(&inner);

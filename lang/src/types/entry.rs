@@ -114,7 +114,7 @@ impl<'s> Checker<'s> {
                 let size: Size = self.symbol(&axis.text, None);
                 let id = self.axis_id(&axis.text, size, axis.span);
                 scope.axes.insert(axis.text.clone(), id);
-                self.file_axes.entry(axis.text.clone()).or_insert(id);
+                self.names[self.here].axes.entry(axis.text.clone()).or_insert(id);
             }
         }
         if ty.rest {

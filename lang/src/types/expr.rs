@@ -53,10 +53,10 @@ impl Checker<'_> {
             let (val, depth) = (binding.val.clone(), binding.depth);
             return self.read(&val, depth, name.span);
         }
-        if let Some(constant) = self.consts.get(&name.text).copied() {
-            return self.constant(constant);
+        if let Some(constant) = self.known().consts.get(&name.text).copied() {
+            return self.in_file(constant.name.span.file, |this| this.constant(constant));
         }
-        let known: Vec<String> = scope.names().map(str::to_string).chain(self.consts.keys().cloned()).collect();
+        let known: Vec<String> = scope.names().map(str::to_string).chain(self.known().consts.keys().cloned()).collect();
         let message = format!("no value `{}` here", name.text);
         let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {

@@ -22,9 +22,9 @@ mod source;
 mod window;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, codes};
+use crate::files::Files;
 use crate::program::{self, AxisId, Elem, Kind, Node, NodeId, Program, Span, Type};
 use crate::size::Size;
 use crate::syntax::{self, Item};
@@ -56,13 +56,21 @@ pub(crate) enum Val {
     Error,
 }
 
-/// What is being checked.
-pub(crate) struct Checker<'s> {
-    pub out: Diagnostics,
+/// What a file knows: its own declarations, and the blocks, functions and constants of those that it uses.
+#[derive(Default)]
+pub(crate) struct Names<'s> {
     pub callables: BTreeMap<String, &'s syntax::Callable>,
     pub consts: BTreeMap<String, &'s syntax::Const>,
     /// Axes that the file declares.
-    pub file_axes: BTreeMap<String, AxisId>,
+    pub axes: BTreeMap<String, AxisId>,
+}
+
+/// What is being checked.
+pub(crate) struct Checker<'s> {
+    pub out: Diagnostics,
+    /// What each file knows, and the file that is being looked at.
+    names: Vec<Names<'s>>,
+    here: usize,
     pub program: Program,
     /// Names of axes as written, by id; the program's names are unique.
     stems: Vec<String>,
@@ -80,7 +88,7 @@ pub(crate) struct Checker<'s> {
     /// The expert axis of the route whose policy is being read.
     routed: Option<syntax::Name>,
     /// Blocks that are being instantiated.
-    calling: Vec<String>,
+    calling: Vec<Span>,
     next_states: Vec<(usize, NodeId)>,
 }
 
@@ -89,18 +97,12 @@ const MAX_NODES: usize = 200_000;
 /// Blocks within blocks.
 const MAX_CALLS: usize = 64;
 
-/// Checks a parsed file. `sizes` gives static axes other sizes.
-pub(crate) fn check(
-    path: &str,
-    text: &str,
-    file: &syntax::File,
-    sizes: &[(String, i64)],
-) -> (Option<Program>, Diagnostics) {
-    let files = vec![(path.to_string(), Arc::<str>::from(text))];
+/// Checks parsed files, the model's first. `sizes` gives its static axes other sizes.
+pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>, Diagnostics) {
     let program = Program {
         name: String::new(),
-        doc: file.doc.clone(),
-        files: files.clone(),
+        doc: files.trees[0].doc.clone(),
+        files: files.out.files.clone(),
         symbols: Vec::new(),
         axes: Vec::new(),
         params: Vec::new(),
@@ -108,10 +110,9 @@ pub(crate) fn check(
         entries: Vec::new(),
     };
     let mut checker = Checker {
-        out: Diagnostics { files, list: Vec::new() },
-        callables: BTreeMap::new(),
-        consts: BTreeMap::new(),
-        file_axes: BTreeMap::new(),
+        out: files.out.clone(),
+        names: Vec::new(),
+        here: 0,
         program,
         stems: Vec::new(),
         axis_ids: BTreeMap::new(),
@@ -126,32 +127,70 @@ pub(crate) fn check(
         calling: Vec::new(),
         next_states: Vec::new(),
     };
-    checker.file(file, sizes);
+    checker.files(files, sizes);
     let Checker { mut out, program, .. } = checker;
-    out.list.sort_by_key(|d| (d.severity == crate::diagnostics::Severity::Warning, d.span.start));
+    out.list.sort_by_key(|d| (d.severity == crate::diagnostics::Severity::Warning, d.span.file, d.span.start));
     let good = !out.has_errors();
     (good.then_some(program), out)
 }
 
 impl<'s> Checker<'s> {
-    fn file(&mut self, file: &'s syntax::File, sizes: &[(String, i64)]) {
-        for item in &file.items {
+    fn files(&mut self, files: &'s Files, sizes: &[(String, i64)]) {
+        for (number, uses) in files.uses.iter().enumerate() {
+            let mut names = Names::default();
+            let used = uses.iter().filter(|used| **used != number);
+            for tree in std::iter::once(&number).chain(used).map(|n| &files.trees[*n]) {
+                self.declare(&mut names, tree, number);
+            }
+            self.names.push(names);
+        }
+        for (number, tree) in files.trees.iter().enumerate() {
+            self.here = number;
+            let axes = tree.items.iter().filter_map(|i| if let Item::Axis(a) = i { Some(a) } else { None });
+            self.declare_axes(axes, if number == 0 { sizes } else { &[] });
+        }
+        self.here = 0;
+        self.model(&files.trees[0]);
+    }
+
+    /// What a tree declares, for file `number`; its models are for nobody else.
+    fn declare(&mut self, names: &mut Names<'s>, tree: &'s syntax::File, number: usize) {
+        for item in &tree.items {
             match item {
                 Item::Callable(callable) => {
                     let name = &callable.name;
-                    if let Some(first) = self.callables.insert(name.text.clone(), callable) {
+                    let is_model = callable.kind == syntax::CallableKind::Model;
+                    if is_model && name.span.file as usize != number {
+                        continue;
+                    }
+                    if let Some(first) = names.callables.insert(name.text.clone(), callable) {
                         self.twice(name, first.name.span);
                     }
                 }
                 Item::Const(constant) => {
-                    if let Some(first) = self.consts.insert(constant.name.text.clone(), constant) {
+                    if let Some(first) = names.consts.insert(constant.name.text.clone(), constant) {
                         self.twice(&constant.name, first.name.span);
                     }
                 }
-                Item::Axis(_) | Item::Network(_) => {}
+                Item::Axis(_) | Item::Network(_) | Item::Use(..) => {}
             }
         }
-        self.declare_axes(file.items.iter().filter_map(|i| if let Item::Axis(a) = i { Some(a) } else { None }), sizes);
+    }
+
+    /// What the file that is being looked at knows.
+    pub fn known(&self) -> &Names<'s> {
+        &self.names[self.here]
+    }
+
+    /// Does something in another file, with the names of that.
+    pub fn in_file<T>(&mut self, file: u32, f: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.here, file as usize);
+        let done = f(self);
+        self.here = outer;
+        done
+    }
+
+    fn model(&mut self, file: &'s syntax::File) {
         let models: Vec<_> = file
             .items
             .iter()
@@ -320,7 +359,7 @@ impl<'s> Checker<'s> {
     }
 
     fn fresh_scope(&self) -> Scope {
-        Scope::new(self.file_axes.clone())
+        Scope::new(self.known().axes.clone())
     }
 }
 

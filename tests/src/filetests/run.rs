@@ -22,8 +22,7 @@ const TOLERANCE: f64 = 1e-4;
 const GOLDEN_TOLERANCE: f64 = 1e-12;
 
 pub fn run(case: &Case) -> Result<Output, String> {
-    let name = case.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let program = gatec_lang::load_text(&name, &case.text, &[]).map_err(|d| d.render(false))?;
+    let program = gatec_lang::load(&case.path, &[]).map_err(|d| d.render(false))?;
     let module = lower::lower(&program).map_err(|e| e.to_string())?;
     gatec::graph::verify::verify(&module).map_err(|faults| format!("{faults:#?}"))?;
     let golden = case.path.with_extension("safetensors");
