@@ -71,6 +71,16 @@ fn a_large_file_is_refused_unread() {
 }
 
 #[test]
+fn a_long_program_is_formatted_and_checked_without_delay() {
+    let mut text = String::new();
+    for i in 0..8000 {
+        text += &format!("fn f{i}(x: f32[.., d], y: f32[.., d]) -> f32[.., d] {{ x * (y + f(x, y)) // {i}\n}}\n");
+    }
+    assert_eq!(format(&format(&text).unwrap()).unwrap(), format(&text).unwrap());
+    assert!(check_text("long.gate", &text, &[]).0.is_none());
+}
+
+#[test]
 fn sizes_that_overflow_are_errors() {
     for text in [
         "axis d = 1000000000000000000000\nmodel m(x: f32[d]) -> f32[d] { x }",

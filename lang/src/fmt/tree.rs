@@ -10,8 +10,16 @@ type P<'t> = Pair<'t, Rule>;
 
 /// A file as items. `tokens` are the words of the same text.
 pub(super) fn items<'t>(file: P<'t>, tokens: Vec<Token<'t>>) -> Vec<Item<'t>> {
-    let mut writer =
-        Writer { tokens, next: 0, items: Vec::new(), pending: None, tight: true, keeps_blanks: true, is_first: true };
+    let mut writer = Writer {
+        tokens,
+        next: 0,
+        items: Vec::new(),
+        level: 0,
+        pending: None,
+        tight: true,
+        keeps_blanks: true,
+        is_first: true,
+    };
     writer.file(file);
     writer.items
 }
@@ -20,6 +28,7 @@ struct Writer<'t> {
     tokens: Vec<Token<'t>>,
     next: usize,
     items: Vec<Item<'t>>,
+    level: usize,
     /// A break before the next word.
     pending: Option<Break>,
     /// No blank before the next word.
@@ -139,7 +148,7 @@ impl<'t> Writer<'t> {
     fn open_brace(&mut self, is_empty: bool) {
         self.open();
         self.word();
-        self.items.push(Item::Indent);
+        self.indent();
         self.keeps_blanks = true;
         self.is_first = true;
         self.tight = is_empty;
@@ -148,7 +157,7 @@ impl<'t> Writer<'t> {
     fn close_brace(&mut self, end: usize, kind: Break) {
         let is_empty = self.is_first;
         self.comments();
-        self.items.push(Item::Dedent);
+        self.dedent();
         if !is_empty || self.pending.is_some() {
             self.pending = self.pending.max(Some(kind));
         }
@@ -167,11 +176,13 @@ impl<'t> Writer<'t> {
         self.list_of(args, None);
         if let Some(result) = result.into_iter().next() {
             let start = self.items.len();
-            self.items.extend([Item::Open, Item::Indent]);
+            self.items.push(Item::Open);
+            self.indent();
             self.pending = self.pending.max(Some(Break::Line));
             self.words_to(result.as_span().start());
             self.pair(result);
-            self.items.extend([Item::Dedent, Item::Close]);
+            self.dedent();
+            self.items.push(Item::Close);
             // A result that needs more than a line is broken itself, behind the arguments.
             let fits = super::layout::flat(&self.items[start..]).is_some_and(|n| self.columns() + n <= super::WIDTH);
             if !fits && self.items[start + 2] == Item::Break(Break::Line) {
@@ -184,8 +195,17 @@ impl<'t> Writer<'t> {
 
     /// Where a line of this body begins, one level in, and what stands behind a signature.
     fn columns(&self) -> usize {
-        let count = |item: Item| self.items.iter().filter(|i| **i == item).count();
-        (count(Item::Indent) - count(Item::Dedent) + 1) * super::layout::INDENT + " {".len()
+        (self.level + 1) * super::layout::INDENT + " {".len()
+    }
+
+    fn indent(&mut self) {
+        self.items.push(Item::Indent);
+        self.level += 1;
+    }
+
+    fn dedent(&mut self) {
+        self.items.push(Item::Dedent);
+        self.level -= 1;
     }
 
     /// What stands in parentheses or brackets, if it does: one line, or each part in its own.
@@ -218,7 +238,7 @@ impl<'t> Writer<'t> {
         self.open();
         self.word();
         if !hugs {
-            self.items.push(Item::Indent);
+            self.indent();
         }
         self.tight = true;
         if !hugs && !parts.is_empty() {
@@ -238,7 +258,7 @@ impl<'t> Writer<'t> {
         }
         self.comments();
         if !hugs {
-            self.items.push(Item::Dedent);
+            self.dedent();
             self.pending = self.pending.max((!is_empty).then_some(Break::Soft));
         }
         self.tight = true;
@@ -290,7 +310,7 @@ impl<'t> Writer<'t> {
             return;
         };
         self.open();
-        self.items.push(Item::Indent);
+        self.indent();
         let mut from = 0;
         for i in 1..=links.len() {
             if i < links.len() && binding(&links[i]) != least {
@@ -303,7 +323,8 @@ impl<'t> Writer<'t> {
             self.chain(&links[from..i]);
             from = i;
         }
-        self.items.extend([Item::Dedent, Item::Close]);
+        self.dedent();
+        self.items.push(Item::Close);
     }
 
     // Words.

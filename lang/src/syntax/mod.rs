@@ -81,7 +81,8 @@ pub enum CallableKind {
 pub struct Callable {
     pub kind: CallableKind,
     pub name: Name,
-    pub args: Vec<(Name, Ty)>,
+    /// Without a type: a block (`f: block`).
+    pub args: Vec<(Name, Option<Ty>)>,
     pub result: Option<Vec<(Option<Name>, Ty)>>,
     pub body: Body,
     pub doc: String,

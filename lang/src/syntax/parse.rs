@@ -169,7 +169,7 @@ impl Tree<'_> {
         let mut signature = Parts::of(parts.next());
         let args = signature.all(Rule::declared).into_iter().map(|p| {
             let mut parts = Parts::of(p);
-            (self.name(parts.next()), self.ty(parts.next()))
+            (self.name(parts.next()), parts.take(Rule::ty).map(|p| self.ty(p)))
         });
         let args = args.collect();
         let result = signature.take(Rule::result).map(|p| {

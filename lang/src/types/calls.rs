@@ -1,23 +1,32 @@
 //! Calls of blocks and functions: a new instance, with axes bound from the arguments.
 
 use super::scope::Scope;
-use super::{Checked, Checker, MAX_CALLS, Reported, Val};
+use super::{Checked, Checker, MAX_CALLS, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, Span};
 use crate::size::Size;
-use crate::syntax::{Argument, Call, Callable, CallableKind, Name, Ty};
+use crate::syntax::{Argument, Call, Callable, CallableKind, ExprKind, Name, Ty};
 
 impl<'s> Checker<'s> {
     pub fn call(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
         let name = &call.callee.text;
-        if let Some(binding) = scope.find(name)
-            && let Val::Part { block, path, sizes } = binding.val.clone()
-        {
-            binding.used = true;
-            let Some(block) = self.known().callables.get(&block).copied() else {
-                return Err(self.unknown(scope, &Name { text: block, span: call.callee.span }));
+        if scope.find(name).is_some_and(|binding| matches!(binding.val, Val::Error)) {
+            return Err(Reported);
+        }
+        let instance = scope.find(name).and_then(|binding| {
+            let found = match binding.val.clone() {
+                Val::Part { block, path, sizes } => (block, Some(path), sizes),
+                Val::Block(block) => (block, None, Vec::new()),
+                _ => return None,
             };
-            return self.instantiate(scope, block, call, sizes, Some(path), span);
+            binding.used = true;
+            Some(found)
+        });
+        if let Some((block, part, sizes)) = instance {
+            let Some(callable) = self.names[block.file].callables.get(&block.name).copied() else {
+                return Err(self.unknown(scope, &Name { text: block.name, span: call.callee.span }));
+            };
+            return self.instantiate(scope, callable, call, sizes, part, span);
         }
         if let Some(callable) = self.known().callables.get(name).copied() {
             return self.instantiate(scope, callable, call, Vec::new(), None, span);
@@ -26,6 +35,46 @@ impl<'s> Checker<'s> {
             Some(val) => val,
             None => Err(self.unknown(scope, &call.callee)),
         }
+    }
+
+    /// An argument that is a block: by its name, or one that came in as an argument itself, or a part.
+    fn block_argument(
+        &mut self,
+        scope: &mut Scope,
+        call: &Call,
+        i: usize,
+        declared: &Name,
+        span: Span,
+    ) -> Checked<Val> {
+        let named = call.args.iter().find_map(|a| match a {
+            Argument::Named(n, expr) if n.text == declared.text => Some(expr),
+            _ => None,
+        });
+        let mut positional = call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None });
+        let Some(expr) = named.or_else(|| positional.nth(i)) else {
+            let message = format!("`{}` lacks its argument `{}`, a block", call.callee.text, declared.text);
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
+        };
+        if let ExprKind::Name(name) = &expr.kind {
+            if let Some(binding) = scope.find(&name.text)
+                && let Val::Part { .. } | Val::Block(_) = &binding.val
+            {
+                binding.used = true;
+                return Ok(binding.val.clone());
+            }
+            if self.known().callables.contains_key(&name.text) {
+                return Ok(Val::Block(Template { name: name.text.clone(), file: self.here }));
+            }
+        }
+        let message = format!("argument `{}` of `{}` is a block", declared.text, call.callee.text);
+        let mut diagnostic = Diagnostic::error(codes::ARGUMENTS, expr.span, message).help("give the name of one");
+        let names: Vec<&str> = self.known().callables.keys().map(String::as_str).collect();
+        if let ExprKind::Name(name) = &expr.kind
+            && let Some(near) = near(&name.text, names)
+        {
+            diagnostic = diagnostic.fix(name.span, near);
+        }
+        Err(self.say(diagnostic))
     }
 
     fn unknown(&mut self, scope: &Scope, name: &Name) -> Reported {
@@ -134,6 +183,12 @@ impl<'s> Checker<'s> {
         let mut failed = false;
         let mut vals = Vec::new();
         for (i, (name, ty)) in callable.args.iter().enumerate() {
+            let Some(ty) = ty else {
+                let val = self.block_argument(scope, call, i, name, span);
+                failed |= val.is_err();
+                vals.push((name, val.unwrap_or(Val::Error)));
+                continue;
+            };
             let found = self.argument(scope, call, i, &name.text, span);
             let node = found.and_then(|(val, at)| {
                 let elem = self.elem(&ty.elem)?;

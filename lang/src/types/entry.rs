@@ -76,7 +76,15 @@ impl<'s> Checker<'s> {
         let mut inputs = Vec::new();
         let mut failed = false;
         for (i, (name, ty)) in callable.args.iter().enumerate() {
-            let Ok(tensor) = self.boundary(scope, &name.text, ty) else {
+            let tensor = match ty {
+                Some(ty) => self.boundary(scope, &name.text, ty),
+                None => {
+                    let message = format!("`{}` takes tensors only: `{}` is a block", callable.name.text, name.text);
+                    Err(self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message)))
+                }
+            };
+            let Ok(tensor) = tensor else {
+                scope.bind(&name.text, Val::Error, 0, name.span);
                 failed = true;
                 continue;
             };

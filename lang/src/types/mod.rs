@@ -48,10 +48,12 @@ pub(crate) enum Val {
     Plan(route::Plan),
     /// A shared instance of a block.
     Part {
-        block: String,
+        block: Template,
         path: Vec<String>,
         sizes: Vec<(String, Size)>,
     },
+    /// A block that is an argument: each call is an instance.
+    Block(Template),
     /// Something wrong, of which has been told.
     Error,
 }
@@ -63,6 +65,13 @@ pub(crate) struct Names<'s> {
     pub consts: BTreeMap<String, &'s syntax::Const>,
     /// Axes that the file declares.
     pub axes: BTreeMap<String, AxisId>,
+}
+
+/// A block by its name in a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    pub name: String,
+    pub file: usize,
 }
 
 /// What is being checked.
@@ -324,8 +333,8 @@ impl<'s> Checker<'s> {
                 let message = "a tensor is expected, this is a routing plan";
                 Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("take `.weight` or `.index`")))
             }
-            Val::Part { block, .. } => {
-                let message = format!("a tensor is expected, this is an instance of `{block}`");
+            Val::Part { block, .. } | Val::Block(block) => {
+                let message = format!("a tensor is expected, this is the block `{}`", block.name);
                 Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("call it")))
             }
         }

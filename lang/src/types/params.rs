@@ -1,7 +1,7 @@
 //! Statements: parameters, parts, states, `let`, `next`.
 
 use super::scope::Scope;
-use super::{Checked, Checker, Reported, Val, elem_name};
+use super::{Checked, Checker, Reported, Template, Val, elem_name};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Elem, Kind, Param, Span, State, Tensor, Type};
 use crate::size::Size;
@@ -49,7 +49,12 @@ impl Checker<'_> {
                 }
                 let mut path = scope.path.clone();
                 path.push(name.text.clone());
-                self.bind(scope, name, Val::Part { block: block.text.clone(), path, sizes: given }, false);
+                self.bind(
+                    scope,
+                    name,
+                    Val::Part { block: Template { name: block.text.clone(), file: self.here }, path, sizes: given },
+                    false,
+                );
                 Ok(())
             }
             Statement::State { name, ty, init } => {
