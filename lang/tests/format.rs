@@ -6,7 +6,7 @@ use gatec_lang::format;
 use gatec_lang::syntax::{Token, tokens};
 use proptest::prelude::*;
 
-/// Every `.gate` file of the repository.
+/// Every `.gate` file of examples and tests, but for those that the command line is tried on: some are out of shape on purpose.
 fn programs() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();
@@ -16,7 +16,9 @@ fn programs() -> Vec<(PathBuf, String)> {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    stack.push(path);
+                    if !path.ends_with("tests/cli") {
+                        stack.push(path);
+                    }
                 } else if path.extension().is_some_and(|e| e == "gate") {
                     let text = std::fs::read_to_string(&path).unwrap();
                     found.push((path, text));
