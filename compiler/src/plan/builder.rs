@@ -100,6 +100,19 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
         }
     }
 
+    /// A stride as an index. A multiple of a size that the kernel has is written as that: division by the size then falls away.
+    fn stride(&mut self, stride: &Size) -> Index {
+        if !self.dims.contains(stride)
+            && let Some((_, coefficient)) = stride.terms().next().filter(|_| stride.terms().count() == 1)
+            && let Some(unit) = stride.checked_div(coefficient)
+            && self.dims.contains(&unit)
+        {
+            let unit = self.number(&unit);
+            return self.mul(vec![Index::Known(coefficient), unit]);
+        }
+        self.number(stride)
+    }
+
     /// A new loop.
     pub fn new_loop(&mut self, name: &str, size: &Size) -> Loop {
         let var = Var(self.kernel.vars);
@@ -198,7 +211,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
         let mut terms = Vec::new();
         for (axis, stride) in &location.strides {
             let at = point.get(axis).cloned().unwrap_or(Index::Known(0));
-            let stride = self.number(stride);
+            let stride = self.stride(stride);
             terms.push(self.mul(vec![at, stride]));
         }
         self.add(terms)
