@@ -5,7 +5,7 @@ use std::path::Path;
 use gatec::graph::interp::Values;
 use gatec::graph::random;
 use gatec::graph::tensor::{Extents, Tensor};
-use gatec::graph::{Axis, Module};
+use gatec::graph::{Axis, Module, text};
 use gatec::{lower, pipeline};
 use gatec_runtime::format::Isa;
 use gatec_tests::{Built, elements, runnable};
@@ -161,6 +161,18 @@ fn rows_of_every_element_type_have_the_same_bits_in_every_batch() {
         let module = case.optimized();
         let entry = module.entries[0].name.clone();
         let about = Case { model: &case.name, sizes: &[], entry: &entry, symbols: &[], rows: "t", in_sequence: false };
+        check_module(&about, &module);
+    }
+}
+
+/// A normalised row, gates and numbers of 8 bits.
+#[test]
+fn rows_of_a_prologue_have_the_same_bits_in_every_batch() {
+    for program in [include_str!("../filetests/fuse/normalised.gir"), include_str!("../filetests/fuse/gated.gir")] {
+        let module = text::parse(program).unwrap();
+        let entry = module.entries[0].name.clone();
+        let about =
+            Case { model: &module.name, sizes: &[], entry: &entry, symbols: &[], rows: "t", in_sequence: false };
         check_module(&about, &module);
     }
 }

@@ -4,6 +4,8 @@
 //! where expectations stand in it. `INSTA_UPDATE=always` blesses both. To add a mode: a file in `src/filetests`, a line in
 //! [`MODES`].
 
+#[path = "filetests/fuse.rs"]
+mod fuse;
 #[path = "filetests/optimize.rs"]
 mod optimize;
 #[path = "filetests/parse.rs"]
@@ -40,8 +42,13 @@ pub enum Output {
 /// A mode's name and what it does; an error is a broken file or expectation.
 type Mode = (&'static str, fn(&Case) -> Result<Output, String>);
 
-const MODES: &[Mode] =
-    &[("optimize", optimize::run), ("parse", parse::run), ("run", run_program::run), ("verify", verify::run)];
+const MODES: &[Mode] = &[
+    ("fuse", fuse::run),
+    ("optimize", optimize::run),
+    ("parse", parse::run),
+    ("run", run_program::run),
+    ("verify", verify::run),
+];
 
 #[test]
 fn every_text_gives_what_it_says() {

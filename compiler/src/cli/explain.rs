@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Failure, ModelArgs, Talk};
+use super::{Failure, ModelArgs, Talk, slower};
+use crate::BuildError;
 
 #[derive(Args)]
 pub struct Explain {
@@ -27,7 +28,10 @@ impl Explain {
             println!("{}: {}\n\n{}", entry.code, entry.title, entry.explanation);
             return Ok(ExitCode::SUCCESS);
         }
-        let (program, optimized) = crate::optimize(&self.subject, &self.model.options())?;
+        let options = self.model.options();
+        let (program, optimized) = crate::optimize(&self.subject, &options)?;
+        let isa = options.targets.first().copied().unwrap_or(gatec_runtime::format::Isa::X86);
+        let planned = crate::plan::plan(&optimized.module, isa, &options.optimize.assume).map_err(BuildError::from)?;
         let report = &optimized.report;
         if self.json {
             let fired: Vec<_> = report
@@ -40,7 +44,8 @@ impl Explain {
                 .iter()
                 .map(|c| serde_json::json!({ "entry": c.entry, "before_ns": c.before_ns, "after_ns": c.after_ns }))
                 .collect();
-            let all = serde_json::json!({ "model": program.name, "rewrites": fired, "costs": costs, "warnings": report.warnings });
+            let all = serde_json::json!({ "model": program.name, "rewrites": fired, "costs": costs, "warnings": report.warnings,
+                "slower": slower::json(&optimized.module, &planned) });
             println!("{all:#}");
             return Ok(ExitCode::SUCCESS);
         }
@@ -55,6 +60,9 @@ impl Explain {
                 let line = fired.line.as_ref().map(|(file, line)| format!("{file}:{line}")).unwrap_or_default();
                 println!("  {:>3} x {:<28} {line}\n        {}", fired.count, fired.rule, fired.why);
             }
+        }
+        for line in slower::lines(&optimized.module, &planned) {
+            println!("{line}");
         }
         for warning in &report.warnings {
             eprintln!("warning: {warning}");

@@ -13,6 +13,7 @@ mod inspect;
 mod npy;
 mod roofline;
 mod run;
+mod slower;
 mod table;
 mod talk;
 mod tensors;

@@ -102,9 +102,9 @@ pub enum Way {
 impl Way {
     pub fn words(self) -> &'static str {
         match self {
-            Self::Nest => "contraction as a fold of products",
-            Self::WrittenOut => "left operand written out first",
-            Self::Copied => "copied into one tensor",
+            Self::Nest => "a fold of products instead of panels",
+            Self::WrittenOut => "a left operand is written out first",
+            Self::Copied => "a copy into the joined tensor",
         }
     }
 }

@@ -162,6 +162,11 @@ impl Prologues<'_, '_> {
             return written();
         }
         let operands = graph.operands(value.node);
+        // Whoever computes a part can write it where it belongs.
+        let is_joined = matches!(op, Op::Concat(_) | Op::Stack(_));
+        if is_joined && operands.iter().any(|part| self.is_written_anywhere(*part)) {
+            return written();
+        }
         let mut all = Prologue::default();
         let mut cost = 0.0;
         let mut parts = Vec::new();
@@ -214,6 +219,12 @@ impl Prologues<'_, '_> {
 
     fn elements(&self, value: Value) -> f64 {
         self.fuser.elements(&self.fuser.graph.ty(value).axes)
+    }
+
+    fn is_written_anywhere(&self, value: Value) -> bool {
+        let fusion = &self.fuser.fusion;
+        let core = fusion.home(value).map(|home| &fusion.groups[home.0].core);
+        matches!(core, Some(Core::Nest { .. } | Core::Contract { .. }))
     }
 
     /// Is it a view that moves no element, as the sum sees it?

@@ -7,6 +7,7 @@
 mod builder;
 mod contract;
 mod expand;
+mod join;
 mod layout;
 mod manifest;
 mod nest;
@@ -23,7 +24,7 @@ use gatec_lang::Size;
 use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, SizeExpr};
 use thiserror::Error;
 
-use crate::fuse::{self, Core, GroupId};
+use crate::fuse::{self, Core, GroupId, Note, Way};
 use crate::graph::{Axis, Elem, Module, Value};
 use crate::kernel::{Extent, Kernel};
 use crate::schedule::{self, Schedule, UnitsExpr};
@@ -53,6 +54,20 @@ pub struct Planned {
     pub variant: format::Variant,
     /// Symbol, kernel, schedule; in the order of `variant.kernels`.
     pub kernels: Vec<(String, Kernel, Schedule)>,
+    /// Where a slower way was taken, and why.
+    pub slower: Vec<Slower>,
+}
+
+/// A slower way that planning took: what `explain` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slower {
+    /// Number of the entry; `None`: at load.
+    pub entry: Option<usize>,
+    pub value: String,
+    /// File and line that the value comes from.
+    pub line: Option<(String, u32)>,
+    pub way: Way,
+    pub why: String,
 }
 
 /// Plans a module whose `load` graph has been split off. `files` are names of source files, for profiles.
@@ -65,6 +80,7 @@ pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Plann
         depth: 0,
         locations: BTreeMap::new(),
         at_load: Default::default(),
+        placed: BTreeMap::new(),
         sorted_rows: Vec::new(),
     };
     let mut planner = Planner {
@@ -80,6 +96,7 @@ pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Plann
         kept: Vec::new(),
         plain: BTreeMap::new(),
         packs: Vec::new(),
+        slower: Vec::new(),
     };
     let mut entries = Vec::new();
     for entry in 0..module.entries.len() {
@@ -98,8 +115,9 @@ pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Plann
         })
         .collect();
     let variant = format::Variant { isa, kernels, kept: planner.kept, load, entries };
-    let kernels = planner.kernels.into_iter().map(|k| (k.symbol, k.kernel, k.schedule)).collect();
-    Ok(Planned { variant, kernels })
+    let Planner { kernels, slower, .. } = planner;
+    let kernels = kernels.into_iter().map(|k| (k.symbol, k.kernel, k.schedule)).collect();
+    Ok(Planned { variant, kernels, slower })
 }
 
 struct PlannedKernel {
@@ -128,6 +146,7 @@ pub(crate) struct Planner<'g> {
     /// Values of the load graph that entries read as they stand: to their kept buffer and its order.
     plain: BTreeMap<usize, (u32, Vec<Axis>)>,
     packs: Vec<Pack>,
+    slower: Vec<Slower>,
 }
 
 impl<'g> Planner<'g> {
@@ -174,9 +193,14 @@ impl<'g> Planner<'g> {
     ) -> RegionId {
         let at_load = self.find_at_load(graph, parent);
         let fusion = fuse::fuse(graph, &self.module.sizes, wanted, &|v| at_load.contains(&v), self.isa);
-        let locations = BTreeMap::new();
-        self.regions.push(Region { graph, fusion, parent, depth, locations, at_load, sorted_rows: Vec::new() });
-        RegionId(self.regions.len() - 1)
+        let (locations, placed, sorted_rows) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let notes = fusion.notes.clone();
+        self.regions.push(Region { graph, fusion, parent, depth, locations, at_load, placed, sorted_rows });
+        let region = RegionId(self.regions.len() - 1);
+        for Note { value, way, why } in notes {
+            self.note(region, value, way, why);
+        }
+        region
     }
 
     /// Plans the groups of a region; `targets` says where values must stand at the end.
@@ -197,6 +221,7 @@ impl<'g> Planner<'g> {
                 unwritten.push((value, location));
             }
         }
+        self.place_parts(region);
         for group in self.regions[region.0].fusion.order.clone() {
             self.plan_group(region, group)?;
         }
@@ -210,12 +235,12 @@ impl<'g> Planner<'g> {
         let core = self.regions[region.0].fusion.groups[group.0].core.clone();
         for root in self.regions[region.0].fusion.groups[group.0].roots.clone() {
             // A loop places its results by itself.
-            if !matches!(core, Core::Scan { .. }) && self.location(region, root).is_none() {
-                let order = self.order_of(region, root);
-                let elem = self.graph(region).ty(root).elem;
-                let location = self.scratch(&self.name_of(region, root), elem, &order);
-                self.regions[region.0].locations.insert(root, vec![location]);
+            if !matches!(core, Core::Scan { .. }) {
+                self.allocate(region, root);
             }
+        }
+        if self.plan_joined(region, group)? {
+            return Ok(());
         }
         match core {
             Core::Contract { value, roles } => self.plan_contract(region, group, value, &roles),
@@ -223,6 +248,31 @@ impl<'g> Planner<'g> {
             Core::Running { value } => self.plan_running(region, group, value),
             Core::TopK { value } => self.plan_top_k(region, group, value),
             Core::Scan { node } => self.plan_scan(region, node),
+        }
+    }
+
+    /// A buffer for a value that has no place yet.
+    fn allocate(&mut self, region: RegionId, value: Value) {
+        if self.location(region, value).is_none() {
+            let order = self.order_of(region, value);
+            let elem = self.graph(region).ty(value).elem;
+            let location = self.scratch(&self.name_of(region, value), elem, &order);
+            self.regions[region.0].locations.insert(value, vec![location]);
+        }
+    }
+
+    /// Remembers that a slower way was taken.
+    fn note(&mut self, region: RegionId, value: Value, way: Way, why: String) {
+        let span = self.graph(region).node(value.node).span;
+        let slower = Slower {
+            entry: if region == self.load_region { None } else { Some(self.entry) },
+            value: self.name_of(region, value),
+            line: span.and_then(|span| self.module.line_of(span)),
+            way,
+            why,
+        };
+        if !self.slower.contains(&slower) {
+            self.slower.push(slower);
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Region<'g> {
     pub locations: BTreeMap<Value, Vec<Location>>,
     /// Values that depend on parameters alone, by pointwise ops and views.
     pub at_load: BTreeSet<Value>,
+    /// Joined values whose parts have places in them: which parts are written there by whoever computes them.
+    pub placed: BTreeMap<Value, Vec<bool>>,
     /// Sorted rows that several grouped contractions share: (index, order of rows) to the spots of order and offsets.
     pub sorted_rows: Vec<(Value, Vec<Axis>, Spot, Spot)>,
 }

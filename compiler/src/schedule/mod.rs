@@ -9,7 +9,7 @@ mod work;
 
 use gatec_runtime::format::{Isa, Launch};
 
-use crate::kernel::types::accumulator;
+use crate::kernel::types::{accumulator, types};
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
@@ -32,6 +32,8 @@ pub enum BodySchedule {
     Contract(Tile),
     /// A block of threads for each unit.
     Gpu(Gpu),
+    /// Top-k over candidates as integers in scratch memory, each of which says value and place.
+    Ranked,
     /// Element by element.
     Scalar,
 }
@@ -138,9 +140,16 @@ pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
         _ if isa == Isa::Sm80 => gpu::body(kernel),
         Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest)),
         Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa)),
+        Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => BodySchedule::Ranked,
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
     };
     Schedule { isa, lanes: lanes(isa), body }
+}
+
+/// Bytes of a candidate.
+fn value_bytes(kernel: &Kernel, top_k: &TopK) -> u64 {
+    let elem = types(kernel).get(top_k.value.0 as usize).copied().flatten();
+    elem.map_or(8, Elem::bytes)
 }
 
 /// Only a plain load can be left where it is: unguarded, with strides that the whole call keeps.
@@ -249,6 +258,12 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
             let mut sum = vec![UnitsExpr::Known(each * i64::from(rows))];
             sum.extend(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)));
             UnitsExpr::Add(vec![UnitsExpr::Known(tile.fixed_bytes(each)), UnitsExpr::Mul(sum)])
+        }
+        // Whole vectors of ranks.
+        (Body::TopK(top_k), BodySchedule::Ranked) => {
+            let lanes = i64::from(schedule.lanes);
+            let vectors = UnitsExpr::DivUp(Box::new(UnitsExpr::Extent(top_k.over.extent)), lanes);
+            UnitsExpr::Mul(vec![UnitsExpr::Known(8 * lanes), vectors])
         }
         _ => UnitsExpr::Known(0),
     }

@@ -16,10 +16,10 @@ pub enum Along {
 
 /// Chooses so that the most accesses read neighbours.
 pub fn along(kernel: &Kernel, nest: &Nest) -> Along {
+    let is_running = nest.stages.iter().any(|s| matches!(s, Stage::Running { .. }));
     let serial = nest.stages.iter().any(|s| match s {
-        Stage::Running { .. } => true,
         Stage::Reduce { fold, .. } => matches!(fold, crate::kernel::Fold::ArgMax | crate::kernel::Fold::ArgMin),
-        Stage::Map { .. } => false,
+        Stage::Running { .. } | Stage::Map { .. } => false,
     });
     let inner: Vec<Var> = nest.stages.iter().filter_map(|s| innermost(s).map(|l| l.var)).collect();
     let outer = nest.outer.last().map(|l| l.var);
@@ -32,6 +32,8 @@ pub fn along(kernel: &Kernel, nest: &Nest) -> Along {
     }
     match (by_outer > by_inner, inner.is_empty()) {
         (true, _) => Along::Outer,
+        // Each element follows the one before.
+        (false, _) if is_running => Along::Nothing,
         (false, false) => Along::Inner,
         (false, true) => Along::Nothing,
     }

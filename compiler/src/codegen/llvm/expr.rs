@@ -327,17 +327,28 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         let e = self.emit;
         let memory = e.memory(elem);
         let indices = self.index(index);
-        let mut all = e.splat(fill, count);
-        for lane in 0..count {
-            let at = e.lane(indices, lane);
-            let read = || e.from_memory(elem, e.load(memory, e.at(pointer, memory, at)));
-            let value = match inside {
-                Some(inside) => e.choose(e.lane(inside, lane), read, fill),
-                None => read(),
-            };
-            all = e.insert(all, value, lane);
+        let fill = e.splat(fill, count);
+        let each = |inside: Option<Val<'ctx>>| {
+            let mut all = fill;
+            for lane in 0..count {
+                let at = e.lane(indices, lane);
+                let read = || e.from_memory(elem, e.load(memory, e.at(pointer, memory, at)));
+                let value = match inside {
+                    Some(inside) => e.choose(e.lane(inside, lane), read, e.lane(fill, lane)),
+                    None => read(),
+                };
+                all = e.insert(all, value, lane);
+            }
+            all
+        };
+        match inside {
+            // A border is met by few vectors: the others do not look at each lane.
+            Some(inside) if inside.is_vector_value() => {
+                let any = e.call("llvm.vector.reduce.or", &[inside]);
+                e.choose(any, || each(Some(inside)), fill)
+            }
+            inside => each(inside),
         }
-        all
     }
 
     /// `buffer[index] = value`, lanes inside only.

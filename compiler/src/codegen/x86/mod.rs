@@ -7,6 +7,8 @@ mod prologue;
 pub mod roof;
 pub(super) mod select;
 mod tall;
+#[cfg(test)]
+mod tests;
 
 use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
@@ -55,6 +57,7 @@ pub fn kernel<'ctx>(
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {
             contract::contract(&mut frame, micros, contract, tile, range);
         }
+        (Body::TopK(top_k), BodySchedule::Ranked) => select::ranked_top_k(&mut frame, top_k, range),
         (Body::TopK(top_k), _) => select::top_k(&mut frame, top_k, range),
         (Body::GroupRows(group), _) => select::group_rows(&mut frame, group),
         (body, schedule) => unreachable!("{body:?} scheduled as {schedule:?}"),

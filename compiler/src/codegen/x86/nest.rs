@@ -216,11 +216,14 @@ fn arg_extreme<'ctx>(frame: &mut Frame<'_, 'ctx>, temp: Temp, fold: Fold, inner:
 fn running<'ctx>(frame: &mut Frame<'_, 'ctx>, fold: Fold, over: &Loop, exclusive: bool, value: ExprId, store: &Store) {
     let e = frame.emit;
     let elem = frame.elem(value);
-    let ty = frame.register(elem);
+    // Along the outer loop, each lane folds for itself.
+    let lanes = frame.lanes.map_or(1, |l| l.count);
+    let ty = e.vector(frame.register(elem), lanes);
     let sum = e.variable(e.function(), ty);
     e.store(identity(frame, fold, elem, ty), sum);
     nested(frame, std::slice::from_ref(over), &mut |frame| {
         let v = frame.eval(value);
+        let v = e.splat(v, lanes);
         let before = e.load(ty, sum);
         let after = join(frame, fold, elem, before, v);
         frame.store_value(store, if exclusive { before } else { after });

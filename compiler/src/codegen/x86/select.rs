@@ -1,14 +1,78 @@
 //! Top-k and sorting rows by expert.
 
+use inkwell::values::InstructionOpcode;
 use inkwell::{FloatPredicate, IntPredicate};
 
+use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::Frame;
+use super::nest::vectors;
 use super::{Range, for_units, nested};
 use crate::codegen::math;
 use crate::kernel::{Elem, GroupRows, Loop, Store, TopK};
 use crate::scalar::Binary;
 
-/// For each slot the best candidate that comes after the one before it in the total order (greater first, equal ones by index,
+/// Top-k of candidates that are ranked first: each becomes an integer in scratch memory, greater where it comes earlier in the
+/// total order, no two alike. A slot then is the greatest of them, found with vectors, which is struck out.
+pub fn ranked_top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Range<'ctx>) {
+    let e = frame.emit;
+    let elem = frame.elem(top_k.value);
+    let struck = e.bits(e.i64(), 1 << 63);
+    let rank_at = |index| e.at(range.scratch, e.i64(), index);
+    let ty = e.vector(e.i64(), e.lanes);
+    for_units(frame, &top_k.rows, range, |frame| {
+        vectors(frame, &top_k.over, |frame| {
+            let Some(lanes) = frame.lanes else { return };
+            let value = frame.eval(top_k.value);
+            let number = e.add(lanes.first, e.iota(lanes.count));
+            let rank = rank(e, elem, e.splat(value, lanes.count), number);
+            let rank = match lanes.tail {
+                None => rank,
+                // Whole vectors are looked through.
+                Some((mask, _)) => e.select(mask, rank, struck),
+            };
+            e.store(rank, rank_at(lanes.first));
+        });
+        let count = frame.extent(top_k.over.extent);
+        let slot_end = e.min(frame.extent(top_k.k), count);
+        e.each(e.index(0), slot_end, 1, |slot| {
+            let best = e.variable(e.function(), ty);
+            e.store(e.splat(struck, e.lanes), best);
+            e.each(e.index(0), count, i64::from(e.lanes), |first| {
+                let greater = e.call("llvm.smax", &[e.load(ty, best), e.load(ty, rank_at(first))]);
+                e.store(greater, best);
+            });
+            let best = e.call("llvm.vector.reduce.smax", &[e.load(ty, best)]);
+            let place = e.sub(e.index(LAST_PLACE), e.and(best, e.index(LAST_PLACE | 1)));
+            e.store(struck, rank_at(place));
+            frame.vars.insert(top_k.slot, slot);
+            frame.forget();
+            let number = e.cast(InstructionOpcode::Trunc, place, e.int(32));
+            frame.store_value(&Store { buffer: top_k.buffer, index: top_k.index.clone(), value: top_k.value }, number);
+        });
+        frame.forget();
+    });
+}
+
+/// The lower half of a rank counts down from here: an earlier place ranks higher, and no rank is the greatest integer.
+const LAST_PLACE: i64 = 0xFFFF_FFFE;
+
+/// Where a value of at most 32 bits stands in the order (greater first, NaN last, equal ones by place), as an i64.
+fn rank<'ctx>(e: &Emit<'ctx>, elem: Elem, v: Val<'ctx>, place: Val<'ctx>) -> Val<'ctx> {
+    let upper = if elem.is_float() {
+        // -0 is 0. The bits of positive numbers are in order; those of negative ones are the other way round.
+        let bits = e.bitcast(e.add(v, e.same(v, 0.0)), e.int(32));
+        let sign = e.op(InstructionOpcode::AShr, bits, e.bits(bits.get_type(), 31));
+        let ordered = e.xor(bits, e.and(sign, e.bits(bits.get_type(), 0x7FFF_FFFF)));
+        let least = e.bits(bits.get_type(), 0x8000_0000);
+        e.cast(InstructionOpcode::SExt, e.select(e.fcmp(FloatPredicate::UNO, v, v), least, ordered), e.i64())
+    } else {
+        let is_signed = !matches!(elem, Elem::U8 | Elem::Bool);
+        e.cast(if is_signed { InstructionOpcode::SExt } else { InstructionOpcode::ZExt }, v, e.i64())
+    };
+    e.or(e.shl(upper, 32), e.sub(e.same(place, LAST_PLACE as f64), place))
+}
+
+/// Top-k of 64-bit candidates. For each slot the best candidate that comes after the one before it in the total order (greater first, equal ones by index,
 /// NaN last): no memory, `k` walks over the candidates.
 pub fn top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Range<'ctx>) {
     let e = frame.emit;
@@ -59,7 +123,7 @@ pub fn top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Range<'ctx>
             e.store(e.load(ty, best), last);
             frame.vars.insert(top_k.slot, slot);
             frame.forget();
-            let number = e.cast(inkwell::values::InstructionOpcode::Trunc, p, e.int(32));
+            let number = e.cast(InstructionOpcode::Trunc, p, e.int(32));
             frame.store_value(&Store { buffer: top_k.buffer, index: top_k.index.clone(), value: top_k.value }, number);
         });
         frame.forget();
@@ -86,7 +150,7 @@ pub fn group_rows<'ctx>(frame: &mut Frame<'_, 'ctx>, group: &GroupRows) {
             let expert = frame.eval(group.expert);
             let expert = match frame.elem(group.expert) {
                 Elem::I64 => expert,
-                _ => e.cast(inkwell::values::InstructionOpcode::SExt, expert, e.i64()),
+                _ => e.cast(InstructionOpcode::SExt, expert, e.i64()),
             };
             let number = e.load(e.i64(), row);
             let inside = e.icmp(IntPredicate::ULT, expert, experts);
@@ -113,7 +177,7 @@ pub fn group_rows<'ctx>(frame: &mut Frame<'_, 'ctx>, group: &GroupRows) {
         let at = e.at(offsets, i32, e.add(expert, e.index(1)));
         let place = e.load(i32, at);
         e.store(e.add(place, one), at);
-        let number = e.cast(inkwell::values::InstructionOpcode::Trunc, number, i32);
-        e.store(number, e.at(order, i32, e.cast(inkwell::values::InstructionOpcode::SExt, place, e.i64())));
+        let number = e.cast(InstructionOpcode::Trunc, number, i32);
+        e.store(number, e.at(order, i32, e.cast(InstructionOpcode::SExt, place, e.i64())));
     });
 }

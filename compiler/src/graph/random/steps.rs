@@ -13,7 +13,7 @@ impl Generator<'_, '_> {
     /// Adds one value to the pool; tries again where a step does not fit.
     pub(super) fn step(&mut self) {
         for _ in 0..20 {
-            let value = match self.rng.below(26) {
+            let value = match self.rng.below(28) {
                 0 | 1 => self.unary(),
                 2..=4 => self.pointwise(),
                 5 => self.select(),
@@ -32,6 +32,7 @@ impl Generator<'_, '_> {
                 21 | 22 if self.options.loops => self.scan(),
                 23 => self.leaf(),
                 24 | 25 => self.gated(),
+                26 | 27 => self.prepared(),
                 _ => None,
             };
             if let Some(value) = value {
@@ -241,6 +242,60 @@ impl Generator<'_, '_> {
         }
         let gates: Vec<Value> = products.into_iter().map(|y| self.build.unary(Unary::Sigmoid, y)).collect();
         Some(self.build.add(ops::Mul, &gates))
+    }
+
+    /// A product whose operand is made for it: normalised, gated, shifted or joined. What it is made of may have other readers.
+    fn prepared(&mut self) -> Option<Value> {
+        let x = self.any();
+        let over = self.own_axes(x)?;
+        let x = match self.rng.below(4) {
+            0 => {
+                let square = self.build.add(ops::Mul, &[x, x]);
+                let mean = self.mean(square, over.clone());
+                let one = self.build.number(Elem::F32, 1.0);
+                let sum = self.build.add(ops::Add, &[mean, one]);
+                let scale = self.build.unary(Unary::Rsqrt, sum);
+                self.build.add(ops::Mul, &[x, scale])
+            }
+            1 => {
+                let gate = self.build.unary(Unary::Sigmoid, x);
+                self.build.add(ops::Mul, &[x, gate])
+            }
+            2 => {
+                let axis = self.own_axis(x)?;
+                let fill = ops::bits(self.rng.number(1.0));
+                self.build.add(ops::Shift { axis, by: self.rng.below(3) as i64 - 1, fill }, &[x])
+            }
+            _ => {
+                let axis = self.build.sizes.fresh("two", Size::known(2));
+                let other = self.build.unary(Unary::Tanh, x);
+                let both = self.build.add(ops::Stack { axis }, &[other, x]);
+                return self.multiplied(both, over.with(axis));
+            }
+        };
+        if self.rng.chance(20) {
+            self.pool.push(x);
+        }
+        self.multiplied(x, over)
+    }
+
+    /// The product with a parameter, summed over `over`.
+    fn multiplied(&mut self, x: Value, over: AxisSet) -> Option<Value> {
+        let mut order: Vec<Axis> = over.iter().collect();
+        let axes = self.axes.clone();
+        let extra = *self.rng.pick(&axes);
+        if !self.build.ty(x).axes.contains(extra) && self.build.sizes.known(extra).is_some() {
+            order.push(extra);
+        }
+        let axes: AxisSet = self.build.ty(x).axes.union(&order.iter().copied().collect());
+        if axes.len() > MAX_CONTRACT_AXES || !self.is_small(&axes.minus(&over)) {
+            return None;
+        }
+        let w = self.param(order)?;
+        let scale = 1.0 / (self.elements(&over) as f64).sqrt();
+        let y = self.build.contract(over, x, w);
+        let y = self.scaled(y, scale);
+        Some(self.tame(y))
     }
 
     fn softmax(&mut self) -> Option<Value> {

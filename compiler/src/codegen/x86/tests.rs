@@ -1,0 +1,226 @@
+//! Compiled kernels against the interpreter of kernels, for every variant that this processor has.
+#![allow(unsafe_code, reason = "calls generated code")]
+
+use gatec_runtime::format::{Isa, abi};
+use inkwell::OptimizationLevel;
+use inkwell::context::Context;
+
+use crate::codegen::build;
+use crate::kernel::text::parse;
+use crate::kernel::verify::verify;
+use crate::kernel::{Access, Elem, Extent, Kernel};
+use crate::schedule::{Schedule, UnitsExpr, interp, schedule, scratch};
+
+fn isas() -> impl Iterator<Item = Isa> {
+    gatec_runtime::cpu::supported().filter(|isa| matches!(isa, Isa::X86V4 | Isa::X86V3 | Isa::X86))
+}
+
+fn known(size: &UnitsExpr, dims: &[i64]) -> i64 {
+    match size {
+        UnitsExpr::Known(n) | UnitsExpr::Extent(Extent::Known(n)) => *n,
+        UnitsExpr::Extent(Extent::Dim(d)) => dims[d.0 as usize],
+        UnitsExpr::Add(terms) => terms.iter().map(|t| known(t, dims)).sum(),
+        UnitsExpr::Mul(factors) => factors.iter().map(|t| known(t, dims)).product(),
+        UnitsExpr::Min(parts) => parts.iter().map(|t| known(t, dims)).min().unwrap_or(0),
+        UnitsExpr::DivUp(n, by) => (known(n, dims) + by - 1) / by,
+    }
+}
+
+fn to_bytes(elem: Elem, numbers: &[f64]) -> Vec<u8> {
+    match elem {
+        Elem::F32 => numbers.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
+        Elem::I32 => numbers.iter().flat_map(|x| (*x as i32).to_le_bytes()).collect(),
+        Elem::F64 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        other => unreachable!("no test has {other}"),
+    }
+}
+
+fn to_numbers(elem: Elem, bytes: &[u8]) -> Vec<f64> {
+    match elem {
+        Elem::F32 => bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
+        Elem::I32 => bytes.chunks_exact(4).map(|b| f64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
+        _ => bytes
+            .chunks_exact(8)
+            .map(|b| f64::from_bits(u64::from_le_bytes(b.try_into().unwrap_or_default())))
+            .collect(),
+    }
+}
+
+/// Runs the compiled kernel's units in two halves, the later ones first.
+fn compiled(kernel: &Kernel, chosen: &Schedule, dims: &[i64], buffers: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let context = Context::create();
+    let scheduled = ("f".into(), kernel.clone(), chosen.clone());
+    let (module, _) = build(&context, &[scheduled]).unwrap_or_else(|e| panic!("{e}"));
+    let engine = module.create_jit_execution_engine(OptimizationLevel::Default).unwrap_or_else(|e| panic!("{e}"));
+    let address = engine.get_function_address("f").unwrap_or_else(|e| panic!("{e}"));
+    // SAFETY: generated code has this type, and `engine` lives until the calls are over.
+    let entry: abi::Kernel = unsafe { std::mem::transmute(address) };
+    let mut memory: Vec<Vec<u8>> =
+        kernel.buffers.iter().zip(buffers).map(|(b, numbers)| to_bytes(b.elem, numbers)).collect();
+    let args: Vec<*mut u8> = memory.iter_mut().map(Vec::as_mut_ptr).collect();
+    let mut space = vec![f64::NAN; known(&scratch(kernel, chosen), dims) as usize / 8 + 1];
+    let units = interp::units(kernel, chosen, dims);
+    for (from, to) in [(units / 2, units), (0, units / 2)] {
+        // SAFETY: buffers and scratch are as large as the kernel asks for.
+        let failed = unsafe { entry(args.as_ptr(), dims.as_ptr(), from, to, space.as_mut_ptr().cast()) };
+        assert_eq!(failed, 0);
+    }
+    memory.iter().zip(&kernel.buffers).map(|(bytes, b)| to_numbers(b.elem, bytes)).collect()
+}
+
+/// Every variant gives what the interpreter gives, within `tolerance`.
+fn agrees(text: &str, dims: &[i64], buffers: &[Vec<f64>], tolerance: f64) {
+    let kernel = parse(text).unwrap_or_else(|e| panic!("{e} in {text}"));
+    verify(&kernel).unwrap_or_else(|faults| panic!("{faults:?} in {text}"));
+    for isa in isas() {
+        let chosen = schedule(&kernel, isa);
+        let mut expected = buffers.to_vec();
+        let units = interp::units(&kernel, &chosen, dims);
+        let in_range = interp::run(&kernel, &chosen, dims, &mut expected, std::slice::from_ref(&(0..units)));
+        assert_eq!(in_range, Ok(true), "{isa}: {text}");
+        let found = compiled(&kernel, &chosen, dims, buffers);
+        for ((found, expected), buffer) in found.iter().zip(&expected).zip(&kernel.buffers) {
+            if buffer.access == Access::Read {
+                continue;
+            }
+            for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+                let same = a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= tolerance;
+                assert!(same, "{isa}, dims {dims:?}, {} [{i}]: {a}, not {b}\n{text}", buffer.name);
+            }
+        }
+    }
+}
+
+/// Numbers from a seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+    fn small(&mut self) -> f64 {
+        (self.next() % 2001) as f64 / 1000.0 - 1.0
+    }
+    /// Ties, both zeros, both infinities, NaN of both signs.
+    fn score(&mut self) -> f64 {
+        match self.next() % 12 {
+            0 => f64::NAN,
+            1 => -f64::NAN,
+            2 => f64::INFINITY,
+            3 => f64::NEG_INFINITY,
+            4 => 0.0,
+            5 => -0.0,
+            6 => f64::from(f32::MIN_POSITIVE) / 4.0,
+            7 => -1.5,
+            8 => 1.5,
+            9 => f64::from(f32::MAX),
+            _ => self.small(),
+        }
+    }
+}
+
+#[test]
+fn top_k_keeps_the_total_order() {
+    let mut numbers = Numbers(5);
+    for (n, k) in [(1, 1), (2, 1), (5, 5), (8, 2), (16, 16), (17, 3), (33, 33), (64, 8), (512, 10)] {
+        for elem in ["f32", "f64"] {
+            let text = format!(
+                "kernel \"top_k\" dims 1 vars 3 {{ b0 = read {elem} \"s\" b1 = write i32 \"i\" %0 = load b0[{n}*i0 + i1]
+                 top_k i0 \"t\" in n0 over i1 \"e\" in {n} of %0 take {k} slot i2 {{ b1[{k}*i0 + i2] }} }}"
+            );
+            let scores: Vec<f64> = (0..7 * n).map(|_| numbers.score()).collect();
+            agrees(&text, &[7], &[scores, vec![-1.0; 7 * k]], 0.0);
+        }
+        let whole: Vec<f64> = (0..7 * n)
+            .map(|_| match numbers.next() % 4 {
+                0 => f64::from(i32::MAX),
+                1 => f64::from(i32::MIN),
+                _ => (numbers.next() % 7) as f64 - 3.0,
+            })
+            .collect();
+        let text = format!(
+            "kernel \"top_k\" dims 1 vars 3 {{ b0 = read i32 \"s\" b1 = write i32 \"i\" %0 = load b0[{n}*i0 + i1]
+             top_k i0 \"t\" in n0 over i1 \"e\" in {n} of %0 take {k} slot i2 {{ b1[{k}*i0 + i2] }} }}"
+        );
+        agrees(&text, &[7], &[whole, vec![-1.0; 7 * k]], 0.0);
+    }
+}
+
+/// Candidates all NaN, or all alike: the lowest indices, in order.
+#[test]
+fn top_k_of_equals_takes_the_first() {
+    let text = "kernel \"top_k\" dims 1 vars 3 { b0 = read f32 \"s\" b1 = write i32 \"i\" %0 = load b0[20*i0 + i1]
+                top_k i0 \"t\" in n0 over i1 \"e\" in 20 of %0 take 4 slot i2 { b1[4*i0 + i2] } }";
+    for all in [f64::NAN, 0.0, f64::NEG_INFINITY] {
+        agrees(text, &[3], &[vec![all; 60], vec![-1.0; 12]], 0.0);
+    }
+}
+
+#[test]
+fn rows_are_grouped_stably() {
+    let mut numbers = Numbers(9);
+    for experts in [1i64, 3, 8, 300] {
+        for rows in [0i64, 1, 7, 100] {
+            let text = format!(
+                "kernel \"group\" dims 1 vars 1 {{ b0 = read i32 \"e\" b1 = write i32 \"order\" b2 = write i32 \"offsets\"
+                 %0 = load b0[i0] group_rows i0 \"t\" in n0 of %0 experts {experts} order b1 offsets b2 }}"
+            );
+            let of: Vec<f64> = (0..rows).map(|_| (numbers.next() % experts as u64) as f64).collect();
+            agrees(&text, &[rows], &[of, vec![-1.0; rows as usize], vec![-1.0; experts as usize + 1]], 0.0);
+        }
+    }
+}
+
+/// Along the outermost axis: vectors run across, each lane folds for itself.
+#[test]
+fn running_folds_along_the_outer_axis() {
+    let mut numbers = Numbers(3);
+    for cols in [1i64, 5, 16, 37] {
+        let text = format!(
+            "kernel \"running\" dims 1 vars 2 {{ b0 = read f32 \"x\" b1 = write f32 \"y\" %0 = load b0[{cols}*i1 + i0]
+             nest i0 \"e\" in {cols} {{ running sum over i1 \"t\" in n0 of %0 {{ b1[{cols}*i1 + i0] = %0 }} }} }}"
+        );
+        let x: Vec<f64> = (0..9 * cols).map(|_| numbers.small()).collect();
+        agrees(&text, &[9], &[x, vec![0.0; 9 * cols as usize]], 1e-5);
+    }
+}
+
+/// A left operand that is guarded at its borders, and one that gates itself; odd sizes.
+#[test]
+fn prologues_feed_the_product() {
+    let mut numbers = Numbers(7);
+    // Each with the number of its last expression.
+    let lefts = [
+        (1, "%0 = load b0[SUM*i1 + i3 + -3] if SUM*i1 + i3 + -3 < 300 else 0.5 %1 = neg %0"),
+        (2, "%0 = load b0[SUM*i1 + i3] %1 = sigmoid %0 %2 = mul %0, %1"),
+    ];
+    // Row counts around the tile's, sums around a vector's, columns around a panel's.
+    for (rows, sum, cols) in [(1i64, 1i64, 1i64), (2, 17, 5), (7, 16, 48), (9, 33, 50)] {
+        for (x, left) in lefts {
+            let left = left.replace("SUM", &sum.to_string());
+            for isa in isas() {
+                let lanes = crate::schedule::packed_lanes(1, Elem::F32, isa) as i64;
+                let panels = (cols + lanes - 1) / lanes;
+                let text = format!(
+                    "kernel \"contract\" dims 1 vars 4 {{ b0 = read f32 \"x\" b1 = read packed f32 \"w\" b2 = write f32 \"y\" {left}
+                     %{acc} = acc 0 contract batch i0 \"\" in 1 rows i1 \"t\" in n0 cols i2 \"h\" in {cols} sums i3 \"d\" in {sum}
+                     groups 1 x %{x} w b1 {{ b2[{cols}*i1 + i2] = %{acc} }} }}",
+                    acc = x + 1
+                );
+                let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+                let chosen = schedule(&kernel, isa);
+                let data: Vec<f64> = (0..300).map(|_| numbers.small()).collect();
+                let w: Vec<f64> = (0..panels * sum * lanes).map(|_| numbers.small()).collect();
+                let buffers = vec![data, w, vec![0.0; (rows * cols) as usize]];
+                let mut expected = buffers.clone();
+                let units = interp::units(&kernel, &chosen, &[rows]);
+                interp::run(&kernel, &chosen, &[rows], &mut expected, std::slice::from_ref(&(0..units))).unwrap();
+                let found = compiled(&kernel, &chosen, &[rows], &buffers);
+                for (a, b) in found[2].iter().zip(&expected[2]) {
+                    assert!((a - b).abs() < 1e-4, "{isa}: {a}, not {b}\n{text}");
+                }
+            }
+        }
+    }
+}
