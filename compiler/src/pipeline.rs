@@ -1,5 +1,6 @@
 //! The list of passes, and what runs them: verification, dumps, timings, fuel.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -19,6 +20,10 @@ pub struct OptimizeOptions {
     pub verify: bool,
     /// Passes after which the module is printed.
     pub print_after: Vec<String>,
+    /// Rules that stay away.
+    pub without: Vec<String>,
+    /// What an e-graph may grow to.
+    pub limits: egraph::Limits,
 }
 
 /// What happened.
@@ -32,17 +37,24 @@ pub struct Report {
     pub dumps: Vec<(String, String)>,
     /// Rewrites that were made, for fuel.
     pub rewrites: u64,
+    /// Rules that found a place, whether what they made was chosen or not.
+    pub applied: BTreeSet<&'static str>,
+    /// Regions whose e-graphs were saturated.
+    pub regions: usize,
 }
 
 /// A rule that made nodes of the result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fired {
     pub rule: &'static str,
     pub why: &'static str,
     pub entry: String,
+    /// Nodes that it made.
     pub count: usize,
-    /// The source line of the first.
-    pub line: Option<(String, u32)>,
+    /// The source lines for which these stand.
+    pub lines: Vec<egraph::Line>,
+    /// Roofline time of the entry without this rule, where somebody asked.
+    pub without_ns: Option<f64>,
 }
 
 /// Roofline time of an entry before and after.

@@ -37,7 +37,7 @@ impl Explain {
             let fired: Vec<_> = report
                 .fired
                 .iter()
-                .map(|f| serde_json::json!({ "rule": f.rule, "entry": f.entry, "count": f.count, "line": f.line, "why": f.why }))
+                .map(|f| serde_json::json!({ "rule": f.rule, "entry": f.entry, "count": f.count, "lines": f.lines, "why": f.why }))
                 .collect();
             let costs: Vec<_> = report
                 .costs
@@ -57,8 +57,8 @@ impl Explain {
                 super::bench::time(cost.after_ns)
             );
             for fired in report.fired.iter().filter(|f| f.entry == cost.entry) {
-                let line = fired.line.as_ref().map(|(file, line)| format!("{file}:{line}")).unwrap_or_default();
-                println!("  {:>3} x {:<28} {line}\n        {}", fired.count, fired.rule, fired.why);
+                let lines: Vec<String> = fired.lines.iter().map(|(file, line)| format!("{file}:{line}")).collect();
+                println!("  {:>3} x {:<28} {}\n        {}", fired.count, fired.rule, lines.join(" "), fired.why);
             }
         }
         for line in slower::lines(&optimized.module, &planned) {

@@ -1,10 +1,11 @@
 //! What a term costs, by the roofline, at assumed sizes. Shared terms are counted once, by whoever adds up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::graph::{Axis, AxisSet, Graph, Module, Type, Value};
+use super::term::is_at_load;
+use crate::graph::{Axis, AxisSet, Graph, Module, Sizes, Type, Value};
 use crate::machine::TYPICAL;
-use crate::ops::{Class, Op};
+use crate::ops::{Class, Op, Scan};
 
 /// Size of a symbolic axis without an assumption.
 const TYPICAL_SIZE: f64 = 64.0;
@@ -15,23 +16,23 @@ pub struct Extents {
 }
 
 impl Extents {
-    pub fn new(module: &Module, assume: &[(String, i64)]) -> Self {
+    pub fn new(sizes: &Sizes, assume: &[(String, i64)]) -> Self {
         let bind = |name: &str| {
             let given = assume.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
             Some(given.unwrap_or(TYPICAL_SIZE as i64))
         };
-        let axes = module.sizes.iter().map(|(axis, size)| (axis, size.eval(&bind).unwrap_or(0) as f64)).collect();
+        let axes = sizes.iter().map(|(axis, size)| (axis, size.eval(&bind).unwrap_or(0) as f64)).collect();
         Self { axes }
     }
 
-    /// Elements along axes. Axes that rules made are gates: few.
+    /// Elements along axes.
     pub fn count(&self, axes: &AxisSet) -> f64 {
-        axes.iter().map(|a| self.axes.get(&a).copied().unwrap_or(GATES)).product()
+        axes.iter().map(|a| self.axes.get(&a).copied().unwrap_or(1.0)).product()
     }
 }
 
-/// The size of an axis that a rule made, in estimates.
-const GATES: f64 = 2.0;
+/// Flops of a function of one element, in estimates.
+const FUNCTION: f64 = 16.0;
 
 /// An operand, as far as costs go.
 pub struct Operand {
@@ -53,8 +54,45 @@ impl Operand {
     }
 }
 
-fn bytes(ty: &Type, extents: &Extents) -> f64 {
+pub fn bytes(ty: &Type, extents: &Extents) -> f64 {
     extents.count(&ty.axes) * ty.elem.bytes() as f64
+}
+
+/// Where a value is when fusion is done, as far as costs go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// In a buffer, or with whoever reads it: leaves and views of what is stored.
+    Stored,
+    /// In a kernel that folds: it may be read there.
+    Nest,
+    /// In the epilogue of a contraction, whose result is paid for.
+    Epilogue,
+    /// In no kernel yet: pointwise work on what is stored.
+    Nowhere,
+}
+
+impl Home {
+    /// The home of an op's result, from those of its operands; of these, too, whether they vary as the result does.
+    pub fn of(op: &Op, operands: &[(Self, bool)]) -> Self {
+        match op.class() {
+            Class::Leaf | Class::Select | Class::Loop => Self::Stored,
+            Class::Contract => Self::Epilogue,
+            Class::Reduce => Self::Nest,
+            Class::View => operands.first().map_or(Self::Stored, |(home, _)| *home),
+            Class::Pointwise if operands.contains(&(Self::Epilogue, true)) => Self::Epilogue,
+            Class::Pointwise if operands.iter().any(|(home, _)| *home == Self::Nest) => Self::Nest,
+            Class::Pointwise => Self::Nowhere,
+        }
+    }
+
+    /// Nanoseconds until a contraction can read a value of so many bytes: its left operand must be in a buffer.
+    pub fn store(self, bytes: f64) -> f64 {
+        match self {
+            Self::Stored | Self::Epilogue => 0.0,
+            Self::Nest => TYPICAL.time(0.0, bytes),
+            Self::Nowhere => TYPICAL.kernel_ns + TYPICAL.time(0.0, 2.0 * bytes),
+        }
+    }
 }
 
 /// Nanoseconds of an op.
@@ -71,8 +109,12 @@ pub fn of(op: &Op, ty: &Type, operands: &[Operand], extents: &Extents) -> f64 {
             Op::Gather(_) if !operands[0].at_load => TYPICAL.time(0.0, 2.0 * bytes(ty)),
             _ => 0.0,
         },
-        // Part of a neighbour, as a rule: a fraction of its traffic.
-        Class::Pointwise => TYPICAL.time(extents.count(&ty.axes) * 8.0, 0.0),
+        // Part of a neighbour, as a rule: no traffic of its own.
+        Class::Pointwise => {
+            let flops =
+                if matches!(op, Op::Unary(_)) { FUNCTION } else { operands.len().saturating_sub(1).max(1) as f64 };
+            TYPICAL.time(extents.count(&ty.axes) * flops, 0.0)
+        }
         Class::Reduce | Class::Select => TYPICAL.kernel_ns + TYPICAL.time(moved(operands) / 2.0, moved(operands)),
         Class::Contract => {
             let Op::Contract(contract) = op else { return 0.0 };
@@ -85,8 +127,10 @@ pub fn of(op: &Op, ty: &Type, operands: &[Operand], extents: &Extents) -> f64 {
 }
 
 /// Nanoseconds of a graph at these sizes; a loop's body counts for each iteration.
-pub fn of_graph(graph: &Graph, extents: &Extents, known: &dyn Fn(&Op) -> bool) -> f64 {
+pub fn of_graph(graph: &Graph, sizes: &Sizes, extents: &Extents, known: &dyn Fn(&Op) -> bool) -> f64 {
     let mut at_load: Vec<bool> = Vec::new();
+    let mut homes: Vec<Home> = Vec::new();
+    let mut stored: BTreeSet<Value> = BTreeSet::new();
     let mut total = 0.0;
     for id in graph.ids() {
         let node = graph.node(id);
@@ -94,35 +138,50 @@ pub fn of_graph(graph: &Graph, extents: &Extents, known: &dyn Fn(&Op) -> bool) -
         let known_operands: Vec<bool> = operands.iter().map(|v| at_load[v.node.index()]).collect();
         let costs: Vec<Operand> = operands
             .iter()
-            .map(|v| match (&node.op, graph.op(*v)) {
-                (Op::Contract(_), Op::Gather(gather)) if at_load[graph.operands(v.node)[0].node.index()] => {
-                    let inner = graph.operands(v.node);
-                    Operand::gathered(graph.ty(inner[0]), gather.axis, graph.ty(inner[1]), extents)
+            .map(|v| {
+                let inner = graph.operands(v.node);
+                match (&node.op, graph.op(*v)) {
+                    (Op::Contract(_), Op::Gather(gather))
+                        if at_load[inner[0].node.index()] && !at_load[inner[1].node.index()] =>
+                    {
+                        Operand::gathered(graph.ty(inner[0]), gather.axis, graph.ty(inner[1]), extents)
+                    }
+                    _ => Operand::new(graph.ty(*v), at_load[v.node.index()], extents),
                 }
-                _ => Operand::new(graph.ty(*v), at_load[v.node.index()], extents),
             })
             .collect();
         total += of(&node.op, graph.ty(Value::of(id)), &costs, extents);
         if let Op::Scan(scan) = &node.op {
-            let inside = |op: &Op| match op {
-                Op::Item(item) => known_operands.get((scan.carries + item.index) as usize) == Some(&true),
-                Op::Capture(c) => known_operands.get((scan.carries + scan.items + c.index) as usize) == Some(&true),
-                _ => false,
-            };
-            total += extents.count(&scan.axis.into()) * of_graph(&scan.body, extents, &inside);
+            total += of_body(scan, &known_operands, sizes, extents);
         }
-        let is_known = matches!(node.op, Op::Param(_) | Op::Loaded(_) | Op::Const(_) | Op::Table(_))
-            || known(&node.op)
-            || (!known_operands.is_empty()
-                && known_operands.iter().all(|k| *k)
-                && !matches!(node.op.class(), Class::Loop));
-        at_load.push(is_known);
+        let axes = &node.types[0].axes;
+        let homes_below: Vec<(Home, bool)> =
+            operands.iter().map(|v| (homes[v.node.index()], graph.ty(*v).axes == *axes)).collect();
+        if node.op.class() == Class::Contract {
+            for (value, (home, _)) in operands.iter().zip(&homes_below) {
+                if !at_load[value.node.index()] && stored.insert(*value) {
+                    total += home.store(bytes(graph.ty(*value), extents));
+                }
+            }
+        }
+        homes.push(Home::of(&node.op, &homes_below));
+        at_load.push(is_at_load(&node.op, &node.types[0], &known_operands, sizes, known));
     }
     total
 }
 
+/// Nanoseconds of all iterations of a loop, of whose operands some are known at load.
+pub fn of_body(scan: &Scan, known_operands: &[bool], sizes: &Sizes, extents: &Extents) -> f64 {
+    let inside = |op: &Op| match op {
+        Op::Item(item) => known_operands.get((scan.carries + item.index) as usize) == Some(&true),
+        Op::Capture(c) => known_operands.get((scan.carries + scan.items + c.index) as usize) == Some(&true),
+        _ => false,
+    };
+    extents.count(&scan.axis.into()) * of_graph(&scan.body, sizes, extents, &inside)
+}
+
 /// Nanoseconds of each entry.
 pub fn of_entries(module: &Module, assume: &[(String, i64)]) -> Vec<f64> {
-    let extents = Extents::new(module, assume);
-    module.entries.iter().map(|e| of_graph(&e.graph, &extents, &|_| false)).collect()
+    let extents = Extents::new(&module.sizes, assume);
+    module.entries.iter().map(|e| of_graph(&e.graph, &module.sizes, &extents, &|_| false)).collect()
 }

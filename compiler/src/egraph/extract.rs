@@ -1,84 +1,268 @@
 //! Takes the cheapest graph out of an e-graph, shared terms counted once.
 //!
 //! Greedy from the leaves up: each class keeps the set of classes that its best term uses, and a term costs what its set costs. A
-//! term whose set holds its own class would be a circle and is passed over. The sets of children can go stale, and
-//! greedy choices have no bound: the caller prices the graph that comes out beside what was written, and keeps the cheaper one; the
-//! verifier checks it.
+//! term whose set holds its own class would be a circle and is passed over. That is blind to what pays only together (of the gates
+//! of one product each alone is dearer than its own product), to what others have paid for already, and to where values are stored. So both the greedy choice and what
+//! was written are then improved: all places of one application of a rule at once, and each class alone, are
+//! tried the other way, priced as a whole, and kept if that is cheaper. The result never costs more than what was written.
 
 use std::collections::BTreeMap;
 
-use egg::{Id, Language};
+use egg::Id;
 
-use super::Scene;
-use super::cost::{self, Extents, Operand};
+use super::Written;
+use super::cost::{self, Extents, Home, Operand};
+use super::scene::Scene;
 use super::term::Head;
-use crate::ops::Op;
+use crate::graph::AxisSet;
+use crate::ops::{Class, Op};
+use crate::pipeline::Report;
 
 /// One term for each class that is needed.
 pub struct Chosen {
     pub node: BTreeMap<Id, usize>,
     /// Operands first.
     pub order: Vec<Id>,
+    /// Nanoseconds.
+    pub cost: f64,
 }
 
-/// Rounds of improvement: deeper than any graph needs once costs settle.
+/// Rounds of the greedy choice: deeper than any graph needs once costs settle.
 const MAX_ROUNDS: usize = 200;
 
-struct Best {
-    cost: f64,
-    node: usize,
-    own: f64,
-    set: Vec<u64>,
+/// Choices that are tried in a region.
+const MAX_TRIALS: usize = 20_000;
+
+/// Less than rounding may differ is no improvement. Ties go to fewer terms, which are cheaper by this each, in nanoseconds.
+const STEP: f64 = 1e-3;
+
+pub fn extract(
+    scene: &Scene,
+    written: &Written,
+    roots: &[Id],
+    extents: &Extents,
+    report: &mut Report,
+) -> Result<Chosen, String> {
+    let prices = Prices::new(scene, extents);
+    let roots: Vec<usize> = roots.iter().map(|r| prices.number[&scene.egraph.find(*r)]).collect();
+    let greedy = prices.greedy();
+    let mut as_written = greedy.clone();
+    for (class, term, _) in written.terms.iter().rev() {
+        let class = prices.number[&scene.egraph.find(*class)];
+        as_written[class] = prices.place(class, &scene.canonical(term));
+    }
+    let mut best = as_written;
+    let mut cost = prices.total(&best, &roots).ok_or("what was written is no longer in the e-graph")?;
+    prices.improve(&mut best, &mut cost, &roots, report);
+    let mut other = greedy;
+    if let Some(mut total) = prices.total(&other, &roots) {
+        prices.improve(&mut other, &mut total, &roots, report);
+        if total.cost < cost.cost {
+            (best, cost) = (other, total);
+        }
+    }
+    let order: Vec<Id> = cost.order.iter().map(|c| prices.classes[*c]).collect();
+    let node = cost.order.iter().filter_map(|c| Some((prices.classes[*c], best[*c]?))).collect();
+    Ok(Chosen { node, cost: cost.cost - STEP * order.len() as f64, order })
 }
 
-pub fn extract(scene: &Scene, roots: &[Id], extents: &Extents) -> Result<Chosen, String> {
-    let egraph = &scene.egraph;
-    let mut classes: Vec<Id> = egraph.classes().map(|c| c.id).collect();
-    classes.sort();
-    let number: BTreeMap<Id, usize> = classes.iter().enumerate().map(|(i, c)| (*c, i)).collect();
-    let words = classes.len().div_ceil(64);
-    let mut best: Vec<Option<Best>> = (0..classes.len()).map(|_| None).collect();
-    let superseded: Vec<bool> = classes.iter().map(|c| scene.is_superseded(*c)).collect();
-    for _ in 0..MAX_ROUNDS {
-        let mut changed = false;
-        for (i, &class) in classes.iter().enumerate() {
-            for (n, term) in egraph[class].nodes.iter().enumerate() {
-                // A class that a rule has improved for good is written in the rule's way.
-                if superseded[i] && term.discriminant() == "contract" {
-                    continue;
-                }
-                let mut set = vec![0u64; words];
-                let mut complete = true;
-                for operand in &term.operands {
-                    match &best[number[&egraph.find(*operand)]] {
-                        Some(b) => set.iter_mut().zip(&b.set).for_each(|(s, o)| *s |= o),
-                        None => complete = false,
+/// A term for each class, by number; none where there is no way to write it.
+type Choice = Vec<Option<usize>>;
+
+/// A whole graph.
+struct Total {
+    cost: f64,
+    /// Operands first.
+    order: Vec<usize>,
+}
+
+struct Prices<'a> {
+    scene: &'a Scene,
+    classes: Vec<Id>,
+    number: BTreeMap<Id, usize>,
+    /// For each class and term: its own cost, and its operands.
+    terms: Vec<Vec<(f64, Vec<usize>)>>,
+    /// For each class: its axes, and the bytes that it takes if it is not known at load.
+    about: Vec<(AxisSet, Option<f64>)>,
+}
+
+impl<'a> Prices<'a> {
+    fn new(scene: &'a Scene, extents: &Extents) -> Self {
+        let classes = scene.all();
+        let number: BTreeMap<Id, usize> = classes.iter().enumerate().map(|(i, c)| (*c, i)).collect();
+        let term = |class: Id, n: usize| {
+            let operands = scene.egraph[class].nodes[n].operands.iter();
+            (own_cost(scene, class, n, extents) + STEP, operands.map(|o| number[&scene.egraph.find(*o)]).collect())
+        };
+        let class = |c: &Id| {
+            let known = &scene.egraph[*c].data;
+            let bytes = (!known.at_load).then(|| cost::bytes(&known.types[0], extents));
+            (known.types[0].axes.clone(), bytes)
+        };
+        let about = classes.iter().map(class).collect();
+        let terms = classes.iter().map(|c| (0..scene.egraph[*c].nodes.len()).map(|n| term(*c, n)).collect()).collect();
+        Self { scene, number, terms, about, classes }
+    }
+
+    fn op(&self, class: usize, node: usize) -> Option<&Op> {
+        match &self.scene.egraph[self.classes[class]].nodes[node].head {
+            Head::Op(op) => Some(op),
+            Head::Result(_) => None,
+        }
+    }
+
+    fn place(&self, class: usize, term: &super::term::Term) -> Option<usize> {
+        let nodes = &self.scene.egraph[self.classes[class]].nodes;
+        nodes.iter().position(|n| n.head == term.head && self.scene.canonical(n) == *term)
+    }
+
+    fn greedy(&self) -> Choice {
+        struct Best {
+            cost: f64,
+            node: usize,
+            home: Home,
+            set: Vec<u64>,
+        }
+        let words = self.classes.len().div_ceil(64);
+        let mut best: Vec<Option<Best>> = (0..self.classes.len()).map(|_| None).collect();
+        let own = |best: &[Option<Best>], m: usize| best[m].as_ref().map_or(0.0, |b| self.terms[m][b.node].0);
+        for _ in 0..MAX_ROUNDS {
+            let mut changed = false;
+            for (i, terms) in self.terms.iter().enumerate() {
+                for (n, (price, operands)) in terms.iter().enumerate() {
+                    let mut set = vec![0u64; words];
+                    let mut complete = true;
+                    for operand in operands {
+                        match &best[*operand] {
+                            Some(b) => set.iter_mut().zip(&b.set).for_each(|(s, o)| *s |= o),
+                            None => complete = false,
+                        }
+                    }
+                    if !complete || set[i / 64] & (1 << (i % 64)) != 0 {
+                        continue;
+                    }
+                    let below: Vec<(Home, bool)> = operands
+                        .iter()
+                        .map(|o| {
+                            let home = best[*o].as_ref().map_or(Home::Stored, |b| b.home);
+                            (home, self.about[*o].0 == self.about[i].0)
+                        })
+                        .collect();
+                    let op = self.op(i, n);
+                    let home = op.map_or(Home::Stored, |op| Home::of(op, &below));
+                    // Counted for each reader: what is stored once for several looks dearer here than it is.
+                    let store =
+                        |(o, (home, _)): (&usize, &(Home, bool))| self.about[*o].1.map_or(0.0, |b| home.store(b));
+                    let stores: f64 = match op {
+                        Some(op) if op.class() == Class::Contract => operands.iter().zip(&below).map(store).sum(),
+                        _ => 0.0,
+                    };
+                    let cost = price + stores + members(&set).map(|m| own(&best, m)).sum::<f64>();
+                    let is_better = best[i]
+                        .as_ref()
+                        .is_none_or(|b| cost < b.cost * (1.0 - 1e-9) || (b.node == n && cost != b.cost));
+                    if is_better {
+                        set[i / 64] |= 1 << (i % 64);
+                        let settled =
+                            best[i].as_ref().is_some_and(|b| b.node == n && (b.cost - cost).abs() <= 1e-6 * cost);
+                        changed |= !settled;
+                        best[i] = Some(Best { cost, node: n, home, set });
                     }
                 }
-                if !complete || set[i / 64] & (1 << (i % 64)) != 0 {
-                    continue;
+            }
+            if !changed {
+                break;
+            }
+        }
+        best.into_iter().map(|b| b.map(|b| b.node)).collect()
+    }
+
+    /// What a choice costs; `None` if it is no graph: a circle, or a class that cannot be written.
+    fn total(&self, choice: &Choice, roots: &[usize]) -> Option<Total> {
+        let mut state = vec![0u8; self.classes.len()];
+        let mut homes = vec![Home::Stored; self.classes.len()];
+        let mut stored = vec![false; self.classes.len()];
+        let mut total = Total { cost: 0.0, order: Vec::new() };
+        // Depth first, without recursion over the depth of the graph.
+        let mut stack: Vec<(usize, bool)> = roots.iter().rev().map(|r| (*r, false)).collect();
+        while let Some((class, done)) = stack.pop() {
+            let (price, operands) = &self.terms[class][choice[class]?];
+            if done {
+                state[class] = 2;
+                total.cost += price;
+                total.order.push(class);
+                if let Some(op) = self.op(class, choice[class]?) {
+                    let below: Vec<(Home, bool)> =
+                        operands.iter().map(|o| (homes[*o], self.about[*o].0 == self.about[class].0)).collect();
+                    if op.class() == Class::Contract {
+                        for (operand, (home, _)) in operands.iter().zip(&below) {
+                            if let Some(bytes) = self.about[*operand].1
+                                && !std::mem::replace(&mut stored[*operand], true)
+                            {
+                                total.cost += home.store(bytes);
+                            }
+                        }
+                    }
+                    homes[class] = Home::of(op, &below);
                 }
-                let own = own_cost(scene, class, n, extents);
-                let shared: f64 = members(&set).map(|m| best[m].as_ref().map_or(0.0, |b| b.own)).sum();
-                let cost = own + shared;
-                if best[i].as_ref().is_none_or(|b| cost < b.cost * (1.0 - 1e-9) || (b.node == n && cost != b.cost)) {
-                    set[i / 64] |= 1 << (i % 64);
-                    changed |=
-                        best[i].as_ref().is_none_or(|b| b.node != n || (b.cost - cost).abs() > 1e-6 * cost.abs());
-                    best[i] = Some(Best { cost, node: n, own, set });
+                continue;
+            }
+            match state[class] {
+                0 => {}
+                1 => return None,
+                _ => continue,
+            }
+            state[class] = 1;
+            stack.push((class, true));
+            for operand in operands.iter().rev() {
+                match state[*operand] {
+                    0 => stack.push((*operand, false)),
+                    1 => return None,
+                    _ => {}
                 }
             }
         }
-        if !changed {
-            break;
+        Some(total)
+    }
+
+    fn improve(&self, best: &mut Choice, cost: &mut Total, roots: &[usize], report: &mut Report) {
+        let together = self.scene.applied.iter().filter(|places| places.len() > 1).filter_map(|places| {
+            let place = |(class, term): &(Id, super::term::Term)| {
+                let class = self.number[&self.scene.egraph.find(*class)];
+                Some((class, self.place(class, &self.scene.canonical(term))?))
+            };
+            places.iter().map(place).collect::<Option<Vec<_>>>()
+        });
+        let alone = (0..self.classes.len()).flat_map(|c| (0..self.terms[c].len()).map(move |n| vec![(c, n)]));
+        let moves: Vec<Vec<(usize, usize)>> = together.chain(alone.filter(|m| self.terms[m[0].0].len() > 1)).collect();
+        let mut trials = 0;
+        loop {
+            let mut improved = false;
+            for places in &moves {
+                let is_used = |c: usize| cost.order.contains(&c);
+                if places.iter().all(|(c, n)| best[*c] == Some(*n)) || !places.iter().any(|(c, _)| is_used(*c)) {
+                    continue;
+                }
+                trials += 1;
+                if trials > MAX_TRIALS {
+                    report.warnings.push(format!("extraction met the limit of {MAX_TRIALS} trials"));
+                    return;
+                }
+                let before: Vec<Option<usize>> = places.iter().map(|(c, _)| best[*c]).collect();
+                places.iter().for_each(|(c, n)| best[*c] = Some(*n));
+                match self.total(best, roots) {
+                    Some(other) if other.cost < cost.cost - STEP / 2.0 => {
+                        *cost = other;
+                        improved = true;
+                    }
+                    _ => places.iter().zip(before).for_each(|((c, _), n)| best[*c] = n),
+                }
+            }
+            if !improved {
+                return;
+            }
         }
     }
-    let mut chosen = Chosen { node: BTreeMap::new(), order: Vec::new() };
-    let mut state: Vec<u8> = vec![0; classes.len()];
-    for root in roots {
-        visit(scene, &number, &best, &mut state, egraph.find(*root), &mut chosen)?;
-    }
-    Ok(chosen)
 }
 
 fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
@@ -87,56 +271,20 @@ fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
 
 fn own_cost(scene: &Scene, class: Id, node: usize, extents: &Extents) -> f64 {
     let term = &scene.egraph[class].nodes[node];
-    match &term.head {
-        Head::Result(_) => 0.0,
-        Head::Op(op) => {
-            let operand = |o: &Id| match (op, scene.gathered_at_load(*o)) {
-                (Op::Contract(_), Some((axis, weights, index))) => {
-                    Operand::gathered(scene.ty(weights), axis, scene.ty(index), extents)
-                }
-                _ => Operand::new(scene.ty(*o), scene.at_load(*o), extents),
-            };
-            let operands: Vec<Operand> = term.operands.iter().map(operand).collect();
-            // Ties go to fewer terms.
-            cost::of(op, scene.ty(class), &operands, extents) + 1e-3
+    let Head::Op(op) = &term.head else { return 0.0 };
+    let operand = |o: &Id| match (op, scene.gathered_at_load(*o)) {
+        (Op::Contract(_), Some((axis, weights, index))) => {
+            Operand::gathered(scene.ty(weights), axis, scene.ty(index), extents)
         }
-    }
-}
-
-/// Depth first, without recursion over the depth of the graph.
-fn visit(
-    scene: &Scene,
-    number: &BTreeMap<Id, usize>,
-    best: &[Option<Best>],
-    state: &mut [u8],
-    root: Id,
-    chosen: &mut Chosen,
-) -> Result<(), String> {
-    let mut stack = vec![(root, false)];
-    while let Some((class, done)) = stack.pop() {
-        let i = number[&class];
-        if done {
-            state[i] = 2;
-            chosen.order.push(class);
-            continue;
+        _ => Operand::new(scene.ty(*o), scene.at_load(*o), extents),
+    };
+    let operands: Vec<Operand> = term.operands.iter().map(operand).collect();
+    let body = match op {
+        Op::Scan(scan) => {
+            let known: Vec<bool> = term.operands.iter().map(|o| scene.at_load(*o)).collect();
+            cost::of_body(scan, &known, &scene.egraph.analysis.sizes, extents)
         }
-        match state[i] {
-            2 => continue,
-            1 => return Err("extraction ran in a circle".into()),
-            _ => {}
-        }
-        let Some(b) = &best[i] else { return Err("a class has no term".into()) };
-        state[i] = 1;
-        chosen.node.insert(class, b.node);
-        stack.push((class, true));
-        for operand in scene.egraph[class].nodes[b.node].operands.iter().rev() {
-            let operand = scene.egraph.find(*operand);
-            if state[number[&operand]] == 0 {
-                stack.push((operand, false));
-            } else if state[number[&operand]] == 1 {
-                return Err("extraction ran in a circle".into());
-            }
-        }
-    }
-    Ok(())
+        _ => 0.0,
+    };
+    cost::of(op, scene.ty(class), &operands, extents) + body
 }

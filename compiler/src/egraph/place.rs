@@ -12,7 +12,7 @@ use std::sync::Arc;
 use gatec_lang::program::Span;
 use petgraph::graph::NodeIndex;
 
-use super::is_free;
+use super::{Line, is_free};
 use crate::graph::{Builder, Graph, Module, Sizes, Type, Value};
 use crate::ops::{self, Class, Op, Scan};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
@@ -31,8 +31,9 @@ pub fn hoist(mut module: Module, _: &OptimizeOptions, report: &mut Report) -> Re
 /// Reports what was placed elsewhere, by entry; the line is that of the first.
 fn tell(module: &Module, report: &mut Report, rule: &'static str, why: &'static str, placed: &[Vec<Option<Span>>]) {
     for (entry, spans) in module.entries.iter().zip(placed).filter(|(_, spans)| !spans.is_empty()) {
-        let line = spans.iter().flatten().find_map(|span| module.line_of(*span));
-        report.fired.push(Fired { rule, why, entry: entry.name.clone(), count: spans.len(), line });
+        let lines: BTreeSet<Line> = spans.iter().flatten().filter_map(|span| module.line_of(*span)).collect();
+        let lines = lines.into_iter().collect();
+        report.fired.push(Fired { rule, why, entry: entry.name.clone(), count: spans.len(), lines, without_ns: None });
     }
 }
 

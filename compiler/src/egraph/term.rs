@@ -43,6 +43,7 @@ impl Language for Term {
 }
 
 /// The analysis: types, and what is known at load.
+#[derive(Clone, Debug)]
 pub struct Facts {
     pub sizes: Sizes,
     /// Items (true) and captures (false) of the region that are known at load.
@@ -59,6 +60,19 @@ pub struct Known {
     pub at_load: bool,
     /// Bits of the number that it is.
     pub number: Option<u64>,
+}
+
+/// Is an op's result known at load? `known` tells of leaves.
+pub fn is_at_load(op: &Op, ty: &Type, operands: &[bool], sizes: &Sizes, known: &dyn Fn(&Op) -> bool) -> bool {
+    match op {
+        Op::Param(_) | Op::Loaded(_) | Op::Const(_) | Op::Table(_) => true,
+        op if matches!(op.class(), Class::Leaf) => known(op),
+        op => {
+            !matches!(op.class(), Class::Loop | Class::Select)
+                && operands.iter().all(|o| *o)
+                && sizes.are_known(&ty.axes)
+        }
+    }
 }
 
 impl Analysis<Term> for Facts {
@@ -79,16 +93,16 @@ impl Analysis<Term> for Facts {
             // Rules give well-typed terms: their proof and the verifier behind this pass see to it.
             Err(why) => unreachable!("a rule made {} of wrong operands: {why}", op.name()),
         };
-        let at_load = match op {
-            Op::Param(_) | Op::Loaded(_) | Op::Const(_) | Op::Table(_) => true,
-            Op::Item(item) => egraph.analysis.known.get(&(true, item.index)).copied().unwrap_or(false),
-            Op::Capture(capture) => egraph.analysis.known.get(&(false, capture.index)).copied().unwrap_or(false),
-            op => {
-                !matches!(op.class(), Class::Leaf | Class::Loop | Class::Select)
-                    && (0..term.operands.len()).all(|i| operand(i).at_load)
-                    && egraph.analysis.sizes.are_known(&types[0].axes)
+        let operands: Vec<bool> = (0..term.operands.len()).map(|i| operand(i).at_load).collect();
+        let known = |op: &Op| {
+            let known = &egraph.analysis.known;
+            match op {
+                Op::Item(item) => known.get(&(true, item.index)).copied().unwrap_or(false),
+                Op::Capture(capture) => known.get(&(false, capture.index)).copied().unwrap_or(false),
+                _ => false,
             }
         };
+        let at_load = is_at_load(op, &types[0], &operands, &egraph.analysis.sizes, &known);
         let number = if let Op::Const(c) = op { Some(c.bits) } else { None };
         Known { types, at_load, number }
     }

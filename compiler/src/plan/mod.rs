@@ -18,15 +18,16 @@ mod select;
 mod sizes;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gatec_lang::Size;
 use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, SizeExpr};
 use thiserror::Error;
 
 use crate::fuse::{self, Core, GroupId, Note, Way};
-use crate::graph::{Axis, Elem, Module, Value};
+use crate::graph::{Axis, Elem, Graph, Module, Value};
 use crate::kernel::{Extent, Kernel};
+use crate::ops::Class;
 use crate::schedule::{self, Schedule, UnitsExpr};
 
 pub use manifest::{manifest, param_order};
@@ -174,7 +175,9 @@ impl<'g> Planner<'g> {
         self.loading = true;
         self.steps = Steps::new();
         let module = self.module;
-        let wanted: Vec<usize> = self.plain.keys().copied().collect();
+        // Packing evaluates pointwise work and views on its way; what sums something is stored first.
+        let summed = (0..module.load.results.len()).filter(|i| sums_something(&module.load, module.load.results[*i]));
+        let wanted: BTreeSet<usize> = self.plain.keys().copied().chain(summed).collect();
         let values: Vec<Value> = wanted.iter().map(|index| module.load.results[*index]).collect();
         self.regions[self.load_region.0].fusion =
             fuse::fuse(&module.load, &module.sizes, &values, &|_| false, self.isa);
@@ -387,4 +390,19 @@ fn suffix(isa: Isa) -> &'static str {
         Isa::Aarch64 => "a64",
         Isa::Sm80 => "sm80",
     }
+}
+
+/// Is a value made by more than pointwise work and views?
+fn sums_something(graph: &Graph, value: Value) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut below = vec![value.node];
+    while let Some(id) = below.pop() {
+        if !matches!(graph.node(id).op.class(), Class::Leaf | Class::Pointwise | Class::View) {
+            return true;
+        }
+        if seen.insert(id) {
+            below.extend(graph.operands(id).iter().map(|v| v.node));
+        }
+    }
+    false
 }

@@ -1,7 +1,7 @@
 //! Experts: what no row asks for is not computed.
 
-use super::{Condition, Match, Rule};
-use crate::egraph::{Scene, Tree};
+use super::{Condition, Find, Infinities, Match, Phase, Rule};
+use crate::egraph::scene::{Scene, Tree};
 use crate::graph::AxisSet;
 use crate::ops::{Gather, Op};
 
@@ -13,13 +13,15 @@ pub const GATHER_INWARDS: Rule = Rule {
     name: "gather-inwards",
     group: "experts",
     why: "a value of which few experts are chosen is computed for those alone",
-    find,
+    phase: Phase::Values,
+    find: Find::Search { find, cases: CASES },
     when: &[INDEX_APART, EXPERTS_APART],
-    cases: CASES,
+    pays: &[],
+    infinities: Infinities::Stay,
 };
 
-const INDEX_APART: Condition = Condition("the index does not vary along an axis that the op folds or renames");
-const EXPERTS_APART: Condition = Condition("the op does not make the axis of experts");
+const INDEX_APART: Condition = Condition::Says("the index does not vary along an axis that the op folds or renames");
+const EXPERTS_APART: Condition = Condition::Says("the op does not make the axis of experts");
 
 const CASES: &[&str] = &[
     "module m
@@ -110,14 +112,14 @@ fn find(scene: &mut Scene) -> Vec<Match> {
                 }
             });
             let tree = Tree::Op(inner.clone(), operands.collect());
-            found.push(Match { class, tree, supersedes: false });
+            found.push(Match::one(class, tree));
         }
     }
     found
 }
 
 /// The axes along which an op that may be done after a gather reads more than one element, or renames them.
-fn along(op: &Op) -> Option<AxisSet> {
+pub(super) fn along(op: &Op) -> Option<AxisSet> {
     Some(match op {
         Op::Unary(_) | Op::Binary(_) | Op::Add(_) | Op::Mul(_) | Op::Select(_) | Op::Cast(_) => AxisSet::default(),
         Op::Contract(contract) => contract.over.clone(),

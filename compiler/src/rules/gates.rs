@@ -3,8 +3,8 @@
 use egg::Id;
 use gatec_lang::Size;
 
-use super::{Condition, Match, Rule};
-use crate::egraph::{Scene, Tree};
+use super::{Condition, Find, Infinities, Match, Phase, Rule};
+use crate::egraph::scene::{Scene, Tree};
 use crate::graph::{Axis, AxisSet, Type};
 use crate::ops::{Contract, Gather, Op, Pick, Stack};
 
@@ -17,10 +17,15 @@ pub const PRODUCTS_OF_ONE_OPERAND: Rule = Rule {
     name: "products-of-one-operand",
     group: "gates",
     why: "products that share an operand are one wider product: it is read once, and the gates meet in registers",
-    find,
+    phase: Phase::Gates,
+    find: Find::Search { find, cases: CASES },
     when: &[SAME_SUMS, SAME_TYPE, SAME_INDEX],
-    cases: &[
-        "module m
+    pays: &[],
+    infinities: Infinities::Stay,
+};
+
+const CASES: &[&str] = &[
+    "module m
 axis t = 3
 axis d = 2
 axis h = 4
@@ -34,8 +39,8 @@ graph @f(%x: f32[t, d]) -> (f32[t, h], f32[t, h], f32[t, h]) {
   return %0, %1, %2
 }
 ",
-        // Weights of the same type, other sums.
-        "module m
+    // Weights of the same type, other sums.
+    "module m
 axis d = 2
 axis h = 4
 axis n = 3
@@ -47,8 +52,8 @@ graph @f(%x: f32[d, h]) -> (f32[h, n], f32[d, n]) {
   return %0, %1
 }
 ",
-        // Weights of other types.
-        "module m
+    // Weights of other types.
+    "module m
 axis t = 3
 axis d = 2
 axis h = 4
@@ -61,8 +66,8 @@ graph @f(%x: f32[t, d]) -> (f32[t, h], f32[t, n]) {
   return %0, %1
 }
 ",
-        // Experts, by one index and by two.
-        "module m
+    // Experts, by one index and by two.
+    "module m
 axis t = 3
 axis e = 4
 axis d = 2
@@ -80,12 +85,11 @@ graph @f(%x: f32[t, d], %i: i32[t], %j: i32[t]) -> (f32[t, h], f32[t, h], f32[t,
   return %3, %4, %5
 }
 ",
-    ],
-};
+];
 
-const SAME_SUMS: Condition = Condition("all products sum over the same axes");
-const SAME_TYPE: Condition = Condition("all weights have one type");
-const SAME_INDEX: Condition = Condition("all weights stand as they are, or are gathered by one index");
+const SAME_SUMS: Condition = Condition::Says("all products sum over the same axes");
+const SAME_TYPE: Condition = Condition::Says("all weights have one type");
+const SAME_INDEX: Condition = Condition::Says("all weights stand as they are, or are gathered by one index");
 
 /// Most products that are put together: a kernel keeps one accumulator for each.
 const MOST: usize = 4;
@@ -112,7 +116,7 @@ fn find(scene: &mut Scene) -> Vec<Match> {
     for (class, op, children) in scene.nodes("contract") {
         let Op::Contract(Contract { over }) = op else { continue };
         for (x, w) in [(children[0], children[1]), (children[1], children[0])] {
-            if scene.at_load(x) || scene.is_superseded(class) {
+            if scene.at_load(x) {
                 continue;
             }
             let (weight, gathered) = match scene.gathered_at_load(w) {
@@ -135,6 +139,10 @@ fn find(scene: &mut Scene) -> Vec<Match> {
     let mut found = Vec::new();
     for (key, members) in groups {
         for members in members.chunks(MOST).filter(|m| m.len() > 1) {
+            let classes: Vec<Id> = members.iter().map(|(class, _)| *class).collect();
+            if !scene.is_news(PRODUCTS_OF_ONE_OPERAND.name, &classes) {
+                continue;
+            }
             let gate = scene.fresh_axis("gate", Size::known(members.len() as i64));
             let weights = members.iter().map(|(_, w)| Tree::Class(*w)).collect();
             let mut stacked = Tree::op(Stack { axis: gate }, weights);
@@ -142,10 +150,8 @@ fn find(scene: &mut Scene) -> Vec<Match> {
                 stacked = Tree::op(Gather { axis }, vec![stacked, Tree::Class(index)]);
             }
             let product = Tree::op(Contract { over: key.over.clone() }, vec![Tree::Class(key.x), stacked]);
-            for (i, (class, _)) in members.iter().enumerate() {
-                let tree = Tree::op(Pick { axis: gate, index: i as i64 }, vec![product.clone()]);
-                found.push(Match { class: *class, tree, supersedes: true });
-            }
+            let pick = |i: usize| Tree::op(Pick { axis: gate, index: i as i64 }, vec![product.clone()]);
+            found.push(Match { places: classes.into_iter().enumerate().map(|(i, c)| (c, pick(i))).collect() });
         }
     }
     found

@@ -1,21 +1,26 @@
 //! The rules: what equals what. A rule has a name, a reason and a proof by evaluation ([`crate::egraph::prove`]), or it does not
 //! exist.
 //!
-//! What a rule finds is said by a function, for the number of operands varies; it looks at the e-graph through [`Scene`] and
-//! gives replacements as [`Tree`]s. Whatever its truth depends on stands in `when`: the proof switches each condition off and looks
-//! for a program on which the rule is then wrong. What only decides whether a rule pays (that weights are known at load, say)
-//! is no condition.
+//! A rule is a pair of patterns ([`crate::egraph::pattern`]) wherever the number of operands is fixed. What no pattern says (N
+//! products of one operand become one) is found by a function, which looks at the e-graph through [`Scene`].
 //!
-//! All rules keep infinities and NaN. Sums may change their order, and factors of one product may be multiplied in another
-//! order: results then differ by rounding, and where a factor leaves the range of the element type on the way.
+//! Whatever its truth depends on stands in `when`: the proof switches each condition off and looks for a program on which the
+//! rule is then wrong. What only decides whether it pays (that weights are known at load, say) stands in `pays`, and the proof does
+//! without.
+//!
+//! Sums may change their order, and factors of one product may be multiplied in another order: results then differ by rounding, and
+//! where a factor leaves the range of the element type on the way. NaN stays NaN. An infinity stays one unless `infinities`
+//! says that it may become NaN: a number never becomes infinite or NaN, nor the reverse.
 
 mod algebra;
+mod blocks;
 mod experts;
 mod gates;
 
-use egg::Id;
+use std::fmt;
 
-use crate::egraph::{Scene, Tree};
+pub use crate::egraph::scene::Match;
+use crate::egraph::scene::Scene;
 
 /// A rewrite rule.
 #[derive(Clone, Copy)]
@@ -23,28 +28,120 @@ pub struct Rule {
     pub name: &'static str,
     pub group: &'static str,
     pub why: &'static str,
-    /// Places where it applies, in a fixed order.
-    pub find: fn(&mut Scene) -> Vec<Match>,
+    pub phase: Phase,
+    pub find: Find,
+    /// What must hold for it to be true.
     pub when: &'static [Condition],
-    /// Programs for the proof, in the text form: the rule fires in some, and each condition fails in some. Axes that have one size
-    /// in the text have one size in the proof, whatever it is.
-    pub cases: &'static [&'static str],
+    /// What must hold for it to be worth a look.
+    pub pays: &'static [Condition],
+    pub infinities: Infinities,
 }
 
-/// What must hold for a rule to be true.
+/// How a rule finds its places.
+#[derive(Clone, Copy)]
+pub enum Find {
+    Pattern {
+        from: &'static str,
+        to: &'static str,
+    },
+    Search {
+        /// Places where it applies, in a fixed order.
+        find: fn(&mut Scene) -> Vec<Match>,
+        /// Programs for the proof, in the text form: the rule fires in some, and each condition fails in some. Axes that have one
+        /// size in the text have one size in the proof, whatever it is. A pattern's programs are made from it.
+        cases: &'static [&'static str],
+    },
+}
+
+/// What a rule does to infinities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Condition(pub &'static str);
-
-/// A class of values and another way to write it.
-pub struct Match {
-    pub class: Id,
-    pub tree: Tree,
-    /// The new way is better whatever the sizes: the old one is not taken out again.
-    pub supersedes: bool,
+pub enum Infinities {
+    Stay,
+    /// `inf * (0 * x + y)` is infinite where `inf * 0 * x + inf * y` is not a number.
+    MayBeNan,
 }
 
-/// All rules, in the order in which they are tried.
-pub const RULES: &[Rule] = &[experts::GATHER_INWARDS, algebra::SCALE_INTO_WEIGHTS, gates::PRODUCTS_OF_ONE_OPERAND];
+/// A condition of a rule, on variables of its pattern: on the axes of values, or on axes that are attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Disjoint(&'static str, &'static str),
+    /// The first has all axes of the second.
+    Has(&'static str, &'static str),
+    /// The first has no axes but those of the second, and is no scalar.
+    Within(&'static str, &'static str),
+    /// The sizes of these axes are known, and none is 0.
+    NotEmpty(&'static str),
+    AtLoad(&'static str),
+    Late(&'static str),
+    /// An element takes 32 bits at least, and is not stored in fewer than it has. Rounding would show, and weights that are stored in
+    /// fewer would be stored anew.
+    Wide(&'static str),
+    /// Tested by a rule's own search.
+    Says(&'static str),
+}
+
+impl Condition {
+    pub fn variables(&self) -> Vec<&'static str> {
+        match *self {
+            Self::Disjoint(a, b) | Self::Has(a, b) | Self::Within(a, b) => vec![a, b],
+            Self::NotEmpty(a) | Self::AtLoad(a) | Self::Late(a) | Self::Wide(a) => vec![a],
+            Self::Says(_) => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disjoint(a, b) => write!(f, "`{a}` and `{b}` share no axis"),
+            Self::Has(a, b) => write!(f, "`{a}` varies along all of `{b}`"),
+            Self::Within(a, b) => write!(f, "`{a}` varies along `{b}` and nothing else"),
+            Self::NotEmpty(k) => write!(f, "`{k}` is known not to be empty"),
+            Self::AtLoad(x) => write!(f, "`{x}` is known at load"),
+            Self::Late(x) => write!(f, "`{x}` is not known at load"),
+            Self::Wide(x) => write!(f, "`{x}` is of 32 bits at least, and stored in no fewer than it has"),
+            Self::Says(what) => f.write_str(what),
+        }
+    }
+}
+
+/// When rules run: one phase to its end, then the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Before others rewrite them: what was written several times.
+    Blocks,
+    /// One value at a time.
+    Values,
+    /// Products that share an operand: each group once, when there is no more to find.
+    Gates,
+}
+
+impl Phase {
+    pub const ALL: [Self; 3] = [Self::Blocks, Self::Values, Self::Gates];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blocks => "blocks",
+            Self::Values => "values",
+            Self::Gates => "gates",
+        }
+    }
+}
+
+/// All rules; those of a phase are tried in this order.
+pub const RULES: &[Rule] = &[
+    blocks::BLOCKS_IN_A_SUM,
+    blocks::BLOCKS_IN_A_STACK,
+    experts::GATHER_INWARDS,
+    algebra::SCALE_INTO_WEIGHTS,
+    algebra::GATE_INTO_PRODUCT,
+    algebra::GATE_OUT_OF_PRODUCT,
+    algebra::PRODUCT_ORDER,
+    algebra::SUM_OF_PRODUCTS,
+    algebra::SUMS_INTO_ONE,
+    algebra::SUM_INTO_PRODUCT,
+    gates::PRODUCTS_OF_ONE_OPERAND,
+];
 
 #[cfg(test)]
 mod tests {
@@ -60,10 +157,25 @@ mod tests {
         for pass in PASSES {
             page += &format!("| `{}` | {} |\n", pass.name, pass.about);
         }
-        page += "\n## Rules, each proved by evaluation\n\n| rule | group | why | right only if |\n| --- | --- | --- | --- |\n";
-        for rule in RULES {
-            let when: Vec<&str> = rule.when.iter().map(|c| c.0).collect();
-            page += &format!("| `{}` | {} | {} | {} |\n", rule.name, rule.group, rule.why, when.join("; "));
+        page += "\n## Rules, each proved by evaluation\n";
+        for phase in Phase::ALL {
+            page += &format!("\nPhase `{}`:\n", phase.name());
+            for rule in RULES.iter().filter(|r| r.phase == phase) {
+                page += &format!("\n- **{}** ({}): {}.\n", rule.name, rule.group, rule.why);
+                if let Find::Pattern { from, to } = rule.find {
+                    page += &format!("  `{from}` is `{to}`.\n");
+                }
+                let list = |c: &[Condition]| c.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                if !rule.when.is_empty() {
+                    page += &format!("  Right only if {}.\n", list(rule.when));
+                }
+                if !rule.pays.is_empty() {
+                    page += &format!("  Looked at only if {}.\n", list(rule.pays));
+                }
+                if rule.infinities == Infinities::MayBeNan {
+                    page += "  An infinity may become NaN.\n";
+                }
+            }
         }
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/generated/rules.md");
         if matches!(std::env::var("INSTA_UPDATE").as_deref(), Ok("always" | "1")) {

@@ -13,7 +13,7 @@ impl Generator<'_, '_> {
     /// Adds one value to the pool; tries again where a step does not fit.
     pub(super) fn step(&mut self) {
         for _ in 0..20 {
-            let value = match self.rng.below(28) {
+            let value = match self.rng.below(32) {
                 0 | 1 => self.unary(),
                 2..=4 => self.pointwise(),
                 5 => self.select(),
@@ -33,6 +33,8 @@ impl Generator<'_, '_> {
                 23 => self.leaf(),
                 24 | 25 => self.gated(),
                 26 | 27 => self.prepared(),
+                28 | 29 if self.options.routes => self.blocks(),
+                30 | 31 if self.options.routes => self.mixture(),
                 _ => None,
             };
             if let Some(value) = value {
@@ -131,7 +133,7 @@ impl Generator<'_, '_> {
     }
 
     /// An axis of a value whose size is known, with the size.
-    fn known_axis(&mut self, x: Value) -> Option<(Axis, i64)> {
+    pub(super) fn known_axis(&mut self, x: Value) -> Option<(Axis, i64)> {
         let axis = self.own_axis(x)?;
         self.build.sizes.known(axis).map(|n| (axis, n))
     }

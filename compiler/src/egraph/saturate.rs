@@ -1,0 +1,109 @@
+//! Runs the rules: phase after phase, each until nothing is new.
+//!
+//! Limits count nodes, rounds and matches, so that the same input gives the same artifact on every machine. They are looked at after
+//! each rule. One that bites undoes the round, ends the phase and is a warning.
+
+use super::scene::Scene;
+use crate::pipeline::{OptimizeOptions, Report};
+use crate::rules::{Phase, RULES, Rule};
+
+/// Limits of one region's e-graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Terms in all.
+    pub nodes: usize,
+    /// Rounds of one phase.
+    pub rounds: usize,
+    /// Places that one rule finds in one round.
+    pub matches: usize,
+}
+
+impl Default for Limits {
+    /// Regions of the examples stay below 1000 terms and 5 rounds.
+    fn default() -> Self {
+        Self { nodes: 20_000, rounds: 12, matches: 5_000 }
+    }
+}
+
+pub fn saturate(scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<(), String> {
+    scene.egraph.rebuild();
+    for phase in Phase::ALL {
+        run(phase, scene, options, report)?;
+    }
+    Ok(())
+}
+
+fn run(phase: Phase, scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<(), String> {
+    let limits = &options.limits;
+    let is_on = |rule: &&Rule| rule.phase == phase && !options.without.iter().any(|name| name == rule.name);
+    let rules: Vec<&Rule> = RULES.iter().filter(is_on).collect();
+    for round in 1.. {
+        let (before, rewrites) = (scene.clone(), report.rewrites);
+        let mut changed = false;
+        for rule in &rules {
+            let overshot = match apply(rule, scene, options, report)? {
+                Applied::Nothing => None,
+                Applied::Some if scene.egraph.total_number_of_nodes() > limits.nodes => {
+                    Some(format!("{} e-nodes", limits.nodes))
+                }
+                Applied::Some => {
+                    changed = true;
+                    None
+                }
+                Applied::TooMany => Some(format!("{} matches", limits.matches)),
+            };
+            if let Some(limit) = overshot {
+                report.warnings.push(format!(
+                    "rule `{}` met the limit of {limit} in phase `{}`: round {round} was undone",
+                    rule.name,
+                    phase.name()
+                ));
+                *scene = before;
+                report.rewrites = rewrites;
+                return Ok(());
+            }
+        }
+        if !changed {
+            return Ok(());
+        }
+        if round >= limits.rounds {
+            let last = rules.last().map_or("", |r| r.name);
+            report.warnings.push(format!(
+                "phase `{}` met the limit of {} rounds, its last rule `{last}`: it was not at its end",
+                phase.name(),
+                limits.rounds
+            ));
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+enum Applied {
+    Nothing,
+    Some,
+    TooMany,
+}
+
+fn apply(rule: &Rule, scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<Applied, String> {
+    let found = scene.find(rule, true).map_err(|why| format!("rule `{}`: {why}", rule.name))?;
+    if found.len() > options.limits.matches {
+        return Ok(Applied::TooMany);
+    }
+    let mut applied = Applied::Nothing;
+    for found in &found {
+        if options.fuel.is_some_and(|fuel| report.rewrites >= fuel) {
+            break;
+        }
+        if scene.apply(found, rule.name) {
+            report.rewrites += 1;
+            report.applied.insert(rule.name);
+            applied = Applied::Some;
+        }
+    }
+    scene.egraph.rebuild();
+    match scene.egraph.analysis.faults.first() {
+        Some(fault) => Err(format!("rule `{}` equated {fault}", rule.name)),
+        None => Ok(applied),
+    }
+}

@@ -1,0 +1,254 @@
+//! A region's e-graph, as rules see it, and what they found in it.
+
+use std::collections::BTreeMap;
+
+use egg::{EGraph, Id};
+use gatec_lang::Size;
+
+use super::pattern::{Bindings, Matcher, Pattern};
+use super::term::{Facts, Head, Term};
+use crate::graph::{Axis, Type};
+use crate::ops::{Class, Mul, Op};
+use crate::rules::{Condition, Find, Rule};
+
+/// A replacement: ops over classes that are there.
+#[derive(Clone, Debug)]
+pub enum Tree {
+    Class(Id),
+    Op(Op, Vec<Tree>),
+}
+
+impl Tree {
+    pub fn op(op: impl Into<Op>, operands: Vec<Self>) -> Self {
+        Self::Op(op.into(), operands)
+    }
+    /// The product of values; of one, itself.
+    pub fn product(mut factors: Vec<Self>) -> Self {
+        match factors.len() {
+            1 => factors.remove(0),
+            _ => Self::op(Mul, factors),
+        }
+    }
+}
+
+/// One application of a rule: values and other ways to write them. Those of one application pay together: gates of one product are
+/// taken out as picks of it all at once, or not at all.
+#[derive(Clone, Debug)]
+pub struct Match {
+    pub places: Vec<(Id, Tree)>,
+}
+
+impl Match {
+    pub fn one(class: Id, tree: Tree) -> Self {
+        Self { places: vec![(class, tree)] }
+    }
+}
+
+/// A term that a rule made.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub class: Id,
+    pub term: Term,
+    pub rule: &'static str,
+    /// The class that it helps to write.
+    pub instead_of: Id,
+}
+
+/// Elements of fewer bytes are narrow.
+const WIDE_BYTES: u64 = 4;
+/// Views through which weights are looked for.
+const VIEWS: usize = 4;
+
+#[derive(Clone)]
+pub struct Scene {
+    pub(super) egraph: EGraph<Term, Facts>,
+    pub(super) made: Vec<Made>,
+    /// For each application, the classes with their new terms.
+    pub(super) applied: Vec<Vec<(Id, Term)>>,
+    /// Groups of values that a rule has dealt with.
+    dealt_with: BTreeMap<&'static str, Vec<Vec<Id>>>,
+    /// A condition that a proof has switched off.
+    pub(super) off: Option<Condition>,
+}
+
+impl Scene {
+    pub(super) fn new(facts: Facts) -> Self {
+        Self {
+            egraph: EGraph::new(facts),
+            made: Vec::new(),
+            applied: Vec::new(),
+            dealt_with: BTreeMap::new(),
+            off: None,
+        }
+    }
+
+    /// All terms with an op of that name: class, op, operands. By class, in a fixed order.
+    pub fn nodes(&self, name: &'static str) -> Vec<(Id, Op, Vec<Id>)> {
+        let of = |class: Id| {
+            self.class(class).into_iter().filter(|(op, _)| op.name() == name).map(move |(op, c)| (class, op, c))
+        };
+        self.classes(name).into_iter().flat_map(of).collect()
+    }
+
+    /// All classes, in a fixed order.
+    pub fn all(&self) -> Vec<Id> {
+        let mut classes: Vec<Id> = self.egraph.classes().map(|c| c.id).collect();
+        classes.sort();
+        classes
+    }
+
+    /// Classes that can be written with an op of that name, in a fixed order.
+    fn classes(&self, name: &'static str) -> Vec<Id> {
+        let mut classes: Vec<Id> = self.egraph.classes_for_op(&name).into_iter().flatten().collect();
+        classes.sort();
+        classes
+    }
+
+    /// The ways to write a value.
+    pub fn class(&self, class: Id) -> Vec<(Op, Vec<Id>)> {
+        let nodes = self.egraph[class].nodes.iter().filter_map(|term| match &term.head {
+            Head::Op(op) => Some((op.clone(), term.operands.iter().map(|c| self.egraph.find(*c)).collect())),
+            Head::Result(_) => None,
+        });
+        nodes.collect()
+    }
+
+    pub fn ty(&self, class: Id) -> &Type {
+        &self.egraph[class].data.types[0]
+    }
+
+    /// Is it made of parameters and numbers alone?
+    pub fn at_load(&self, class: Id) -> bool {
+        self.egraph[class].data.at_load
+    }
+
+    /// `gather[axis](weights, index)` with weights known at load.
+    pub fn gathered_at_load(&self, class: Id) -> Option<(Axis, Id, Id)> {
+        self.class(class).into_iter().find_map(|(op, operands)| match op {
+            Op::Gather(gather) if self.at_load(operands[0]) && !self.at_load(operands[1]) => {
+                Some((gather.axis, operands[0], operands[1]))
+            }
+            _ => None,
+        })
+    }
+
+    /// The size of an axis, if it is known when building.
+    pub fn known_size(&self, axis: Axis) -> Option<i64> {
+        self.egraph.analysis.sizes.known(axis)
+    }
+
+    /// Has the rule dealt with all of these values together? If not, it has now.
+    pub fn is_news(&mut self, rule: &'static str, values: &[Id]) -> bool {
+        let mut values: Vec<Id> = values.iter().map(|v| self.egraph.find(*v)).collect();
+        values.sort();
+        let groups = self.dealt_with.entry(rule).or_default();
+        let is_in = |group: &Vec<Id>| values.iter().all(|v| group.iter().any(|g| self.egraph.find(*g) == *v));
+        let is_news = !groups.iter().any(is_in);
+        if is_news {
+            groups.push(values);
+        }
+        is_news
+    }
+
+    /// Does a rule's condition hold, or is it switched off?
+    pub fn holds(&self, condition: Condition, holds: bool) -> bool {
+        holds || self.off == Some(condition)
+    }
+
+    /// A new axis, named after `like`.
+    pub fn fresh_axis(&mut self, like: &str, size: Size) -> Axis {
+        self.egraph.analysis.sizes.fresh(like, size)
+    }
+
+    /// Everything that a rule finds, in a fixed order. A proof asks without regard to what pays.
+    pub(super) fn find(&mut self, rule: &Rule, only_if_it_pays: bool) -> Result<Vec<Match>, String> {
+        let (from, to) = match rule.find {
+            Find::Search { find, .. } => return Ok(find(self)),
+            Find::Pattern { from, to } => (Pattern::parse(from)?, Pattern::parse(to)?),
+        };
+        let Pattern::Op(root, _) = from else { return Err(format!("`{from:?}` is no op")) };
+        // An op that is nowhere in the region: no match, without a look at the others.
+        if from.ops().iter().any(|op| self.classes(op).is_empty()) {
+            return Ok(Vec::new());
+        }
+        let pays: &[Condition] = if only_if_it_pays { rule.pays } else { &[] };
+        let conditions: Vec<Condition> = rule.when.iter().chain(pays).copied().collect();
+        let holds =
+            |c: &Condition, bindings: &Bindings| self.off == Some(*c) || self.is_true(*c, bindings) != Some(false);
+        let fits = |bindings: &Bindings, variable: &'static str| {
+            conditions.iter().filter(|c| c.variables().contains(&variable)).all(|c| holds(c, bindings))
+        };
+        let matcher = Matcher { scene: self, fits: &fits };
+        let mut found = Vec::new();
+        for class in self.classes(root) {
+            for bindings in matcher.find(&from, class, &Bindings::default()) {
+                if conditions.iter().all(|c| holds(c, &bindings)) {
+                    found.push(Match::one(class, to.build(&bindings)?));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// `None` until all that the condition speaks of is bound.
+    fn is_true(&self, condition: Condition, bindings: &Bindings) -> Option<bool> {
+        let axes = |v| bindings.axes(self, v);
+        let all_at_load = |v| Some(bindings.values.get(v)?.iter().all(|c| self.at_load(*c)));
+        match condition {
+            Condition::Disjoint(a, b) => Some(axes(a)?.is_disjoint(&axes(b)?)),
+            Condition::Has(a, b) => Some(axes(b)?.is_subset(&axes(a)?)),
+            Condition::Within(a, b) => Some(axes(a)?.is_subset(&axes(b)?) && !axes(a)?.is_empty()),
+            Condition::NotEmpty(k) => Some(axes(k)?.iter().all(|a| self.known_size(a).is_some_and(|n| n > 0))),
+            Condition::AtLoad(v) => all_at_load(v),
+            Condition::Late(v) => Some(!all_at_load(v)?),
+            Condition::Wide(v) => Some(bindings.values.get(v)?.iter().all(|c| self.is_wide(*c, VIEWS))),
+            Condition::Says(_) => Some(true),
+        }
+    }
+
+    /// Is it of 32 bits or more, and not a cast of weights of fewer than it has, through some views?
+    fn is_wide(&self, class: Id, views: usize) -> bool {
+        let bytes = self.ty(class).elem.bytes();
+        let is_narrow = |(op, operands): &(Op, Vec<Id>)| match op {
+            Op::Cast(_) => self.ty(operands[0]).elem.bytes() < bytes,
+            op => op.class() == Class::View && views > 0 && operands.iter().any(|o| !self.is_wide(*o, views - 1)),
+        };
+        bytes >= WIDE_BYTES && !(self.at_load(class) && self.class(class).iter().any(is_narrow))
+    }
+
+    /// Adds another way to write some values; is it new?
+    pub(super) fn apply(&mut self, found: &Match, rule: &'static str) -> bool {
+        let mut changed = false;
+        let mut places = Vec::new();
+        for (class, tree) in &found.places {
+            let id = self.add(tree, rule, *class);
+            if let Tree::Op(op, _) = tree
+                && let Some(made) =
+                    self.made.iter().rev().find(|m| m.class == id && m.term.head == Head::Op(op.clone()))
+            {
+                places.push((*class, made.term.clone()));
+            }
+            changed |= self.egraph.union(*class, id);
+        }
+        self.applied.push(places);
+        changed
+    }
+
+    fn add(&mut self, tree: &Tree, rule: &'static str, instead_of: Id) -> Id {
+        match tree {
+            Tree::Class(id) => *id,
+            Tree::Op(op, operands) => {
+                let operands = operands.iter().map(|t| self.add(t, rule, instead_of)).collect();
+                let term = Term { head: Head::Op(op.clone()), operands };
+                let class = self.egraph.add(term.clone());
+                self.made.push(Made { class, term, rule, instead_of });
+                class
+            }
+        }
+    }
+
+    /// A term as it stands in its class.
+    pub(super) fn canonical(&self, term: &Term) -> Term {
+        Term { head: term.head.clone(), operands: term.operands.iter().map(|c| self.egraph.find(*c)).collect() }
+    }
+}
