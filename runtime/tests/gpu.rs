@@ -125,8 +125,9 @@ fn what_goes_wrong_with_a_driver_is_an_error_that_says_so() {
         std::fs::create_dir(dir.path().join(folder)).unwrap();
         std::fs::write(dir.path().join("driver.c"), include_str!("driver.c")).unwrap();
         let library = dir.path().join(folder).join("libcuda.so");
-        let done = Command::new("cc").args(["-shared", "-fPIC", "-w", flag, "-o"]).arg(&library);
-        assert!(done.arg(dir.path().join("driver.c")).status().unwrap().success());
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-w", flag, "-o"]).arg(&library).arg(dir.path().join("driver.c"));
+        assert!(compile.status().unwrap().success());
     }
     let said = |folder: &str, fail: &str| {
         let report = dir.path().join("said");
