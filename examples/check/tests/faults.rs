@@ -6,6 +6,8 @@ mod fixture;
 use std::path::Path;
 use std::process::Command;
 
+use gatec_runtime::format::{Isa, Launch, Variant};
+
 /// Exit code, what was printed, what was reported as an error.
 fn check(folder: &Path, options: &[&str]) -> (i32, String, String) {
     let out = Command::new(env!("CARGO_BIN_EXE_gatec-check")).args(options).arg(folder).output().unwrap();
@@ -17,7 +19,11 @@ fn check(folder: &Path, options: &[&str]) -> (i32, String, String) {
 fn bundle() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    std::fs::write(at("twice.so"), fixture::artifact(&fixture::manifest())).unwrap();
+    let mut manifest = fixture::manifest();
+    let mut gpu = Variant { isa: Isa::Sm80, ..manifest.variants[0].clone() };
+    gpu.kernels.iter_mut().for_each(|k| k.launch = Some(Launch { threads: 32, shared_bytes: 0 }));
+    manifest.variants.push(gpu);
+    std::fs::write(at("twice.so"), fixture::artifact(&manifest)).unwrap();
     let (w, x, y) = (fixture::f32s(&[1.0, 2.0]), fixture::f32s(&[1.0; 4]), fixture::f32s(&[2.0, 4.0, 6.0, 8.0]));
     let more = fixture::f32s(&[3.0, 4.0]);
     let weights = fixture::safetensors(&[("w.0", "F32", &[2], &w), ("w.1", "F32", &[2], &more)]);
