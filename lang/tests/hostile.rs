@@ -63,6 +63,22 @@ fn a_long_chain_of_operators_is_refused() {
     assert!(check_text("long.gate", &program, &[]).0.is_none());
 }
 
+/// A message may point behind what was read, into a comment of wide characters.
+#[test]
+fn messages_show_whole_characters() {
+    for text in [
+        "axis a = //é",
+        "axis i = \u{fffd}",
+        "//xis i = \u{fffd}",
+        "model m(x: f32[é]) -> f32[] { é }",
+        "axis é",
+        "// é",
+    ] {
+        let (_, diagnostics) = check_text("a.gate", text, &[]);
+        assert!(!diagnostics.render(false).is_empty() && !diagnostics.to_json().is_empty(), "{text}");
+    }
+}
+
 #[test]
 fn a_large_file_is_refused_unread() {
     let program = "// nothing\n".repeat(1 << 20);

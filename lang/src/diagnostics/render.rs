@@ -48,14 +48,21 @@ impl Diagnostics {
         report.finish()
     }
 
-    /// A place that lies inside its file.
+    /// A place that lies inside its file, of whole characters.
     fn place(&self, span: Span) -> Place {
-        let (path, length) = match self.files.get(span.file as usize) {
-            Some((path, text)) => (path.clone(), text.len()),
-            None => (String::new(), 0),
+        let (path, text) = match self.files.get(span.file as usize) {
+            Some((path, text)) => (path.clone(), &**text),
+            None => (String::new(), ""),
         };
-        let start = (span.start as usize).min(length);
-        (path, start..(span.end as usize).clamp(start, length))
+        let is_cut = |at: usize| !text.is_char_boundary(at);
+        let (mut start, mut end) = ((span.start as usize).min(text.len()), (span.end as usize).min(text.len()));
+        while is_cut(start) {
+            start -= 1;
+        }
+        while is_cut(end) {
+            end += 1;
+        }
+        (path, start..end.max(start))
     }
 
     /// One JSON object a line: `type`, `code`, `severity`, `message`, `file`, `line`, `column`, `start`, `end`, `help`, `fix`.
