@@ -28,7 +28,7 @@ demo: target/llvm-version ## Compile a network that hears speech, and run it on 
 	@target/release/vad-demo target/vad.so $(VAD)/released.safetensors $(VAD)/recording.wav
 	@echo
 	@echo "What the compiler did (gatec explain $(VAD)/vad.gate has more):"
-	@target/release/gatec explain $(VAD)/vad.gate | sed -n '1,14p'
+	@target/release/gatec explain --worth $(VAD)/vad.gate | sed -n '1,16p'
 
 test: target/llvm-version ## Everything that CI checks
 	@.ci/ptxas

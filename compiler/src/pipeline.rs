@@ -20,6 +20,8 @@ pub struct OptimizeOptions {
     pub verify: bool,
     /// Passes after which the module is printed.
     pub print_after: Vec<String>,
+    /// Are e-graphs printed?
+    pub print_egraphs: bool,
     /// Rules that stay away.
     pub without: Vec<String>,
     /// What an e-graph may grow to.
@@ -35,6 +37,8 @@ pub struct Report {
     pub timings: Vec<(String, Duration)>,
     /// (pass, module after it)
     pub dumps: Vec<(String, String)>,
+    /// E-graphs as text, one for each region and pass, in the order of saturation.
+    pub egraphs: Vec<String>,
     /// Rewrites that were made, for fuel.
     pub rewrites: u64,
     /// Rules that found a place, whether what they made was chosen or not.

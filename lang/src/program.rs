@@ -9,11 +9,18 @@ use std::sync::Arc;
 use crate::size::Size;
 
 /// A place in the source: file (index into [`Program::files`]) and byte range.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Span {
     pub file: u32,
     pub start: u32,
     pub end: u32,
+}
+
+/// On one line, for trees are printed with the places of all that is in them.
+impl std::fmt::Debug for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}..{}", self.file, self.start, self.end)
+    }
 }
 
 /// Element types of the language.

@@ -1,14 +1,18 @@
-//! Every block of the language's reference is a program that checks.
+//! Every block of the language's reference, and of the README, is a program that checks.
+
+const PAGES: [(&str, &str, usize); 2] = [
+    ("docs/language.md", include_str!("../../docs/language.md"), 9),
+    ("README.md", include_str!("../../README.md"), 1),
+];
 
 #[test]
-fn every_block_of_the_reference_checks() {
-    let text = include_str!("../../docs/language.md");
-    let mut seen = 0;
-    for block in text.split("```gate\n").skip(1) {
-        let program = block.split("```").next().unwrap_or_default();
-        let (found, diagnostics) = gatec_lang::check_text("language.md", program, &[]);
-        assert!(found.is_some() && diagnostics.list.is_empty(), "{program}\n{}", diagnostics.render(false));
-        seen += 1;
+fn every_block_of_the_documents_checks() {
+    for (name, text, least) in PAGES {
+        let blocks: Vec<&str> = text.split("```gate\n").skip(1).filter_map(|b| b.split("```").next()).collect();
+        for program in &blocks {
+            let (found, diagnostics) = gatec_lang::check_text(name, program, &[]);
+            assert!(found.is_some() && diagnostics.list.is_empty(), "{program}\n{}", diagnostics.render(false));
+        }
+        assert!(blocks.len() >= least, "{name} has {} blocks", blocks.len());
     }
-    assert!(seen > 8);
 }

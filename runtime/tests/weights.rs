@@ -146,9 +146,8 @@ fn elements_of_no_bytes_are_not_counted_one_by_one() {
     let none = headed(
         r#"{"w":{"dtype":"F32","shape":[0,1152921504606846976],"data_offsets":[0,0]},"v":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}"#,
     );
-    if let Ok(weights) = Weights::from_bytes(none) {
-        assert_eq!(weights.tensors().count(), 2);
-    }
+    let weights = Weights::from_bytes(none).expect("an empty tensor may have any shape");
+    assert_eq!(weights.tensors().count(), 2);
 }
 
 #[test]

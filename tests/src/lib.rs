@@ -20,7 +20,7 @@ use safetensors::tensor::TensorView;
 /// CPU variants, best first.
 pub const ISAS: [Isa; 3] = [Isa::X86V4, Isa::X86V3, Isa::X86];
 
-/// Those that this machine can run. Says which it lacks, once.
+/// Those that this machine can run.
 pub fn runnable() -> Vec<Isa> {
     ISAS.into_iter().filter(|isa| cpu::supports(*isa)).collect()
 }

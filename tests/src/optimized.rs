@@ -1,7 +1,9 @@
 //! Random programs before and after every pass, through the interpreter: a pass keeps what a program means.
 
+use gatec::egraph::Limits;
+use gatec::graph::Module;
 use gatec::graph::random::{self, Options};
-use gatec::pipeline::{OptimizeOptions, PASSES, run_pass};
+use gatec::pipeline::{OptimizeOptions, PASSES, optimize, run_pass};
 use gatec::rules::RULES;
 use gatec_tests::{difference, interpret};
 
@@ -47,4 +49,64 @@ fn every_pass_keeps_the_meaning_of_random_programs() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     let idle: Vec<&str> = RULES.iter().map(|r| r.name).filter(|r| !applied.contains(r)).collect();
     assert!(idle.is_empty() || count < 100, "no program had a place for these rules: {idle:?}");
+}
+
+/// Two loops with the same body are two regions with the entry, not three.
+#[test]
+fn equal_regions_are_saturated_once() {
+    let model = "axis d = 4
+    model twice(x: f32[t, d]) -> (a: f32[d], b: f32[d]) {
+        let first = scan t carry (c = x[t = 0]) { next tanh(c + x) } yield last c
+        let second = scan t carry (c = 2.0 * x[t = 0]) { next tanh(c + x) } yield last c
+        (a: first, b: second)
+    }";
+    let optimized = run_pass("rewrite", lowered(model), &OptimizeOptions::default()).expect("it rewrites");
+    assert_eq!(optimized.report.regions, 2, "the entry, and one body");
+}
+
+fn lowered(model: &str) -> Module {
+    let program = gatec_lang::load_text("model.gate", model, &[]).unwrap_or_else(|d| panic!("{}", d.render(false)));
+    gatec::lower::lower(&program).expect("it lowers")
+}
+
+const GLU: &str = "axis d = 4
+axis h = 8
+model glu(x: f32[t, d]) -> f32[t, d] {
+    param gate, up: f32[d, h]
+    param down: f32[h, d]
+    (silu(x @ gate) * (x @ up)) @ down
+}";
+
+#[test]
+fn a_limit_that_bites_is_a_warning_and_changes_no_meaning() {
+    let module = lowered(GLU);
+    let values = random::values(&module, 0, &[("t", 3)], 1);
+    let expected = interpret(&module, 0, &values).expect("it runs");
+    let all = Limits::default();
+    let limits = [
+        ("e-nodes", Limits { nodes: 5, ..all }),
+        ("rounds", Limits { rounds: 1, ..all }),
+        ("matches", Limits { matches: 0, ..all }),
+    ];
+    for (what, limits) in limits {
+        let options = OptimizeOptions { limits, verify: true, ..Default::default() };
+        let optimized = optimize(module.clone(), &options).expect("a limit is no error");
+        let warnings = &optimized.report.warnings;
+        assert!(warnings.iter().any(|w| w.contains("phase") && w.contains(what)), "{what}: {warnings:?}");
+        let found = interpret(&optimized.module, 0, &values).expect("it runs");
+        let worst = found.iter().zip(&expected).map(|(f, e)| difference(f, e)).fold(0.0, f64::max);
+        assert!(worst <= TOLERANCE, "{what}: off by {worst:e}");
+    }
+}
+
+#[test]
+fn fuel_counts_rewrites() {
+    let module = lowered(GLU);
+    let rewrites = |fuel| {
+        let options = OptimizeOptions { fuel, ..Default::default() };
+        optimize(module.clone(), &options).expect("it optimises").report.rewrites
+    };
+    let all = rewrites(None);
+    assert!(all > 1);
+    assert_eq!([rewrites(Some(0)), rewrites(Some(1)), rewrites(Some(all))], [0, 1, all]);
 }

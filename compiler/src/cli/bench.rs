@@ -136,9 +136,9 @@ impl Bench {
         report.artifact_bytes = artifact.artifact.bytes().len();
         if self.json {
             let text = serde_json::to_string_pretty(&report).map_err(|e| Failure::Other(e.to_string()))?;
-            println!("{text}");
+            talk.data(text + "\n")?;
         } else {
-            print!("{report}");
+            talk.data(report.to_string())?;
         }
         for fault in &report.faults {
             talk.warn(fault);

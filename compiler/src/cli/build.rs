@@ -6,23 +6,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use gatec_lang::diagnostics::Diagnostics;
 use gatec_runtime::format::Isa;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, ModelArgs, Talk};
-use crate::{BuildError, BuildOptions, Built, artifact, codegen, graph, kernel, lower, pipeline};
+use crate::pipeline::Report;
+use crate::{BuildError, BuildOptions, Compiled, artifact, codegen, graph, kernel, lower, pipeline};
 
 #[derive(Args)]
 pub struct Build {
     /// The model
     model: PathBuf,
     /// Where the artifact goes [default: the model's name with `.so`]
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "emit")]
     output: Option<PathBuf>,
     #[command(flatten)]
     model_args: ModelArgs,
-    /// Print these stages instead of writing an artifact; `STAGE=FILE` writes one to a file. Stages: graph, graph-opt, kernel,
-    /// llvm, asm, ptx
+    /// Print these stages instead of writing an artifact; `STAGE=FILE` writes one to a file. Stages: ast, graph, graph-opt,
+    /// egraph, kernel, llvm, asm, ptx
     #[arg(long, value_delimiter = ',', value_name = "STAGE", value_parser = emitted)]
     emit: Vec<Emitted>,
     /// Print the graph after this pass
@@ -78,8 +80,10 @@ struct Emitted {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Stage {
+    Ast,
     Graph,
     GraphOpt,
+    Egraph,
     Kernel,
     Llvm,
     Asm,
@@ -119,26 +123,21 @@ impl Build {
         options.ptx = !self.no_ptx;
         options.tf32 = self.tf32;
         if !self.emit.is_empty() {
-            return self.emit_stages(&options, talk);
+            return self.emit_stages(options, talk);
         }
         let out = self.output.clone().unwrap_or_else(|| self.model.with_extension("so"));
         let progress = progress(talk, &format!("building {}", self.model.display()));
         let built = crate::build(&self.model, &options, &out);
         progress.finish_and_clear();
         let built = built?;
-        for (pass, text) in &built.optimized.report.dumps {
-            talk.data(format!("// after {pass}\n{text}\n"))?;
-        }
-        for warning in &built.optimized.report.warnings {
-            talk.warn(warning);
-        }
+        self.tell(&built.optimized.report, talk)?;
         let symbols: Vec<&str> = built.optimized.module.symbols.iter().map(|(name, _)| name.as_str()).collect();
         for (name, _) in options.optimize.assume.iter().filter(|(name, _)| !symbols.contains(&name.as_str())) {
             let there_is = if symbols.is_empty() { "none".to_string() } else { symbols.join(", ") };
             talk.warn(format!("no symbolic axis `{name}` to assume a size of; there is {there_is}"));
         }
         if self.timings {
-            talk.say(&timings(&built));
+            talk.say(&timings(&built.timings, &built.optimized.report));
         }
         if self.json {
             let bytes = std::fs::metadata(&out).map_err(|e| Failure::file(&out, e))?.len();
@@ -153,50 +152,85 @@ impl Build {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn emit_stages(&self, options: &BuildOptions, talk: &Talk) -> Result<ExitCode, Failure> {
+    fn emit_stages(&self, mut options: BuildOptions, talk: &Talk) -> Result<ExitCode, Failure> {
+        options.optimize.print_egraphs = self.emit.iter().any(|e| e.stage == Stage::Egraph);
+        // The tree and the graph as written are shown of models, too, that the stages behind them refuse.
+        let is_late = |e: &Emitted| !matches!(e.stage, Stage::Ast | Stage::Graph);
+        let progress = progress(talk, &format!("building {}", self.model.display()));
+        let compiled = self.emit.iter().any(is_late).then(|| crate::compile(&self.model, &options)).transpose();
+        progress.finish_and_clear();
+        let compiled = compiled?;
+        if let Some(compiled) = &compiled {
+            self.tell(&compiled.optimized.report, talk)?;
+        }
         for Emitted { stage, file } in &self.emit {
-            let progress = progress(talk, &format!("building {}", self.model.display()));
-            let text = self.stage(*stage, options);
-            progress.finish_and_clear();
-            match file {
-                Some(path) => {
-                    artifact::replace(path, text?.as_bytes()).map_err(|e| Failure::file(path, e))?;
+            let text = match &compiled {
+                Some(compiled) => late(*stage, compiled)?,
+                None => String::new(),
+            };
+            let text = match stage {
+                Stage::Ast => self.tree()?,
+                Stage::Graph => {
+                    let program = gatec_lang::load(&self.model, &options.sizes).map_err(BuildError::Source)?;
+                    graph::text::print(&lower::lower(&program).map_err(BuildError::from)?)
                 }
-                None => talk.data(text?)?,
+                _ => text,
+            };
+            match file {
+                Some(path) => artifact::replace(path, text.as_bytes()).map_err(|e| Failure::file(path, e))?,
+                None => talk.data(text)?,
             }
+        }
+        if let (true, Some(compiled)) = (self.timings, &compiled) {
+            talk.say(&timings(&compiled.timings, &compiled.optimized.report));
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn stage(&self, stage: Stage, options: &BuildOptions) -> Result<String, Failure> {
-        if stage == Stage::Graph {
-            let program = gatec_lang::load(&self.model, &options.sizes).map_err(BuildError::Source)?;
-            let module = lower::lower(&program).map_err(BuildError::from)?;
-            return Ok(graph::text::print(&module));
+    /// Graphs between passes, and warnings.
+    fn tell(&self, report: &Report, talk: &Talk) -> Result<(), Failure> {
+        for (pass, text) in &report.dumps {
+            talk.data(format!("// after {pass}\n{text}\n"))?;
         }
-        let compiled = crate::compile(&self.model, options)?;
-        let on_cpu = || compiled.planned.iter().filter(|p| p.variant.isa != Isa::Sm80).flat_map(|p| &p.kernels);
-        let text = |text| {
-            let kernels: Vec<_> = on_cpu().cloned().collect();
-            codegen::text(&kernels, text).map_err(BuildError::from)
-        };
-        Ok(match stage {
-            Stage::Graph | Stage::GraphOpt => graph::text::print(&compiled.optimized.module),
-            Stage::Ptx => match compiled.planned.iter().find(|p| p.variant.isa == Isa::Sm80) {
-                Some(planned) => codegen::ptx::compile(&planned.kernels).map_err(BuildError::from)?,
-                None => String::new(),
-            },
-            Stage::Kernel => {
-                let kernels = compiled.planned.iter().flat_map(|p| &p.kernels);
-                kernels.map(|(_, k, _)| kernel::text::print(k)).collect::<Vec<_>>().join("\n")
-            }
-            Stage::Llvm => text(codegen::Text::Llvm)?,
-            Stage::Asm => text(codegen::Text::Assembly)?,
-        })
+        report.warnings.iter().for_each(|warning| talk.warn(warning));
+        Ok(())
+    }
+
+    fn tree(&self) -> Result<String, Failure> {
+        let text = gatec_lang::read(&self.model).map_err(|e| Failure::file(&self.model, e))?;
+        let tree = gatec_lang::syntax::parse(0, &text).map_err(|wrong| {
+            let files = vec![(self.model.display().to_string(), text.into())];
+            BuildError::Source(Diagnostics { files, list: vec![*wrong] })
+        })?;
+        Ok(format!("{tree:#?}\n"))
     }
 }
 
-/// A spinner that appears when something takes longer than a second, on a terminal.
+/// A stage behind the graph as written.
+fn late(stage: Stage, compiled: &Compiled) -> Result<String, Failure> {
+    let on_cpu = || compiled.planned.iter().filter(|p| p.variant.isa != Isa::Sm80).flat_map(|p| &p.kernels);
+    let text = |text| {
+        let kernels: Vec<_> = on_cpu().cloned().collect();
+        codegen::text(&kernels, text).map_err(BuildError::from)
+    };
+    Ok(match stage {
+        Stage::Ast | Stage::Graph => String::new(),
+        Stage::GraphOpt => graph::text::print(&compiled.optimized.module),
+        Stage::Egraph => compiled.optimized.report.egraphs.join("\n"),
+        Stage::Ptx => match compiled.planned.iter().find(|p| p.variant.isa == Isa::Sm80) {
+            Some(planned) => codegen::ptx::compile(&planned.kernels).map_err(BuildError::from)?,
+            None => String::new(),
+        },
+        Stage::Kernel => {
+            let kernels = compiled.planned.iter().flat_map(|p| &p.kernels);
+            kernels.map(|(_, k, _)| kernel::text::print(k)).collect::<Vec<_>>().join("\n")
+        }
+        Stage::Llvm => text(codegen::Text::Llvm)?,
+        Stage::Asm => text(codegen::Text::Assembly)?,
+    })
+}
+
+/// A spinner, on a terminal.
 pub fn progress(talk: &Talk, what: &str) -> ProgressBar {
     if !talk.terminal {
         return ProgressBar::hidden();
@@ -209,13 +243,13 @@ pub fn progress(talk: &Talk, what: &str) -> ProgressBar {
     bar
 }
 
-fn timings(built: &Built) -> String {
+fn timings(stages: &[(&'static str, Duration)], report: &Report) -> String {
     let ms = |d: &Duration| d.as_secs_f64() * 1e3;
     let mut text = String::new();
-    for (stage, took) in &built.timings {
+    for (stage, took) in stages {
         let _ = writeln!(text, "{stage:<24} {:>9.2} ms", ms(took));
         if *stage == "optimize" {
-            for (pass, took) in &built.optimized.report.timings {
+            for (pass, took) in &report.timings {
                 let _ = writeln!(text, "  {pass:<22} {:>9.2} ms", ms(took));
             }
         }

@@ -1,12 +1,17 @@
 //! `gatec explain`: what the optimiser did to a model, or what an error code means.
 
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use gatec_lang::Program;
 
 use super::{Failure, ModelArgs, Talk, slower};
-use crate::BuildError;
+use crate::pipeline::{self, Fired, OptimizeOptions, Report};
+use crate::rules::RULES;
+use crate::{BuildError, lower};
 
 #[derive(Args)]
 pub struct Explain {
@@ -14,61 +19,102 @@ pub struct Explain {
     subject: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
+    /// Say what each rule is worth, the dearest to miss first: the cost of the whole without it
+    #[arg(long)]
+    worth: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 impl Explain {
-    pub fn run(self, _: &Talk) -> Result<ExitCode, Failure> {
+    pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
         if let Some(code) = error_code(&self.subject) {
             let Some(entry) = gatec_lang::codes::find(code) else {
                 return Err(Failure::Other(format!("no error code `{code}`")));
             };
-            println!("{}: {}\n\n{}", entry.code, entry.title, entry.explanation);
+            talk.data(format!("{}: {}\n\n{}\n", entry.code, entry.title, entry.explanation))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let options = self.model.options();
-        let (program, optimized) = crate::optimize(&self.subject, &options)?;
+        let options = self.model.consistent()?.options();
+        let (program, mut optimized) = crate::optimize(&self.subject, &options)?;
         let isa = options.targets.first().copied().unwrap_or(gatec_runtime::format::Isa::X86);
         let planned = crate::plan::plan(&optimized.module, isa, &options.optimize.assume).map_err(BuildError::from)?;
+        if self.worth {
+            let progress = super::build::progress(talk, "building without each rule");
+            worth(&program, &options.optimize, &mut optimized.report)?;
+            optimized.report.fired.sort_by(|a, b| f64::total_cmp(&saved(b), &saved(a)));
+            progress.finish_and_clear();
+        }
         let report = &optimized.report;
-        if self.json {
-            let fired: Vec<_> = report
-                .fired
-                .iter()
-                .map(|f| serde_json::json!({ "rule": f.rule, "entry": f.entry, "count": f.count, "lines": f.lines, "why": f.why }))
-                .collect();
-            let costs: Vec<_> = report
-                .costs
-                .iter()
-                .map(|c| serde_json::json!({ "entry": c.entry, "before_ns": c.before_ns, "after_ns": c.after_ns }))
-                .collect();
-            let all = serde_json::json!({ "model": program.name, "rewrites": fired, "costs": costs, "warnings": report.warnings,
-                "slower": slower::json(&optimized.module, &planned) });
-            println!("{all:#}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        for cost in &report.costs {
-            println!(
-                "entry {}: {} -> {} by the roofline",
-                cost.entry,
-                super::bench::time(cost.before_ns),
-                super::bench::time(cost.after_ns)
-            );
-            for fired in report.fired.iter().filter(|f| f.entry == cost.entry) {
-                let lines: Vec<String> = fired.lines.iter().map(|(file, line)| format!("{file}:{line}")).collect();
-                println!("  {:>3} x {:<28} {}\n        {}", fired.count, fired.rule, lines.join(" "), fired.why);
-            }
-        }
-        for line in slower::lines(&optimized.module, &planned) {
-            println!("{line}");
-        }
+        let slower = slower::json(&optimized.module, &planned);
+        talk.data(match self.json {
+            true => format!("{:#}\n", json(&program.name, report, &slower)),
+            false => text(report) + &slower::lines(&optimized.module, &planned),
+        })?;
         for warning in &report.warnings {
-            eprintln!("warning: {warning}");
+            talk.warn(warning);
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the entries would cost without each of the rules that fired.
+fn worth(program: &Program, options: &OptimizeOptions, report: &mut Report) -> Result<(), BuildError> {
+    let fired: BTreeSet<&str> = report.fired.iter().map(|f| f.rule).collect();
+    for rule in RULES.iter().filter(|r| fired.contains(r.name)) {
+        let mut without = options.clone();
+        without.without.push(rule.name.into());
+        let other = pipeline::optimize(lower::lower(program)?, &without)?;
+        for fired in report.fired.iter_mut().filter(|f| f.rule == rule.name) {
+            fired.without_ns = other.report.costs.iter().find(|c| c.entry == fired.entry).map(|c| c.after_ns);
+        }
+    }
+    Ok(())
+}
+
+/// What a fired rule saves, beside what the others leave; 0 where nobody asked.
+fn saved(fired: &Fired) -> f64 {
+    fired.without_ns.unwrap_or(0.0)
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for cost in &report.costs {
+        let _ = writeln!(
+            text,
+            "entry {}: {} -> {} by the roofline",
+            cost.entry,
+            super::bench::time(cost.before_ns),
+            super::bench::time(cost.after_ns)
+        );
+        for fired in report.fired.iter().filter(|f| f.entry == cost.entry) {
+            let lines: Vec<String> = fired.lines.iter().map(|(file, line)| format!("{file}:{line}")).collect();
+            let _ = writeln!(text, "  {:>3} x {:<28} {}", fired.count, fired.rule, lines.join(" "));
+            let _ = writeln!(text, "        {}", fired.why);
+            if let Some(ns) = fired.without_ns {
+                let _ = writeln!(text, "        without it {}", super::bench::time(ns));
+            }
+        }
+    }
+    text
+}
+
+fn json(model: &str, report: &Report, slower: &[serde_json::Value]) -> serde_json::Value {
+    let fired: Vec<_> = report
+        .fired
+        .iter()
+        .map(|f| {
+            serde_json::json!({ "rule": f.rule, "entry": f.entry, "count": f.count, "lines": f.lines, "why": f.why,
+                "without_ns": f.without_ns })
+        })
+        .collect();
+    let costs: Vec<_> = report
+        .costs
+        .iter()
+        .map(|c| serde_json::json!({ "entry": c.entry, "before_ns": c.before_ns, "after_ns": c.after_ns }))
+        .collect();
+    serde_json::json!({ "model": model, "rewrites": fired, "costs": costs, "warnings": report.warnings, "slower": slower })
 }
 
 fn error_code(subject: &Path) -> Option<&str> {

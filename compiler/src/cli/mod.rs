@@ -2,8 +2,6 @@
 //!
 //! Exit codes: 0 done, 1 the input has an error, 2 wrong usage, 101 a bug in gatec.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is where gatec talks")]
-
 mod bench;
 mod build;
 mod check;
@@ -32,7 +30,7 @@ use talk::{Color, ErrorFormat, Talk};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Colour of messages; NO_COLOR switches it off as well
+    /// Colour of messages; in `auto`, NO_COLOR switches it off
     #[arg(long, global = true, value_enum, default_value = "auto")]
     color: Color,
     /// How messages about models are written: for people, or one JSON object a line

@@ -1,20 +1,22 @@
 //! What `gatec explain` says about fusion: where a slower way was taken, and why.
 
+use std::fmt::Write;
+
 use crate::graph::Module;
 use crate::plan::{Planned, Slower};
 
-/// As lines; none where everything runs on the fastest class of kernel.
-pub fn lines(module: &Module, planned: &Planned) -> Vec<String> {
-    let mut lines = Vec::new();
+/// As text; none where everything runs on the fastest class of kernel.
+pub fn lines(module: &Module, planned: &Planned) -> String {
+    let mut text = String::new();
     if !planned.slower.is_empty() {
-        lines.push(format!("slower ways on {}", planned.variant.isa));
+        let _ = writeln!(text, "slower ways on {}", planned.variant.isa);
     }
     for slower in &planned.slower {
         let at = slower.line.as_ref().map(|(file, line)| format!("  {file}:{line}")).unwrap_or_default();
-        lines.push(format!("  {}: {}, `{}`{at}", entry(module, slower), slower.way.words(), slower.value));
-        lines.push(format!("        {}", slower.why));
+        let _ = writeln!(text, "  {}: {}, `{}`{at}", entry(module, slower), slower.way.words(), slower.value);
+        let _ = writeln!(text, "        {}", slower.why);
     }
-    lines
+    text
 }
 
 /// As JSON.

@@ -9,6 +9,7 @@ pub mod cost;
 mod extract;
 pub mod pattern;
 pub mod place;
+mod print;
 pub mod prove;
 mod rebuild;
 mod saturate;
@@ -151,6 +152,9 @@ impl Run<'_> {
         let extents = Extents::new(self.sizes, &self.options.assume);
         let roots: Vec<Id> = graph.results.iter().map(|v| written.class[v]).collect();
         let chosen = extract::extract(&scene, &written, &roots, &extents, self.report)?;
+        if self.options.print_egraphs {
+            self.report.egraphs.push(print::print(&scene, &chosen));
+        }
         let new = rebuild::rebuild(graph, &scene, &written, &chosen, &roots, self.sizes)?;
         if self.options.verify || cfg!(debug_assertions) {
             let is_known = |op: &Op| match op {

@@ -1,7 +1,7 @@
 //! Finds speech in a recording with an artifact of `examples/silero-vad`, 32 ms at a time, as a program with a microphone would.
 //!
 //!     gatec build examples/silero-vad/vad.gate -o vad.so
-//!     cargo run -p embed -- vad.so examples/silero-vad/silero_vad_16k.safetensors examples/silero-vad/speech.wav
+//!     cargo run -p embed -- vad.so examples/silero-vad/silero_vad_16k.safetensors examples/silero-vad/recording.wav
 
 use gatec_runtime::{LoadOptions, Model};
 

@@ -27,7 +27,7 @@ pub fn find(code: &str) -> Option<&'static Entry> {
 codes! {
     SYNTAX = "E0001": "the text is no Gate program",
         "The parser met something that cannot stand there. The message lists what could. The `(` of a call and the `[` of brackets follow their name directly, without a blank.";
-    TOO_LARGE = "E0002": "the file is too large", "Source files are bounded, so that no input takes memory without end.";
+    TOO_LARGE = "E0002": "too large", "Source files, how many of them a model uses, and the operations that it is made of are bounded, so that no input takes memory without end.";
     TOO_DEEP = "E0003": "nested too deeply", "Brackets, prefix operators and operators of one statement are bounded. Name parts with `let`.";
     FILE = "E0004": "a file cannot be read", "The file is missing, unreadable, or no UTF-8 text.";
     UNKNOWN_NAME = "E0101": "no such name", "A name is used that nothing in scope has: a value, parameter, block, function or constant.";

@@ -51,7 +51,7 @@ pub enum RunError {
     Misaligned { name: String, align: u64 },
     #[error("`{symbol}` is {first} by {first_from}, but {second} by {second_from}")]
     Conflict { symbol: String, first: i64, first_from: String, second: i64, second_from: String },
-    #[error("the size of {} is not known: `bind` it, or give inputs with their shapes", names(symbols))]
+    #[error("the size of {} is not known: set it, or give inputs with their shapes", names(symbols))]
     Unbound { symbols: Vec<String> },
     #[error("`{symbol}` is {size}, the model was built for at most {bound}")]
     OverBound { symbol: String, size: i64, bound: i64 },

@@ -14,8 +14,9 @@ use inkwell::values::{BasicValueEnum, FunctionValue};
 use super::super::llvm::emit::{Emit, Val};
 use crate::kernel::Elem;
 
-/// How far ahead of its use a panel is fetched, in steps of the sum.
-const PREFETCH_STEPS: i64 = 16;
+/// How far ahead of its use a panel is fetched, in steps of the sum: by one row and two, which take several panels at once, and
+/// by more. Farther, weights in the second-level cache come more slowly; nearer, those in distant caches and memory do.
+const AHEAD: [i64; 2] = [16, 64];
 /// Steps of the sum in one turn of the loop.
 const UNROLL: i64 = 4;
 
@@ -109,6 +110,7 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
     let (counts, strides) = (params[3].into_pointer_value(), params[4].into_pointer_value());
     let number = |at, i: u32| e.load(i64, e.at(at, i64, e.index(i64::from(i))));
     let step_elements = i64::from(vectors * lanes);
+    let ahead = AHEAD[usize::from(rows > 2)] * step_elements;
 
     // One step of the sum: `offset` elements into each row, `ahead` steps beyond the panels' position.
     let step = |offset: Val<'ctx>, base: Val<'ctx>, ahead: i64| {
@@ -139,12 +141,10 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
         let whole = e.sub(count, e.index(UNROLL - 1));
         let rest = e.each(e.index(0), whole, UNROLL, |k| {
             let base = e.load(pointer, panel);
-            if rows <= 2 {
-                for p in 0..panels {
-                    let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(PREFETCH_STEPS * step_elements));
-                    let bytes = UNROLL * step_elements * elems.w.bytes() as i64;
-                    e.prefetch(e.at(base.into_pointer_value(), w_memory, shift), bytes);
-                }
+            for p in 0..panels {
+                let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead));
+                let bytes = UNROLL * step_elements * elems.w.bytes() as i64;
+                e.prefetch(e.at(base.into_pointer_value(), w_memory, shift), bytes);
             }
             for u in 0..UNROLL {
                 step(at(e.add(k, e.index(u))), base, u);

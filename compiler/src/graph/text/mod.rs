@@ -11,6 +11,7 @@ mod tests;
 
 pub use names::Names;
 pub use parse::{ParseError, parse};
+pub(crate) use print::head_of;
 pub use print::{Place, print, print_graph, print_with_notes};
 
 /// How deep loops, and parentheses in sizes, may nest in a text.

@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 use super::is_word;
 use super::names::{Names, input_names};
 use crate::graph::{Axis, Boundary, Entry, Graph, Module, NamePiece, Param, Type};
-use crate::ops::Attr;
+use crate::ops::{Attr, Op};
 
 /// A place in a module that a note can be about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,20 +110,14 @@ impl Printer<'_> {
 
     fn statement(&mut self, graph: &Graph, names: &Names, id: NodeIndex, left: &str, indent: usize, place: &Place) {
         let node = graph.node(id);
-        let mut text = format!("{left} = {}", node.op.name());
-        let attrs = node.op.attrs();
-        let written: Vec<String> = attrs.iter().filter_map(attr).collect();
-        if !written.is_empty() {
-            let _ = write!(text, "[{}]", written.join(", "));
-        }
+        let mut text = format!("{left} = {}", head_of(&node.op));
         let operands: Vec<String> = graph.operands(id).iter().map(|v| names.value(*v)).collect();
         if !operands.is_empty() {
             let _ = write!(text, " {}", operands.join(", "));
         }
         let types: Vec<String> = node.types.iter().map(ty).collect();
         let _ = write!(text, " : {}", if types.is_empty() { "none".into() } else { types.join(", ") });
-        let body = attrs.iter().find_map(Attr::as_body);
-        let Some(body) = body else {
+        let Some(body) = node.op.attrs().iter().find_map(Attr::as_body) else {
             return self.line(indent, &text, place);
         };
         text.push_str(" {");
@@ -132,6 +126,12 @@ impl Printer<'_> {
         self.out.extend(std::iter::repeat_n(' ', 2 * indent));
         self.out.push_str("}\n");
     }
+}
+
+/// An op's name and attributes, without the body of a loop.
+pub(crate) fn head_of(op: &Op) -> String {
+    let written: Vec<String> = op.attrs().iter().filter_map(attr).collect();
+    if written.is_empty() { op.name().into() } else { format!("{}[{}]", op.name(), written.join(", ")) }
 }
 
 fn head(m: &Module, entry: &Entry) -> String {
