@@ -135,7 +135,7 @@ fn inputs_in_place_keep_their_values() {
     let model = model(1);
     let mut session = model.session("scale").unwrap();
     let unbound = session.input_mut::<f32>("x").unwrap_err();
-    assert_eq!(unbound.to_string(), "the size of `n` is not known: `bind` it, or give inputs with their shapes");
+    assert_eq!(unbound.to_string(), "the size of `n` is not known: set it, or give inputs with their shapes");
     session.bind("n", 1).unwrap();
     assert_eq!(session.run(&[]).unwrap_err(), RunError::MissingInput { name: "x".into() });
     session.input_mut("x").unwrap().copy_from_slice(&[1.0f32, 1.0, 1.0, 0.5]);
@@ -166,7 +166,7 @@ fn what_does_not_fit_is_told_with_names_and_numbers() {
     let mut session = model.session("scale").unwrap();
     let x = [0.0f32; 12];
     let told = |result: Result<gatec_runtime::Outputs, RunError>| result.unwrap_err().to_string();
-    assert_eq!(told(session.run(&[])), "the size of `n` is not known: `bind` it, or give inputs with their shapes");
+    assert_eq!(told(session.run(&[])), "the size of `n` is not known: set it, or give inputs with their shapes");
     assert_eq!(told(session.run(&[("z", (&x).into())])), "no input `z`; there is `x`");
     assert_eq!(told(session.run(&[("x", (&[0i32; 4]).into())])), "input `x` holds f32, the given one i32");
     let view = View::shaped(&x, &[4, 3]).unwrap();
@@ -175,7 +175,7 @@ fn what_does_not_fit_is_told_with_names_and_numbers() {
     assert_eq!(told(session.run(&[("x", view)])), "input `x` is f32[n, d = 4], the given one has shape [12]");
     assert_eq!(
         told(session.run(&[("x", (&x[..11]).into())])),
-        "the size of `n` is not known: `bind` it, or give inputs with their shapes"
+        "the size of `n` is not known: set it, or give inputs with their shapes"
     );
     session.bind("n", 2).unwrap();
     assert_eq!(
