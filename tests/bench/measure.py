@@ -26,7 +26,8 @@ def machine():
         key, _, value = line.partition(":")
         info.setdefault(key.strip(), value.strip())
     simd = [f for f in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if f in info.get("flags", "").split()]
-    return {"cpu": info.get("model name", platform.machine()), "cores": len(os.sched_getaffinity(0)), "simd": simd}
+    return {"cpu": info.get("model name", platform.machine()), "cores": len(os.sched_getaffinity(0)), "simd": simd,
+            "family": f"{info.get('cpu family')}/{info.get('model')}"}
 
 
 def run(*command, **options):
@@ -82,7 +83,8 @@ def main():
     given = [f"--{name} {value}" for name, value in vars(a).items()
              if name in ("cases", "others", "threads", "seconds", "rounds") and value != ap.get_default(name)]
     options = f" BENCH={shlex.quote(' '.join(given))}" if given else ""
-    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "command": f"make bench{others}{options}"}
+    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "command": f"make bench{others}{options}",
+             "llvm": (ROOT / "target/llvm-version").read_text().strip()}
     about |= ours(a.programs / "gatec", a.out, threads, a.seconds)
     (a.out / "gatec.json").write_text(json.dumps(about, indent=1))
     if a.peers and not a.only_gatec:

@@ -80,7 +80,7 @@ def peers(report):
     m = report["machine"]
     # Of a program that was named on the command line the suite knows the command, which is of no use elsewhere.
     versions = ", ".join(f"{k} {v}" for k, v in sorted(report["versions"].items()) if k != OURS)
-    head = [f"{report['date']}, {m['cpu']}, {m['cores']} processors, {' '.join(m['simd'])}; {versions}. Fastest run in microseconds, all programs in turn in "
+    head = [f"{report['date']}, {cpu(m)}; {versions}. Fastest run in microseconds, all programs in turn in "
             "one run; in brackets gatec's time over theirs (below 1: gatec is ahead). `~`: others used the machine meanwhile.", ""]
     picture = ['<picture><source media="(prefers-color-scheme: dark)" srcset="docs/benchmarks-dark.svg">',
                '<img src="docs/benchmarks-light.svg" alt="gatec\'s time over that of the fastest other program, for each case"></picture>', ""]
@@ -120,15 +120,18 @@ def bars(report, dark):
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
-def silero(about):
-    lines = [f"{about['date']}, one thread, microseconds for 32 ms of sound; ONNX Runtime {about['onnxruntime']} runs the package's own models, in turn "
+def silero(about, machine):
+    lines = [f"{about['date']}, {cpu(machine)}, one thread, microseconds for 32 ms of sound; ONNX Runtime {about['onnxruntime']} runs the package's own models, in turn "
              "(`tests/bench/silero.py`).", "", "| | ONNX Runtime | gatec | ratio |", "| --- | ---: | ---: | ---: |"]
     return lines + [f"| `{name}` | {o:.1f} | {g:.1f} | {mark(g / o)} |" for name, o, g in about["rows"]]
 
 
+def cpu(m):
+    return f"{m['cpu']} ({m['family']}), {m['cores']} processors, {' '.join(m['simd'])}"
+
+
 def heading(about):
-    m = about["machine"]
-    return f"{about['date']}, {m['cpu']}, {m['cores']} processors, {' '.join(m['simd'])}; `{about['command']}`."
+    return f"{about['date']}, {cpu(about['machine'])}, LLVM {about['llvm']}; `{about['command']}`."
 
 
 def roofline(about):
@@ -169,10 +172,11 @@ def main():
     ap.add_argument("--pictures", type=pathlib.Path, default=ROOT / "docs")
     a = ap.parse_args()
     text = a.into.read_text()
-    if about := read(a.results / "gatec.json"):
-        text = renew(renew(text, "roofline", roofline(about)), "builds", builds(about))
-    if about := read(a.results / "silero.json"):
-        text = renew(text, "silero", silero(about))
+    ours = read(a.results / "gatec.json")
+    if ours:
+        text = renew(renew(text, "roofline", roofline(ours)), "builds", builds(ours))
+    if ours and (about := read(a.results / "silero.json")):
+        text = renew(text, "silero", silero(about, ours["machine"]))
     if report := read(a.results / "peers.json"):
         text = renew(text, "peers", peers(report))
         for dark in (False, True):

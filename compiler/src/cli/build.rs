@@ -1,7 +1,7 @@
 //! `gatec build`: a model to an artifact, or to any stage on the way.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -154,27 +154,19 @@ impl Build {
 
     fn emit_stages(&self, mut options: BuildOptions, talk: &Talk) -> Result<ExitCode, Failure> {
         options.optimize.print_egraphs = self.emit.iter().any(|e| e.stage == Stage::Egraph);
-        // The tree and the graph as written are shown of models, too, that the stages behind them refuse.
-        let is_late = |e: &Emitted| !matches!(e.stage, Stage::Ast | Stage::Graph);
+        let needs_more = self.emit.iter().any(|e| matches!(e.stage.printer(), Printer::Compiled(_)));
         let progress = progress(talk, &format!("building {}", self.model.display()));
-        let compiled = self.emit.iter().any(is_late).then(|| crate::compile(&self.model, &options)).transpose();
+        let compiled = needs_more.then(|| crate::compile(&self.model, &options)).transpose();
         progress.finish_and_clear();
         let compiled = compiled?;
         if let Some(compiled) = &compiled {
             self.tell(&compiled.optimized.report, talk)?;
         }
         for Emitted { stage, file } in &self.emit {
-            let text = match &compiled {
-                Some(compiled) => late(*stage, compiled)?,
-                None => String::new(),
-            };
-            let text = match stage {
-                Stage::Ast => self.tree()?,
-                Stage::Graph => {
-                    let program = gatec_lang::load(&self.model, &options.sizes).map_err(BuildError::Source)?;
-                    graph::text::print(&lower::lower(&program).map_err(BuildError::from)?)
-                }
-                _ => text,
+            let text = match (stage.printer(), &compiled) {
+                (Printer::Source(print), _) => print(&self.model, &options)?,
+                (Printer::Compiled(print), Some(compiled)) => print(compiled)?,
+                (Printer::Compiled(_), None) => continue,
             };
             match file {
                 Some(path) => artifact::replace(path, text.as_bytes()).map_err(|e| Failure::file(path, e))?,
@@ -195,39 +187,53 @@ impl Build {
         report.warnings.iter().for_each(|warning| talk.warn(warning));
         Ok(())
     }
+}
 
-    fn tree(&self) -> Result<String, Failure> {
-        let text = gatec_lang::read(&self.model).map_err(|e| Failure::file(&self.model, e))?;
-        let tree = gatec_lang::syntax::parse(0, &text).map_err(|wrong| {
-            let files = vec![(self.model.display().to_string(), text.into())];
-            BuildError::Source(Diagnostics { files, list: vec![*wrong] })
-        })?;
-        Ok(format!("{tree:#?}\n"))
+/// What a stage is printed from.
+enum Printer {
+    /// The model alone: it may be one that later stages refuse.
+    Source(fn(&Path, &BuildOptions) -> Result<String, Failure>),
+    Compiled(fn(&Compiled) -> Result<String, BuildError>),
+}
+
+impl Stage {
+    fn printer(self) -> Printer {
+        match self {
+            Self::Ast => Printer::Source(tree),
+            Self::Graph => Printer::Source(|model, options| {
+                let program = gatec_lang::load(model, &options.sizes).map_err(BuildError::Source)?;
+                Ok(graph::text::print(&lower::lower(&program).map_err(BuildError::from)?))
+            }),
+            Self::GraphOpt => Printer::Compiled(|c| Ok(graph::text::print(&c.optimized.module))),
+            Self::Egraph => Printer::Compiled(|c| Ok(c.optimized.report.egraphs.join("\n"))),
+            Self::Kernel => Printer::Compiled(|c| {
+                let kernels = c.planned.iter().flat_map(|p| &p.kernels);
+                Ok(kernels.map(|(_, k, _)| kernel::text::print(k)).collect::<Vec<_>>().join("\n"))
+            }),
+            Self::Llvm => Printer::Compiled(|c| code(c, codegen::Text::Llvm)),
+            Self::Asm => Printer::Compiled(|c| code(c, codegen::Text::Assembly)),
+            Self::Ptx => Printer::Compiled(|c| match c.planned.iter().find(|p| p.variant.isa == Isa::Sm80) {
+                Some(planned) => Ok(codegen::ptx::compile(&planned.kernels)?),
+                None => Ok(String::new()),
+            }),
+        }
     }
 }
 
-/// A stage behind the graph as written.
-fn late(stage: Stage, compiled: &Compiled) -> Result<String, Failure> {
-    let on_cpu = || compiled.planned.iter().filter(|p| p.variant.isa != Isa::Sm80).flat_map(|p| &p.kernels);
-    let text = |text| {
-        let kernels: Vec<_> = on_cpu().cloned().collect();
-        codegen::text(&kernels, text).map_err(BuildError::from)
-    };
-    Ok(match stage {
-        Stage::Ast | Stage::Graph => String::new(),
-        Stage::GraphOpt => graph::text::print(&compiled.optimized.module),
-        Stage::Egraph => compiled.optimized.report.egraphs.join("\n"),
-        Stage::Ptx => match compiled.planned.iter().find(|p| p.variant.isa == Isa::Sm80) {
-            Some(planned) => codegen::ptx::compile(&planned.kernels).map_err(BuildError::from)?,
-            None => String::new(),
-        },
-        Stage::Kernel => {
-            let kernels = compiled.planned.iter().flat_map(|p| &p.kernels);
-            kernels.map(|(_, k, _)| kernel::text::print(k)).collect::<Vec<_>>().join("\n")
-        }
-        Stage::Llvm => text(codegen::Text::Llvm)?,
-        Stage::Asm => text(codegen::Text::Assembly)?,
-    })
+fn tree(model: &Path, _: &BuildOptions) -> Result<String, Failure> {
+    let text = gatec_lang::read(model).map_err(|e| Failure::file(model, e))?;
+    let tree = gatec_lang::syntax::parse(0, &text).map_err(|wrong| {
+        let files = vec![(model.display().to_string(), text.into())];
+        BuildError::Source(Diagnostics { files, list: vec![*wrong] })
+    })?;
+    Ok(format!("{tree:#?}\n"))
+}
+
+/// The code of all processors.
+fn code(compiled: &Compiled, text: codegen::Text) -> Result<String, BuildError> {
+    let on_cpu = compiled.planned.iter().filter(|p| p.variant.isa != Isa::Sm80);
+    let kernels: Vec<_> = on_cpu.flat_map(|p| &p.kernels).cloned().collect();
+    Ok(codegen::text(&kernels, text)?)
 }
 
 /// A spinner, on a terminal.

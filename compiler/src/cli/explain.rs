@@ -9,7 +9,7 @@ use clap::Args;
 use gatec_lang::Program;
 
 use super::{Failure, ModelArgs, Talk, slower};
-use crate::pipeline::{self, Fired, OptimizeOptions, Report};
+use crate::pipeline::{self, OptimizeOptions, Report};
 use crate::rules::RULES;
 use crate::{BuildError, lower};
 
@@ -43,7 +43,8 @@ impl Explain {
         if self.worth {
             let progress = super::build::progress(talk, "building without each rule");
             worth(&program, &options.optimize, &mut optimized.report)?;
-            optimized.report.fired.sort_by(|a, b| f64::total_cmp(&saved(b), &saved(a)));
+            // What no rule did (a value placed elsewhere) has no such cost, and comes last.
+            optimized.report.fired.sort_by(|a, b| b.without_ns.unwrap_or(0.0).total_cmp(&a.without_ns.unwrap_or(0.0)));
             progress.finish_and_clear();
         }
         let report = &optimized.report;
@@ -71,11 +72,6 @@ fn worth(program: &Program, options: &OptimizeOptions, report: &mut Report) -> R
         }
     }
     Ok(())
-}
-
-/// What a fired rule saves, beside what the others leave; 0 where nobody asked.
-fn saved(fired: &Fired) -> f64 {
-    fired.without_ns.unwrap_or(0.0)
 }
 
 fn text(report: &Report) -> String {

@@ -2,6 +2,7 @@
 //!
 //! `*` marks the one that extraction took; a comment names the rule that made a term.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::extract::Chosen;
@@ -11,6 +12,7 @@ use crate::graph::text;
 
 pub fn print(scene: &Scene, chosen: &Chosen) -> String {
     let classes = scene.all();
+    let made_by: BTreeMap<Term, &str> = scene.made.iter().rev().map(|m| (scene.canonical(&m.term), m.rule)).collect();
     let terms = scene.egraph.total_number_of_nodes();
     let mut out = format!("egraph of {} classes, {terms} terms\n", classes.len());
     for class in classes {
@@ -24,7 +26,7 @@ pub fn print(scene: &Scene, chosen: &Chosen) -> String {
             for (i, operand) in term.operands.iter().enumerate() {
                 let _ = write!(out, "{}%{}", if i == 0 { " " } else { ", " }, scene.egraph.find(*operand));
             }
-            match made_by(scene, term) {
+            match made_by.get(&scene.canonical(term)) {
                 Some(rule) => out += &format!("  // {rule}\n"),
                 None => out.push('\n'),
             }
@@ -39,9 +41,4 @@ fn head(head: &Head) -> String {
         Head::Op(op) => text::head_of(op),
         Head::Result(number) => format!("result[{number}]"),
     }
-}
-
-fn made_by(scene: &Scene, term: &Term) -> Option<&'static str> {
-    let term = scene.canonical(term);
-    scene.made.iter().find(|made| scene.canonical(&made.term) == term).map(|made| made.rule)
 }
