@@ -385,19 +385,18 @@ impl<'ctx> Emit<'ctx> {
     }
     /// Asks for the cache lines of `bytes` bytes, soon to be read.
     pub fn prefetch(&self, pointer: PointerValue<'ctx>, bytes: i64) {
-        self.prefetch_into(pointer, bytes, 3);
-    }
-    /// Asks for cache lines that may wait in the second-level cache.
-    pub fn fetch_later(&self, pointer: PointerValue<'ctx>, bytes: i64) {
-        self.prefetch_into(pointer, bytes, 2);
-    }
-    fn prefetch_into(&self, pointer: PointerValue<'ctx>, bytes: i64, locality: u64) {
-        let i32 = |n: u64| self.bits(self.int(32), n);
         for line in 0..(bytes + 63) / 64 {
-            let at = self.at(pointer, self.int(8), self.index(line * 64));
-            // To read, how near, data.
-            self.call_any("llvm.prefetch", &[self.pointer()], &[at.into(), i32(0), i32(locality), i32(1)]);
+            self.prefetch_line(self.at(pointer, self.int(8), self.index(line * 64)), 3);
         }
+    }
+    /// Asks for a cache line that may wait in the second-level cache.
+    pub fn fetch_later(&self, pointer: PointerValue<'ctx>) {
+        self.prefetch_line(pointer, 2);
+    }
+    fn prefetch_line(&self, pointer: PointerValue<'ctx>, locality: u64) {
+        let i32 = |n: u64| self.bits(self.int(32), n);
+        // To read, how near, data.
+        self.call_any("llvm.prefetch", &[self.pointer()], &[pointer.into(), i32(0), i32(locality), i32(1)]);
     }
     /// A variable of the function, at its entry: SROA turns it into a register.
     pub fn variable(&self, function: FunctionValue<'ctx>, ty: BasicTypeEnum<'ctx>) -> PointerValue<'ctx> {

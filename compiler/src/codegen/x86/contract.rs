@@ -8,7 +8,7 @@ use inkwell::IntPredicate;
 use inkwell::types::BasicType;
 use inkwell::values::{InstructionOpcode, PointerValue};
 
-use super::super::llvm::emit::Val;
+use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::{Frame, Lanes};
 use super::micro::{Elems, Micros, Shape, micro, smallest};
 use super::tall::{self, Packing};
@@ -109,7 +109,7 @@ pub fn contract<'ctx>(
     }
     let step_elements = i64::from(tile.vectors * tile.lanes);
     let cols = frame.extent(contract.cols.extent);
-    let panels = div_up(frame, cols, tile.panel);
+    let panels = div_up(e, cols, e.index(i64::from(tile.panel)));
     let part_elements = e.mul(sum, e.index(step_elements));
     let panel_elements = e.mul(part_elements, e.index(i64::from(tile.parts)));
     let acc = accumulator(kernel);
@@ -154,9 +154,8 @@ pub fn contract<'ctx>(
     }
 }
 
-fn div_up<'ctx>(frame: &Frame<'_, 'ctx>, n: Val<'ctx>, by: u32) -> Val<'ctx> {
-    let e = frame.emit;
-    e.udiv(e.add(n, e.index(i64::from(by) - 1)), e.index(i64::from(by)))
+fn div_up<'ctx>(e: &Emit<'ctx>, n: Val<'ctx>, by: Val<'ctx>) -> Val<'ctx> {
+    e.udiv(e.add(n, e.sub(by, e.index(1))), by)
 }
 
 /// Unit = (batch, block of rows, panel), the panel fastest.
@@ -169,9 +168,9 @@ fn plain<'ctx>(
 ) {
     let e = frame.emit;
     let rows = frame.extent(plan.contract.rows.extent);
-    let blocks = div_up(frame, rows, plan.tile.row_block);
-    let tallest = plan.tile.tallest();
-    let tiles = div_up(frame, rows, tallest);
+    let blocks = div_up(e, rows, e.index(i64::from(plan.tile.row_block)));
+    let tallest = e.index(i64::from(plan.tile.tallest()));
+    let tiles = div_up(e, rows, tallest);
     let unit = e.variable(e.function(), e.i64());
     e.store(range.begin, unit);
     let (head, body, after) = (e.block("units"), e.block("unit"), e.block("done"));
@@ -183,7 +182,7 @@ fn plain<'ctx>(
     let (panel, outer) = (e.urem(u, panels), e.udiv(u, panels));
     let (number, batch) = (e.urem(outer, blocks), e.udiv(outer, blocks));
     // Blocks of whole tiles, as equal as that allows.
-    let cut = |number| e.mul(e.udiv(e.mul(tiles, number), blocks), e.index(i64::from(tallest)));
+    let cut = |number| e.mul(e.udiv(e.mul(tiles, number), blocks), tallest);
     let (first, to) = (cut(number), e.min(rows, cut(e.add(number, e.index(1)))));
     // All panels of this range that are of the same block.
     let last = e.min(panels, e.add(panel, e.sub(range.end, u)));
@@ -372,26 +371,34 @@ fn many<'ctx>(
         e.call_function(tall::pack(micros, e, packing), &args);
     });
     let width = plan.width();
-    let depth = i64::from(plan.tile.depth);
+    let step_bytes = width * plan.elems.w.bytes() as i64;
     let one = e.index(1);
     // An empty sum has one piece too, of no steps.
     let end = e.select(e.icmp(IntPredicate::SGT, plan.sum, one), plan.sum, one);
+    // Pieces as equal as they can be. While the tiles pass by one, each fetches its share of the next.
+    let depth = div_up(e, end, div_up(e, end, e.index(i64::from(plan.tile.depth))));
+    let tallest = e.index(i64::from(plan.tile.tallest()));
+    let stride = div_up(e, e.index(step_bytes), div_up(e, count, tallest));
     e.each(share.panels.0, share.panels.1, 1, |panel| {
         let panel_start = panel_at(frame, plan, share, panel);
         e.each(e.index(0), e.index(i64::from(plan.tile.parts)), 1, |part| {
             let part_start = e.at(panel_start, e.memory(plan.elems.w), e.mul(part, plan.part_elements));
             let part_sums = e.at(plan.sums, acc, e.mul(part, e.index(plan.part_sums())));
-            e.each(e.index(0), end, depth, |first| {
-                let steps = e.min(e.index(depth), e.sub(plan.sum, first));
+            e.each(e.index(0), div_up(e, end, depth), 1, |number| {
+                let first = e.mul(number, depth);
+                let steps = e.min(depth, e.sub(plan.sum, first));
                 let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(first, e.index(width)));
                 tiles(frame, &plan.tile.tall, count, |rows, row| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
+                    let passed = e.add(e.index(step_bytes), e.mul(e.udiv(row, tallest), stride));
                     let args = [
                         e.at(plan.packed, acc, left).into(),
                         piece.into(),
                         steps,
                         first,
                         e.at(part_sums, acc, e.mul(row, e.index(width))).into(),
+                        e.at(piece, e.int(8), e.mul(steps, passed)).into(),
+                        stride,
                     ];
                     e.call_function(tall::micro(micros, e, rows, plan.tile.vectors, lanes, plan.elems), &args);
                 });

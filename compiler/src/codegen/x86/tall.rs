@@ -12,8 +12,8 @@ use super::super::llvm::emit::{Emit, Val};
 use super::micro::{Elems, Micros, begin, outer_sums};
 use crate::kernel::Elem;
 
-/// `fn(rows, panel, steps, goes_on, tile)`: `tile` (`[row][vector]`) becomes, or where `goes_on` is not zero grows by, the products of
-/// `steps` steps of the packed rows and the panel.
+/// `fn(rows, panel, steps, goes_on, tile, next, stride)`: `tile` (`[row][vector]`) becomes, or where `goes_on` is not zero grows by, the
+/// products of `steps` steps of the packed rows and the panel. Meanwhile a line is fetched for later every `stride` bytes from `next`.
 pub fn micro<'ctx>(
     micros: &mut Micros<'ctx>,
     e: &Emit<'ctx>,
@@ -25,7 +25,7 @@ pub fn micro<'ctx>(
     let name = format!("tall_{rows}x{vectors}_{}_{}", elems.w, elems.acc);
     micros.get(e, &name, |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
-        let (function, params) = begin(e, name, &[pointer, pointer, i64, i64, pointer]);
+        let (function, params) = begin(e, name, &[pointer, pointer, i64, i64, pointer, pointer, i64]);
         let (w_memory, acc_type) = (e.memory(elems.w), e.register(elems.acc));
         let vector = e.vector(acc_type, lanes);
         let accs: Vec<_> = (0..rows * vectors).map(|_| e.variable(function, vector)).collect();
@@ -35,17 +35,16 @@ pub fn micro<'ctx>(
         e.when(e.icmp(IntPredicate::NE, params[3], e.index(0)), || {
             accs.iter().enumerate().for_each(|(i, a)| e.store(e.load(vector, place(i)), *a));
         });
-        let (left, panel) = (e.variable(function, pointer), e.variable(function, pointer));
+        let [left, panel, next] = [(); 3].map(|()| e.variable(function, pointer));
         e.store(params[0], left);
         e.store(params[1], panel);
+        e.store(params[5], next);
         let width = i64::from(vectors * lanes);
-        let steps = params[2];
-        // Where the next piece begins: it is fetched while this one is multiplied.
-        let piece = e.mul(steps, e.index(width));
         // One step a turn: of more steps the loads would be hoisted, and accumulators spilled.
-        e.each(e.index(0), steps, 1, |_| {
+        e.each(e.index(0), params[2], 1, |_| {
             let (x, w) = (e.load(pointer, left).into_pointer_value(), e.load(pointer, panel).into_pointer_value());
-            e.fetch_later(e.at(w, w_memory, piece), width * elems.w.bytes() as i64);
+            let line = e.load(pointer, next).into_pointer_value();
+            e.fetch_later(line);
             let packed = e.vector(w_memory, lanes);
             let at = |v: u32| e.at(w, w_memory, e.index(i64::from(v * lanes)));
             let step: Vec<_> = (0..vectors).map(|v| e.widened(elems.w, e.load(packed, at(v)), acc_type)).collect();
@@ -58,6 +57,7 @@ pub fn micro<'ctx>(
             }
             e.store(e.at(x, acc_type, e.index(i64::from(rows))).into(), left);
             e.store(e.at(w, w_memory, e.index(width)).into(), panel);
+            e.store(e.at(line, e.int(8), params[6]).into(), next);
         });
         accs.iter().enumerate().for_each(|(i, a)| e.store(e.load(vector, *a), place(i)));
         e.builder.build_return(None).expect("the function returns nothing");
