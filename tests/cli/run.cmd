@@ -16,3 +16,4 @@ gatec run double.gate -i x=missing.npy
 gatec run two.gate --entry none --random
 gatec run two.gate --entry up --size n=1 --random -w x.npy
 gatec run double.gate --random --size t=9223372036854775807
+gatec run double.gate --random --size t=3 --assume nothing=3

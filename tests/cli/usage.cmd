@@ -18,3 +18,7 @@ gatec run double.gate --random --threads 0
 gatec run double.gate --random --target-cpu z80
 gatec bench double.gate --seconds forever
 gatec bench double.gate --seconds -1
+gatec check double.gate --fuel 3
+gatec build double.gate -o built.so
+gatec run built.so --random --size t=2 --axis t=3
+gatec bench built.so --size t=2 --verify

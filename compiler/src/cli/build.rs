@@ -115,7 +115,7 @@ fn pass(name: &str) -> Result<String, String> {
 
 impl Build {
     pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
-        let mut options = self.model_args.consistent()?.options();
+        let mut options = self.model_args.options()?;
         options.optimize.print_after = self.print_after.clone();
         options.targets = self.target_cpu.iter().map(|cpu| cpu.isa()).collect();
         options.targets.sort();
@@ -131,11 +131,6 @@ impl Build {
         progress.finish_and_clear();
         let built = built?;
         self.tell(&built.optimized.report, talk)?;
-        let symbols: Vec<&str> = built.optimized.module.symbols.iter().map(|(name, _)| name.as_str()).collect();
-        for (name, _) in options.optimize.assume.iter().filter(|(name, _)| !symbols.contains(&name.as_str())) {
-            let there_is = if symbols.is_empty() { "none".to_string() } else { symbols.join(", ") };
-            talk.warn(format!("no symbolic axis `{name}` to assume a size of; there is {there_is}"));
-        }
         if self.timings {
             talk.say(&timings(&built.timings, &built.optimized.report));
         }
@@ -245,7 +240,7 @@ pub fn progress(talk: &Talk, what: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(Duration::from_secs(1));
+    bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Failure, ModelArgs, Talk};
+use super::{Failure, SourceArgs, Talk};
 
 #[derive(Args)]
 pub struct Check {
@@ -14,12 +14,12 @@ pub struct Check {
     #[arg(required = true)]
     models: Vec<PathBuf>,
     #[command(flatten)]
-    model: ModelArgs,
+    source: SourceArgs,
 }
 
 impl Check {
     pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
-        let sizes = self.model.consistent()?.axes.clone();
+        let sizes = self.source.sizes()?;
         let mut failed = false;
         for path in &self.models {
             let (program, diagnostics) = if path == Path::new("-") {

@@ -36,7 +36,7 @@ impl Explain {
             talk.data(format!("{}: {}\n\n{}\n", entry.code, entry.title, entry.explanation))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let options = self.model.consistent()?.options();
+        let options = self.model.options()?;
         let (program, mut optimized) = crate::optimize(&self.subject, &options)?;
         let isa = options.targets.first().copied().unwrap_or(gatec_runtime::format::Isa::X86);
         let planned = crate::plan::plan(&optimized.module, isa, &options.optimize.assume).map_err(BuildError::from)?;

@@ -16,7 +16,7 @@ mod table;
 mod talk;
 mod tensors;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -75,12 +75,27 @@ enum Command {
     Bench(bench::Bench),
 }
 
-/// How a model becomes a graph; shared by the subcommands that read models.
+/// How a model is read; shared by the subcommands that read models.
 #[derive(Args, Clone, Default)]
-struct ModelArgs {
+struct SourceArgs {
     /// Give a static axis another size
     #[arg(long = "axis", value_name = "NAME=SIZE", value_parser = name_and_size, value_delimiter = ',')]
     axes: Vec<(String, i64)>,
+}
+
+impl SourceArgs {
+    /// The sizes; two of one axis are wrong usage.
+    fn sizes(&self) -> Result<Vec<(String, i64)>, Failure> {
+        once("--axis", &self.axes)?;
+        Ok(self.axes.clone())
+    }
+}
+
+/// How a model becomes an optimised graph; shared by the subcommands that compile models.
+#[derive(Args, Clone, Default)]
+struct ModelArgs {
+    #[command(flatten)]
+    source: SourceArgs,
     /// Size of a symbolic axis for which to optimise
     #[arg(long, value_name = "NAME=SIZE", value_parser = name_and_size, value_delimiter = ',')]
     assume: Vec<(String, i64)>,
@@ -94,20 +109,31 @@ struct ModelArgs {
 
 impl ModelArgs {
     /// Options that contradict each other are wrong usage.
-    fn consistent(&self) -> Result<&Self, Failure> {
-        once("--axis", &self.axes)?;
+    fn options(&self) -> Result<crate::BuildOptions, Failure> {
         once("--assume", &self.assume)?;
-        Ok(self)
-    }
-
-    fn options(&self) -> crate::BuildOptions {
         let optimize = pipeline::OptimizeOptions {
             assume: self.assume.clone(),
             fuel: self.fuel,
             verify: self.verify,
             ..Default::default()
         };
-        crate::BuildOptions { sizes: self.axes.clone(), optimize, ..Default::default() }
+        Ok(crate::BuildOptions { sizes: self.source.sizes()?, optimize, ..Default::default() })
+    }
+
+    /// What is compiled already takes none of these options: to drop one silently would mislead.
+    fn none_given(&self, artifact: &Path) -> Result<(), Failure> {
+        let given = [
+            ("--axis", !self.source.axes.is_empty()),
+            ("--assume", !self.assume.is_empty()),
+            ("--fuel", self.fuel.is_some()),
+            ("--verify", self.verify),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => {
+                Err(Failure::Usage(format!("{option} is for models: {} is compiled already", artifact.display())))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -74,11 +74,12 @@ impl LoadArgs {
     pub fn artifact(&self, talk: &Talk) -> Result<Opened, Failure> {
         once("--size", &self.sizes)?;
         if self.model.extension().is_none_or(|e| e != "gate") {
+            self.model_args.none_given(&self.model)?;
             return self.open(&self.model);
         }
         let folder = tempfile::tempdir().map_err(|e| Failure::file(&self.model, e))?;
         let out = folder.path().join("model.so");
-        let mut options = self.model_args.consistent()?.options();
+        let mut options = self.model_args.options()?;
         options.optimize.assume.extend(self.sizes.clone());
         options.ptx = self.target_cpu == Some(Isa::Sm80);
         let progress = build::progress(talk, &format!("building {}", self.model.display()));

@@ -1,8 +1,11 @@
-//! What all targets of LLVM share.
+//! What all targets of LLVM share: values and expressions, loops, and the kernels that one thread computes alone.
 
 mod elem;
 pub mod emit;
 pub mod expr;
+pub mod loops;
+pub mod nest;
+pub mod top_k;
 
 use gatec_runtime::format::Isa;
 

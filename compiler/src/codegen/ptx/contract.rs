@@ -9,7 +9,7 @@ use inkwell::values::{BasicValue, InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::Frame;
-use super::super::x86::smallest;
+use super::super::llvm::loops::smallest;
 use super::block::{Block, product};
 use super::fma::Fma;
 use super::mma::Warp;

@@ -24,7 +24,8 @@ use inkwell::{AddressSpace, OptimizationLevel};
 
 use super::llvm::emit::Emit;
 use super::llvm::expr::Frame;
-use super::x86::{Range, select};
+use super::llvm::loops::Range;
+use super::llvm::top_k;
 use super::{CodegenError, PASSES, Scheduled};
 use crate::kernel::{Body, Kernel};
 use crate::schedule::{BodySchedule, GPU_THREADS, Gpu, Schedule};
@@ -120,11 +121,11 @@ fn entry<'ctx>(emit: &Emit<'ctx>, symbol: &str, kernel: &Kernel, schedule: &Sche
         (Body::Nest(nest), BodySchedule::Gpu(Gpu::Row)) => nest::row(&mut frame, nest, &block),
         (Body::Nest(nest), BodySchedule::Gpu(Gpu::Points)) => {
             let range = alone(&frame, &nest.outer);
-            super::x86::nest::nest(&mut frame, nest, crate::schedule::Along::Nothing, range);
+            super::llvm::nest::nest(&mut frame, nest, crate::schedule::Along::Nothing, range);
         }
         (Body::TopK(top_k), BodySchedule::Gpu(Gpu::Points)) => {
             let range = alone(&frame, &top_k.rows);
-            select::top_k(&mut frame, top_k, range);
+            top_k::top_k(&mut frame, top_k, range);
         }
         (Body::GroupRows(rows), BodySchedule::Gpu(Gpu::Block)) => group::group_rows(&mut frame, rows, &block),
         (Body::Contract(contract), BodySchedule::Gpu(Gpu::Contract(tile))) => {

@@ -1,7 +1,7 @@
 //! Map/reduce nests on a GPU: a thread for each element of a map, or a block for each point around the stages.
 
 use super::super::llvm::expr::Frame;
-use super::super::x86::nest::{declare_temps, identity, join};
+use super::super::llvm::nest::{declare_temps, identity, join};
 use super::block::{Block, product, unfold};
 use crate::kernel::{Elem, ExprId, Fold, Loop, Nest, Stage, Temp};
 use crate::schedule::GPU_THREADS;

@@ -10,9 +10,10 @@ use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::{Frame, Lanes};
-use super::micro::{Elems, Micros, Shape, micro, smallest};
+use super::super::llvm::loops::{Range, smallest};
+use super::micro::{Elems, Micros, Shape, micro};
+use super::prologue;
 use super::tall::{self, Packing};
-use super::{Range, prologue};
 use crate::kernel::index::{Stride, stride};
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Expr, Extent, Grouping, Index};
@@ -364,7 +365,7 @@ fn many<'ctx>(
     let e = frame.emit;
     let acc = e.register(plan.elems.acc);
     let (x, lanes) = (plan.elems.x, plan.tile.lanes);
-    tiles(frame, &plan.tile.tall, count, |rows, row| {
+    tall::tiles(frame, &plan.tile.tall, count, |rows, row| {
         let packing = Packing { rows, sums: plan.loops, dense: plan.dense, lanes, x, acc: plan.elems.acc };
         let to = e.at(plan.packed, acc, e.mul(row, plan.sum));
         let args = [e.at(plan.pointers, e.pointer(), row).into(), plan.counts.into(), plan.strides.into(), to.into()];
@@ -388,7 +389,7 @@ fn many<'ctx>(
                 let first = e.mul(number, depth);
                 let steps = e.min(depth, e.sub(plan.sum, first));
                 let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(first, e.index(width)));
-                tiles(frame, &plan.tile.tall, count, |rows, row| {
+                tall::tiles(frame, &plan.tile.tall, count, |rows, row| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
                     let passed = e.add(e.index(step_bytes), e.mul(e.udiv(row, tallest), stride));
                     let args = [
@@ -407,34 +408,6 @@ fn many<'ctx>(
         epilogue(frame, plan, share, panel, one, count, e.index(plan.part_sums()));
     });
     frame.forget();
-}
-
-/// `count` rows as tiles: as many of the tallest as there are, then what is least work.
-fn tiles<'ctx>(frame: &Frame<'_, 'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: impl FnMut(u32, Val<'ctx>)) {
-    let e = frame.emit;
-    let row = e.variable(e.function(), e.i64());
-    e.store(e.index(0), row);
-    let (head, body, after) = (e.block("rows"), e.block("tile"), e.block("tiled"));
-    e.go(head);
-    e.builder.position_at_end(head);
-    let first = e.load(e.i64(), row);
-    e.branch(e.icmp(IntPredicate::SLT, first, count), body, after);
-    e.builder.position_at_end(body);
-    let left = e.sub(count, first);
-    let smallest = heights.first().copied().unwrap_or(1);
-    for (i, &height) in heights.iter().enumerate().rev() {
-        // Two smaller tiles take no more than that.
-        let below = if i > 0 { heights[i - 1] + if i > 1 { smallest } else { 0 } } else { 0 };
-        let (here, next) = (e.block("tall"), e.block("lower"));
-        e.branch(e.icmp(IntPredicate::SGT, left, e.index(i64::from(below))), here, next);
-        e.builder.position_at_end(here);
-        tile(height, first);
-        e.store(e.add(first, e.index(i64::from(height))), row);
-        e.go(head);
-        e.builder.position_at_end(next);
-    }
-    e.go(after);
-    e.builder.position_at_end(after);
 }
 
 /// The number of a row: itself, or what the grouping put at that place.

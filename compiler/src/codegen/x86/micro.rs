@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use inkwell::IntPredicate;
 use inkwell::module::Linkage;
 use inkwell::types::BasicTypeEnum;
 use inkwell::values::{BasicValueEnum, FunctionValue};
@@ -188,21 +187,4 @@ pub(super) fn outer_sums<'ctx>(
         let start = e.add(start, e.mul(i, stride));
         outer_sums(e, sums, number, counts, strides, level + 1, start, innermost);
     });
-}
-
-/// Calls a microkernel for as many rows as there are: the smallest that holds them.
-pub fn smallest<'ctx>(e: &Emit<'ctx>, sizes: &[u32], rows: Val<'ctx>, mut call: impl FnMut(u32)) {
-    let Some((&most, smaller)) = sizes.split_last() else { return };
-    let after = e.block("tiled");
-    for &size in smaller {
-        let (fits, next) = (e.block("fits"), e.block("next"));
-        e.branch(e.icmp(IntPredicate::SLE, rows, e.index(i64::from(size))), fits, next);
-        e.builder.position_at_end(fits);
-        call(size);
-        e.go(after);
-        e.builder.position_at_end(next);
-    }
-    call(most);
-    e.go(after);
-    e.builder.position_at_end(after);
 }

@@ -7,8 +7,7 @@ use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::Val;
 use super::super::llvm::expr::Frame;
-use super::nest::vectors;
-use super::nested;
+use super::super::llvm::loops::{nested, vectors};
 use crate::kernel::{Contract, Elem};
 
 /// Evaluates the rows from..to, one after the other from `block` on, each `sum` elements long. `number` gives a row's number.

@@ -9,6 +9,7 @@ use inkwell::IntPredicate;
 use inkwell::values::{FunctionValue, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
+use super::super::llvm::expr::Frame;
 use super::micro::{Elems, Micros, begin, outer_sums};
 use crate::kernel::Elem;
 
@@ -163,4 +164,32 @@ fn transposed<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], lanes: u32) -> Vec<Val<'
         block *= 2;
     }
     square
+}
+
+/// `count` rows as tiles: as many of the tallest as there are, then what is least work.
+pub fn tiles<'ctx>(frame: &Frame<'_, 'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: impl FnMut(u32, Val<'ctx>)) {
+    let e = frame.emit;
+    let row = e.variable(e.function(), e.i64());
+    e.store(e.index(0), row);
+    let (head, body, after) = (e.block("rows"), e.block("tile"), e.block("tiled"));
+    e.go(head);
+    e.builder.position_at_end(head);
+    let first = e.load(e.i64(), row);
+    e.branch(e.icmp(IntPredicate::SLT, first, count), body, after);
+    e.builder.position_at_end(body);
+    let left = e.sub(count, first);
+    let smallest = heights.first().copied().unwrap_or(1);
+    for (i, &height) in heights.iter().enumerate().rev() {
+        // Two smaller tiles take no more than that.
+        let below = if i > 0 { heights[i - 1] + if i > 1 { smallest } else { 0 } } else { 0 };
+        let (here, next) = (e.block("tall"), e.block("lower"));
+        e.branch(e.icmp(IntPredicate::SGT, left, e.index(i64::from(below))), here, next);
+        e.builder.position_at_end(here);
+        tile(height, first);
+        e.store(e.add(first, e.index(i64::from(height))), row);
+        e.go(head);
+        e.builder.position_at_end(next);
+    }
+    e.go(after);
+    e.builder.position_at_end(after);
 }

@@ -6,9 +6,9 @@
 use inkwell::IntPredicate;
 use inkwell::types::BasicTypeEnum;
 
-use super::super::llvm::emit::Val;
-use super::super::llvm::expr::{Frame, Lanes};
-use super::{Range, for_units, nested};
+use super::emit::Val;
+use super::expr::Frame;
+use super::loops::{Range, for_units, nested, vectors};
 use crate::codegen::math;
 use crate::kernel::{Elem, ExprId, Fold, Loop, Nest, Stage, Store, Temp};
 use crate::scalar::Binary;
@@ -34,28 +34,6 @@ pub(in crate::codegen) fn declare_temps(frame: &mut Frame<'_, '_>, nest: &Nest) 
             frame.temp_elems.insert(*temp, elem);
         }
     }
-}
-
-/// Runs `body` for whole vectors along a loop, then for the tail.
-pub(super) fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, mut body: impl FnMut(&mut Frame<'a, 'ctx>)) {
-    let e = frame.emit;
-    let count = e.lanes;
-    let extent = frame.extent(l.extent);
-    let whole = e.sub(extent, e.index(i64::from(count) - 1));
-    let rest = e.each(e.index(0), whole, i64::from(count), |first| {
-        frame.lanes = Some(Lanes { var: l.var, first, count, tail: None });
-        frame.forget();
-        body(frame);
-    });
-    e.when(e.icmp(IntPredicate::SLT, rest, extent), || {
-        let last = e.sub(extent, e.index(1));
-        let mask = e.icmp(IntPredicate::SLE, e.add(rest, e.iota(count)), last);
-        frame.lanes = Some(Lanes { var: l.var, first: rest, count, tail: Some((mask, last)) });
-        frame.forget();
-        body(frame);
-    });
-    frame.lanes = None;
-    frame.forget();
 }
 
 fn stage<'ctx>(frame: &mut Frame<'_, 'ctx>, stage: &Stage, along: Along) {

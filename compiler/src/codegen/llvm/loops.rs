@@ -1,0 +1,123 @@
+//! Loops of a kernel: over the units of one call, nested, and a vector at a time.
+
+use inkwell::IntPredicate;
+use inkwell::values::PointerValue;
+
+use super::emit::{Emit, Val};
+use super::expr::{Frame, Lanes};
+use crate::kernel::{Extent, Loop, Var};
+
+/// What a kernel's function gets beside buffers and sizes.
+#[derive(Clone, Copy)]
+pub struct Range<'ctx> {
+    pub begin: Val<'ctx>,
+    pub end: Val<'ctx>,
+    pub scratch: PointerValue<'ctx>,
+}
+
+/// Runs `body` for each unit of `begin..end`, the linear index over `loops`, with their variables set. They are counted up, not
+/// divided anew.
+pub fn for_units<'a, 'ctx>(
+    frame: &mut Frame<'a, 'ctx>,
+    loops: &[Loop],
+    range: Range<'ctx>,
+    body: impl FnOnce(&mut Frame<'a, 'ctx>),
+) {
+    let e = frame.emit;
+    let function = e.function();
+    let variables: Vec<(Var, Extent, PointerValue)> =
+        loops.iter().map(|l| (l.var, l.extent, e.variable(function, e.i64()))).collect();
+    // Where the first unit stands.
+    let mut rest = range.begin;
+    for (_, extent, variable) in variables.iter().rev() {
+        let extent = frame.extent(*extent);
+        // An empty loop has no units: nothing is divided by it.
+        let safe = e.select(e.icmp(IntPredicate::EQ, extent, e.index(0)), e.index(1), extent);
+        e.store(e.urem(rest, safe), *variable);
+        rest = e.udiv(rest, safe);
+    }
+    e.each(range.begin, range.end, 1, |_| {
+        for (var, _, variable) in &variables {
+            let at = e.load(e.i64(), *variable);
+            frame.vars.insert(*var, at);
+        }
+        frame.forget();
+        body(frame);
+        frame.forget();
+        count_up(frame, &variables);
+    });
+    frame.forget();
+}
+
+/// The next point, innermost variable first.
+fn count_up<'ctx>(frame: &Frame<'_, 'ctx>, variables: &[(Var, Extent, PointerValue<'ctx>)]) {
+    let Some(((_, extent, variable), outer)) = variables.split_last() else { return };
+    let e = frame.emit;
+    let next = e.add(e.load(e.i64(), *variable), e.index(1));
+    e.store(next, *variable);
+    if !outer.is_empty() {
+        let wrapped = e.icmp(IntPredicate::SGE, next, frame.extent(*extent));
+        e.when(wrapped, || {
+            e.store(e.index(0), *variable);
+            count_up(frame, outer);
+        });
+    }
+}
+
+/// Runs `body` over nested loops, outermost first.
+pub fn nested<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, loops: &[Loop], body: &mut dyn FnMut(&mut Frame<'a, 'ctx>)) {
+    match loops.split_first() {
+        None => {
+            frame.forget();
+            body(frame);
+        }
+        Some((l, rest)) => {
+            let e = frame.emit;
+            let end = frame.extent(l.extent);
+            e.each(e.index(0), end, 1, |i| {
+                frame.vars.insert(l.var, i);
+                nested(frame, rest, body);
+            });
+            frame.forget();
+        }
+    }
+}
+
+/// Runs `body` for whole vectors along a loop, then for the tail.
+pub fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, mut body: impl FnMut(&mut Frame<'a, 'ctx>)) {
+    let e = frame.emit;
+    let count = e.lanes;
+    let extent = frame.extent(l.extent);
+    let whole = e.sub(extent, e.index(i64::from(count) - 1));
+    let rest = e.each(e.index(0), whole, i64::from(count), |first| {
+        frame.lanes = Some(Lanes { var: l.var, first, count, tail: None });
+        frame.forget();
+        body(frame);
+    });
+    e.when(e.icmp(IntPredicate::SLT, rest, extent), || {
+        let last = e.sub(extent, e.index(1));
+        let mask = e.icmp(IntPredicate::SLE, e.add(rest, e.iota(count)), last);
+        frame.lanes = Some(Lanes { var: l.var, first: rest, count, tail: Some((mask, last)) });
+        frame.forget();
+        body(frame);
+    });
+    frame.lanes = None;
+    frame.forget();
+}
+
+/// Calls `call` with the smallest of the sizes, which ascend, that holds `rows`.
+pub fn smallest<'ctx>(e: &Emit<'ctx>, sizes: &[u32], rows: Val<'ctx>, mut call: impl FnMut(u32)) {
+    let Some((&most, smaller)) = sizes.split_last() else { return };
+    let after = e.block("tiled");
+    for &size in smaller {
+        let (fits, next) = (e.block("fits"), e.block("next"));
+        e.branch(e.icmp(IntPredicate::SLE, rows, e.index(i64::from(size))), fits, next);
+        e.builder.position_at_end(fits);
+        call(size);
+        e.go(after);
+        e.builder.position_at_end(next);
+    }
+    call(most);
+    e.go(after);
+    e.builder.position_at_end(after);
+}
