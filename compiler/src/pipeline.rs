@@ -134,7 +134,7 @@ pub fn optimize(module: Module, options: &OptimizeOptions) -> Result<Optimized, 
     let symbols: Vec<&str> = module.symbols.iter().map(|(name, _)| name.as_str()).collect();
     for (name, _) in options.assume.iter().filter(|(name, _)| !symbols.contains(&name.as_str())) {
         let there_is = if symbols.is_empty() { "none".into() } else { symbols.join(", ") };
-        report.warnings.push(format!("no symbolic axis `{name}` to assume a size of; there is {there_is}"));
+        report.warnings.push(format!("no symbolic axis `{name}`; there is {there_is}"));
     }
     let before = egraph::cost::of_entries(&module, &options.assume);
     let mut module = module;
