@@ -201,6 +201,8 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
 
 /// Rows of a block whose accumulators stay in the first-level cache, or near it.
 const MAX_ROW_BLOCK: i64 = 128;
+/// Results of more bytes than this are stored past the caches: more than the share of a core in the last of them.
+pub const STREAMED_BYTES: i64 = 16 << 20;
 /// Bytes of a panel that stay in the first-level cache while tiles pass by, beside what passes.
 const PIECE_BYTES: u32 = 24 * 1024;
 

@@ -1,4 +1,4 @@
-//! What every emitter of code stands on: types, constants, arithmetic, memory, loops. A thin cover over inkwell in which a value
+//! What every emitter of code stands on: types, constants, arithmetic, loops. A thin cover over inkwell in which a value
 //! is a scalar or a vector, and the same call serves both.
 //!
 //! Operands of wrong types are a bug in gatec, not an error of the user: they panic.
@@ -11,13 +11,13 @@ use inkwell::context::Context;
 use inkwell::intrinsics::Intrinsic;
 use inkwell::module::Module;
 use inkwell::types::{BasicTypeEnum, VectorType};
-use inkwell::values::{BasicValue, BasicValueEnum, FunctionValue, InstructionOpcode, PointerValue};
+use inkwell::values::{BasicValueEnum, FunctionValue, InstructionOpcode};
 use inkwell::{FloatPredicate, IntPredicate};
 
 /// A scalar or a vector.
 pub type Val<'ctx> = BasicValueEnum<'ctx>;
 
-const TYPED: &str = "operands have the types that the instruction takes";
+pub(super) const TYPED: &str = "operands have the types that the instruction takes";
 
 /// A module under construction, for one kind of processor.
 pub struct Emit<'ctx> {
@@ -313,104 +313,6 @@ impl<'ctx> Emit<'ctx> {
     pub fn call_function(&self, function: FunctionValue<'ctx>, args: &[Val<'ctx>]) {
         let args: Vec<_> = args.iter().map(|a| (*a).into()).collect();
         self.builder.build_call(function, &args, "").expect(TYPED);
-    }
-
-    // Memory.
-
-    pub fn at(
-        &self,
-        pointer: PointerValue<'ctx>,
-        element: BasicTypeEnum<'ctx>,
-        index: Val<'ctx>,
-    ) -> PointerValue<'ctx> {
-        #[allow(unsafe_code, reason = "inkwell marks address arithmetic unsafe; it only emits an instruction")]
-        // SAFETY: the index has an integer type, as the instruction wants; nothing is accessed here.
-        let pointer = unsafe { self.builder.build_gep(element, pointer, &[index.into_int_value()], "") };
-        pointer.expect(TYPED)
-    }
-    /// Loads at the alignment of elements: vectors may start anywhere.
-    pub fn load(&self, ty: BasicTypeEnum<'ctx>, pointer: PointerValue<'ctx>) -> Val<'ctx> {
-        let v = self.builder.build_load(ty, pointer, "").expect(TYPED);
-        if let Some(load) = v.as_instruction_value() {
-            load.set_alignment(self.align_of(ty)).expect("a power of two");
-        }
-        v
-    }
-    pub fn store(&self, v: Val<'ctx>, pointer: PointerValue<'ctx>) {
-        let store = self.builder.build_store(pointer, v).expect(TYPED);
-        store.set_alignment(self.align_of(v.get_type())).expect("a power of two");
-    }
-    fn align_of(&self, ty: BasicTypeEnum<'ctx>) -> u32 {
-        match self.element_of(ty) {
-            BasicTypeEnum::IntType(t) => t.get_bit_width().div_ceil(8).max(1),
-            BasicTypeEnum::FloatType(t) if t == self.context.f32_type() => 4,
-            BasicTypeEnum::FloatType(t) if t == self.context.f16_type() => 2,
-            _ => 8,
-        }
-    }
-    /// Lanes of `otherwise` where `mask` is false; those are not read.
-    pub fn masked_load(
-        &self,
-        ty: BasicTypeEnum<'ctx>,
-        pointer: PointerValue<'ctx>,
-        mask: Val<'ctx>,
-        otherwise: Val<'ctx>,
-    ) -> Val<'ctx> {
-        let overload = [ty, self.pointer()];
-        let args = self.with_alignment("llvm.masked.load", &overload, &[pointer.into()], &[mask, otherwise], ty);
-        self.call_as("llvm.masked.load", &overload, &args)
-    }
-    pub fn masked_store(&self, v: Val<'ctx>, pointer: PointerValue<'ctx>, mask: Val<'ctx>) {
-        let overload = [v.get_type(), self.pointer()];
-        let args = self.with_alignment("llvm.masked.store", &overload, &[v, pointer.into()], &[mask], v.get_type());
-        self.call_any("llvm.masked.store", &overload, &args);
-    }
-    /// Older LLVMs take the alignment as an operand between the others; newer ones as an attribute.
-    fn with_alignment(
-        &self,
-        name: &str,
-        overload: &[BasicTypeEnum<'ctx>],
-        before: &[Val<'ctx>],
-        after: &[Val<'ctx>],
-        ty: BasicTypeEnum<'ctx>,
-    ) -> Vec<Val<'ctx>> {
-        let intrinsic = Intrinsic::find(name).unwrap_or_else(|| unreachable!("LLVM has no {name}"));
-        let function = intrinsic.get_declaration(&self.module, overload).expect(TYPED);
-        let mut args = before.to_vec();
-        if function.count_params() as usize > before.len() + after.len() {
-            args.push(self.bits(self.int(32), u64::from(self.align_of(ty))));
-        }
-        args.extend(after);
-        args
-    }
-    /// Asks for the cache lines of `bytes` bytes, soon to be read.
-    pub fn prefetch(&self, pointer: PointerValue<'ctx>, bytes: i64) {
-        for line in 0..(bytes + 63) / 64 {
-            self.prefetch_line(self.at(pointer, self.int(8), self.index(line * 64)), 3);
-        }
-    }
-    /// Asks for a cache line that may wait in the second-level cache.
-    pub fn fetch_later(&self, pointer: PointerValue<'ctx>) {
-        self.prefetch_line(pointer, 2);
-    }
-    fn prefetch_line(&self, pointer: PointerValue<'ctx>, locality: u64) {
-        let i32 = |n: u64| self.bits(self.int(32), n);
-        // To read, how near, data.
-        self.call_any("llvm.prefetch", &[self.pointer()], &[pointer.into(), i32(0), i32(locality), i32(1)]);
-    }
-    /// A variable of the function, at its entry: SROA turns it into a register.
-    pub fn variable(&self, function: FunctionValue<'ctx>, ty: BasicTypeEnum<'ctx>) -> PointerValue<'ctx> {
-        let here = self.builder.get_insert_block();
-        let entry = function.get_first_basic_block().expect("the function has begun");
-        match entry.get_first_instruction() {
-            Some(first) => self.builder.position_before(&first),
-            None => self.builder.position_at_end(entry),
-        }
-        let variable = self.builder.build_alloca(ty, "").expect(TYPED);
-        if let Some(here) = here {
-            self.builder.position_at_end(here);
-        }
-        variable
     }
 
     // Control.

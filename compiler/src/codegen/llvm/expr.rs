@@ -39,6 +39,8 @@ pub struct Frame<'a, 'ctx> {
     /// Accumulators of the contraction, for its epilogue.
     pub accs: Vec<Val<'ctx>>,
     pub lanes: Option<Lanes<'ctx>>,
+    /// Whether whole vectors are stored past the caches; `None` where they never are.
+    pub streams: Option<Val<'ctx>>,
     /// Set to 1 when an index was out of range.
     pub fault: PointerValue<'ctx>,
     memo: BTreeMap<ExprId, Val<'ctx>>,
@@ -69,6 +71,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             temps: BTreeMap::new(),
             temp_elems: BTreeMap::new(),
             accs: Vec::new(),
+            streams: None,
             lanes: None,
             fault,
             memo: BTreeMap::new(),
@@ -369,9 +372,13 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                 let first = self.first_index(&store.index);
                 let at = e.at(pointer, memory, first);
                 let value = e.splat(value, lanes.count);
-                match lanes.tail {
-                    None => e.store(value, at),
-                    Some((mask, _)) => e.masked_store(value, at, mask),
+                match (lanes.tail, self.streams) {
+                    (Some((mask, _)), _) => e.masked_store(value, at, mask),
+                    (None, None) => e.store(value, at),
+                    (None, Some(streams)) => {
+                        e.when(e.not(streams), || e.store(value, at));
+                        e.when(streams, || e.stream(value, at));
+                    }
                 }
             }
             (Step::Any, Some(lanes)) => {

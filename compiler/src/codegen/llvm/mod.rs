@@ -4,6 +4,7 @@ mod elem;
 pub mod emit;
 pub mod expr;
 pub mod loops;
+mod memory;
 pub mod nest;
 pub mod top_k;
 

@@ -17,7 +17,7 @@ use super::tall::{self, Packing};
 use crate::kernel::index::{Stride, stride};
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Expr, Extent, Grouping, Index};
-use crate::schedule::{Left, Tile};
+use crate::schedule::{Left, STREAMED_BYTES, Tile};
 
 /// What stays the same for all units.
 struct Plan<'a, 'ctx> {
@@ -380,6 +380,8 @@ fn many<'ctx>(
     let depth = div_up(e, end, div_up(e, end, e.index(i64::from(plan.tile.depth))));
     let tallest = e.index(i64::from(plan.tile.tallest()));
     let stride = div_up(e, e.index(step_bytes), div_up(e, count, tallest));
+    let streams = streams(frame, plan);
+    frame.streams = Some(streams);
     e.each(share.panels.0, share.panels.1, 1, |panel| {
         let panel_start = panel_at(frame, plan, share, panel);
         e.each(e.index(0), e.index(i64::from(plan.tile.parts)), 1, |part| {
@@ -407,7 +409,18 @@ fn many<'ctx>(
         });
         epilogue(frame, plan, share, panel, one, count, e.index(plan.part_sums()));
     });
+    frame.streams = None;
+    e.when(streams, || e.fence_streams());
     frame.forget();
+}
+
+/// Do the results of the whole call exceed the caches? Then they are gone from there before anybody reads them.
+fn streams<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>) -> Val<'ctx> {
+    let e = frame.emit;
+    let contract = plan.contract;
+    let bytes: u64 = contract.stores.iter().map(|s| frame.kernel.buffer(s.buffer).elem.bytes()).sum();
+    let points = e.mul(e.mul(frame.extent(contract.batch.extent), frame.extent(contract.rows.extent)), plan.cols);
+    e.icmp(IntPredicate::SGT, e.mul(points, e.index(bytes as i64)), e.index(STREAMED_BYTES))
 }
 
 /// The number of a row: itself, or what the grouping put at that place.

@@ -55,9 +55,16 @@ fn compiled(kernel: &Kernel, chosen: &Schedule, dims: &[i64], buffers: &[Vec<f64
     let address = engine.get_function_address("f").unwrap_or_else(|e| panic!("{e}"));
     // SAFETY: generated code has this type, and `engine` lives until the calls are over.
     let entry: abi::Kernel = unsafe { std::mem::transmute(address) };
-    let mut memory: Vec<Vec<u8>> =
-        kernel.buffers.iter().zip(buffers).map(|(b, numbers)| to_bytes(b.elem, numbers)).collect();
-    let args: Vec<*mut u8> = memory.iter_mut().map(Vec::as_mut_ptr).collect();
+    // Buffers begin with a cache line, as those of sessions do.
+    let mut memory: Vec<(Vec<u8>, usize)> = Vec::new();
+    for (b, numbers) in kernel.buffers.iter().zip(buffers) {
+        let bytes = to_bytes(b.elem, numbers);
+        let mut space = vec![0; LINE + bytes.len()];
+        let start = space.as_ptr().align_offset(LINE);
+        space[start..start + bytes.len()].copy_from_slice(&bytes);
+        memory.push((space, start));
+    }
+    let args: Vec<*mut u8> = memory.iter_mut().map(|(space, start)| space[*start..].as_mut_ptr()).collect();
     let mut space = vec![f64::NAN; known(&scratch(kernel, chosen), dims) as usize / 8 + 1];
     let units = interp::units(kernel, chosen, dims);
     for (from, to) in [(units / 2, units), (0, units / 2)] {
@@ -65,8 +72,14 @@ fn compiled(kernel: &Kernel, chosen: &Schedule, dims: &[i64], buffers: &[Vec<f64
         let failed = unsafe { entry(args.as_ptr(), dims.as_ptr(), from, to, space.as_mut_ptr().cast()) };
         assert_eq!(failed, 0);
     }
-    memory.iter().zip(&kernel.buffers).map(|(bytes, b)| to_numbers(b.elem, bytes)).collect()
+    let results = memory.iter().zip(&kernel.buffers).zip(buffers);
+    results
+        .map(|(((m, from), b), x)| to_numbers(b.elem, &m[*from..*from + x.len() * b.elem.bytes() as usize]))
+        .collect()
 }
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Every variant gives what the interpreter gives, within `tolerance`.
 fn agrees(text: &str, dims: &[i64], buffers: &[Vec<f64>], tolerance: f64) {
@@ -220,6 +233,31 @@ fn prologues_feed_the_product() {
                 for (a, b) in found[2].iter().zip(&expected[2]) {
                     assert!((a - b).abs() < 1e-4, "{isa}: {a}, not {b}\n{text}");
                 }
+            }
+        }
+    }
+}
+
+/// More results than caches hold, with rows that are aligned and rows that are not.
+#[test]
+fn results_that_exceed_the_caches_are_stored_past_them() {
+    for cols in [1040i64, 1037] {
+        let rows = crate::schedule::STREAMED_BYTES / 4 / cols + 1;
+        let lanes = |isa| crate::schedule::packed_lanes(1, Elem::F32, isa) as i64;
+        let text = format!(
+            "kernel \"contract\" dims 1 vars 4 {{ b0 = read f32 \"x\" b1 = read packed f32 \"w\" b2 = write f32 \"y\"
+             %0 = load b0[i1 + i3] %1 = acc 0 contract batch i0 \"\" in 1 rows i1 \"t\" in n0 cols i2 \"h\" in {cols}
+             sums i3 \"d\" in 1 groups 1 x %0 w b1 {{ b2[{cols}*i1 + i2] = %1 }} }}"
+        );
+        let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+        let x: Vec<f64> = (0..rows).map(|r| (r % 1000) as f64).collect();
+        for isa in isas() {
+            let panels = (cols + lanes(isa) - 1) / lanes(isa);
+            let w: Vec<f64> = (0..panels * lanes(isa)).map(|c| (c % 1000) as f64).collect();
+            let buffers = [x.clone(), w.clone(), vec![0.0; (rows * cols) as usize]];
+            let found = compiled(&kernel, &schedule(&kernel, isa), &[rows], &buffers);
+            for (i, y) in found[2].iter().enumerate() {
+                assert_eq!(*y, x[i / cols as usize] * w[i % cols as usize], "{isa}: element {i}");
             }
         }
     }
