@@ -26,6 +26,7 @@ use gatec_runtime::format::Isa;
 use thiserror::Error;
 
 use graph::Module;
+use kernel::{Body, Kernel};
 use pipeline::{OptimizeOptions, Optimized};
 use plan::Planned;
 
@@ -69,7 +70,7 @@ impl Default for BuildOptions {
         Self {
             sizes: Vec::new(),
             optimize: OptimizeOptions::default(),
-            targets: vec![Isa::X86V4, Isa::X86V3, Isa::X86],
+            targets: vec![Isa::X86V4Bf16, Isa::X86V4, Isa::X86V3, Isa::X86],
             ptx: true,
             tf32: false,
         }
@@ -105,9 +106,14 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
     Ok(Compiled { program, optimized, planned, timings })
 }
 
-/// Plans a module for each target.
+/// Plans a module for each target; without pairs of bf16 there is no variant for processors that multiply them.
 pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
     let targets = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80));
+    let lacks_pairs = |planned: &Planned| {
+        let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if c.pairs);
+        let others = options.targets.iter().any(|isa| !schedule::takes_pairs(*isa));
+        schedule::takes_pairs(planned.variant.isa) && others && !planned.kernels.iter().any(|(_, k, _)| is_paired(k))
+    };
     targets
         .map(|isa| {
             let mut planned = plan::plan(module, isa, &options.optimize.assume)?;
@@ -118,6 +124,7 @@ pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>,
             }
             Ok(planned)
         })
+        .filter(|planned| !planned.as_ref().is_ok_and(lacks_pairs))
         .collect()
 }
 

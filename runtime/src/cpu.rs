@@ -18,16 +18,18 @@ fn cpu_supports(isa: Isa) -> bool {
             && is_x86_feature_detected!("f16c")
             && is_x86_feature_detected!("bmi2")
     };
+    let v4 = || {
+        v3() && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512cd")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+    };
     match isa {
         Isa::X86 => true,
         Isa::X86V3 => v3(),
-        Isa::X86V4 => {
-            v3() && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512cd")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-        }
+        Isa::X86V4 => v4(),
+        Isa::X86V4Bf16 => v4() && is_x86_feature_detected!("avx512bf16"),
         Isa::Aarch64 | Isa::Sm80 => false,
     }
 }
@@ -56,6 +58,9 @@ mod tests {
 
     #[test]
     fn a_processor_that_runs_a_level_runs_the_levels_below() {
+        if supports(Isa::X86V4Bf16) {
+            assert!(supports(Isa::X86V4));
+        }
         if supports(Isa::X86V4) {
             assert!(supports(Isa::X86V3));
         }

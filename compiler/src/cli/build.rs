@@ -31,7 +31,7 @@ pub struct Build {
     #[arg(long, value_name = "PASS", value_parser = pass)]
     print_after: Vec<String>,
     /// Processors to build for, best first
-    #[arg(long, value_delimiter = ',', value_name = "CPU", default_value = "x86-64-v4,x86-64-v3,x86-64")]
+    #[arg(long, value_delimiter = ',', value_name = "CPU", default_value = "x86-64-v4-bf16,x86-64-v4,x86-64-v3,x86-64")]
     target_cpu: Vec<Cpu>,
     /// Leave out the code for GPUs
     #[arg(long)]
@@ -50,6 +50,9 @@ pub struct Build {
 /// A processor to build for.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Cpu {
+    /// With AVX-512 BF16
+    #[value(name = "x86-64-v4-bf16")]
+    V4Bf16,
     #[value(name = "x86-64-v4")]
     V4,
     #[value(name = "x86-64-v3")]
@@ -63,6 +66,7 @@ pub enum Cpu {
 impl Cpu {
     fn isa(self) -> Isa {
         match self {
+            Self::V4Bf16 => Isa::X86V4Bf16,
             Self::V4 => Isa::X86V4,
             Self::V3 => Isa::X86V3,
             Self::V1 => Isa::X86,

@@ -211,6 +211,8 @@ pub struct Contract {
     /// As few loops as the left operand's strides allow.
     pub sums: Vec<Loop>,
     pub groups: u32,
+    /// Both operands are bf16 and multiplied in pairs of steps: products are exact, sums in f32.
+    pub pairs: bool,
     /// The left operand, an expression over `batch`, `rows`, `sums`: a plain load as a rule; anything more is a prologue.
     pub x: ExprId,
     /// The packed right operand.
@@ -230,8 +232,8 @@ pub struct Grouping {
     pub offsets: BufferId,
 }
 
-/// Layout of a packed right operand: `[matrix][panel][part][sum][group][lane]`, `lane` of the schedule's width, columns beyond the
-/// end are zero. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
+/// Layout of a packed right operand: `[matrix][panel][part][sum][group][lane]`, or of pairs `[matrix][panel][part][pair of the
+/// sum][group][lane][2]`; `lane` of the schedule's width, columns beyond the end are zero, as is what an odd sum lacks of its last pair. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packed {
     /// Columns of one panel, for each group.

@@ -363,6 +363,9 @@ impl Check<'_> {
                 );
             }
         }
+        if c.pairs && self.kernel.buffers.get(c.w.0 as usize).is_some_and(|w| w.elem != Elem::Bf16) {
+            self.fault("K04", format!("{at}: pairs of another type than bf16"));
+        }
         if let Some(g) = &c.grouping {
             self.extent(at, g.experts);
             for buffer in [g.order, g.offsets] {

@@ -31,6 +31,8 @@ pub(super) struct PackShape {
     pub lanes: u32,
     /// As the operand is stored: narrower than it is multiplied, where that holds the same values.
     pub elem: Elem,
+    /// Two steps of the sum stand side by side.
+    pub pairs: bool,
 }
 
 impl PackShape {
@@ -38,10 +40,16 @@ impl PackShape {
         self.gate.map_or(1, |gate| planner.size(gate).as_known().unwrap_or(1) as u32)
     }
 
+    /// Steps of the sum, whole pairs of them.
+    pub fn steps(&self, planner: &Planner<'_>) -> Size {
+        let sums = planner.extent_of(&self.sums);
+        if self.pairs { super::sizes::times(&super::sizes::div_up(&sums, 2), 2) } else { sums }
+    }
+
     /// Elements of one matrix.
     pub fn matrix(&self, planner: &Planner<'_>) -> Size {
         let panels = super::sizes::div_up(&planner.extent_of(&self.cols), i64::from(self.lanes));
-        let panel = super::sizes::times(&planner.extent_of(&self.sums), i64::from(self.lanes * self.gates(planner)));
+        let panel = super::sizes::times(&self.steps(planner), i64::from(self.lanes * self.gates(planner)));
         product(&panels, &panel)
     }
 
@@ -92,8 +100,11 @@ impl Planner<'_> {
         let lanes = schedule::packed_lanes(gates, computed_in(elem), self.isa);
         let parts = schedule::packed_parts(gates, self.isa);
         let elem = self.exact_elem(region, weights).unwrap_or(elem);
+        let x_elem = self.exact_elem(region, roles.x).unwrap_or(self.graph(region).ty(roles.x).elem);
+        let pairs = schedule::takes_pairs(self.isa) && [x_elem, elem] == [Elem::Bf16; 2];
+        let (sums_of, cols_of) = (sums.clone(), cols.clone());
         let shape =
-            PackShape { matrices, sums: sums.clone(), cols: cols.clone(), gate: roles.gate, parts, lanes, elem };
+            PackShape { matrices, sums: sums_of, cols: cols_of, gate: roles.gate, parts, lanes, elem, pairs };
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {
             Some(grouped) => Some((self.sorted_rows(region, grouped, &rows)?, grouped.expert)),
@@ -134,7 +145,7 @@ impl Planner<'_> {
             let locations = builder.planner.regions[region.0].locations[&root].clone();
             stores.extend(builder.root_stores(root, value, roles.gate, &locations, &point)?);
         }
-        let body = Body::Contract(Contract { batch, rows, cols, sums, groups: gates, x, w, grouping, stores });
+        let body = Body::Contract(Contract { batch, rows, cols, sums, groups: gates, pairs, x, w, grouping, stores });
         builder.finish(&label, body, work)
     }
 

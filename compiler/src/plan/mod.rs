@@ -384,6 +384,7 @@ const FLOPS_PER_NS: f64 = 40.0;
 
 fn suffix(isa: Isa) -> &'static str {
     match isa {
+        Isa::X86V4Bf16 => "v4bf16",
         Isa::X86V4 => "v4",
         Isa::X86V3 => "v3",
         Isa::X86 => "v1",

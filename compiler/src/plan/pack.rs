@@ -166,7 +166,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The nest that packs: `[matrix][panel][part][sum][gate][lane]`, zero beyond the last column; each part has as many of the gates.
+    /// The nest that packs, as [`Packed`](crate::kernel::Packed) says, zero beyond the last column; each part has as many of the gates.
     fn plan_pack(
         &mut self,
         region: RegionId,
@@ -179,7 +179,7 @@ impl Planner<'_> {
         let gates = i64::from(shape.gates(self));
         let cols = self.extent_of(&shape.cols);
         let panels = div_up(&cols, lanes);
-        let sums = self.extent_of(&shape.sums);
+        let (sums, steps) = (self.extent_of(&shape.sums), shape.steps(self));
         let work = self.symbols.estimate(&shape.elements(self)) as f64 * PACK_FLOPS;
         let elem = self.graph(region).ty(value).elem;
 
@@ -198,21 +198,31 @@ impl Planner<'_> {
         matrix_axes.extend(&shape.matrices);
         let panel = builder.new_loop("panel", &panels);
         outer.push(panel.clone());
-        let sum_loops = builder.loops(&shape.sums, &mut point);
-        outer.extend(sum_loops);
+        let mut bounds = Vec::new();
+        let sum = if shape.pairs {
+            let step = builder.new_loop("step", &steps);
+            builder.unmerge(Index::Var(step.var), &shape.sums, &mut point);
+            if sums.as_known().is_none_or(|n| n % 2 != 0) {
+                bounds.push(Bound { index: Index::Var(step.var), extent: builder.extent(&sums) });
+            }
+            outer.push(step.clone());
+            Index::Var(step.var)
+        } else {
+            let loops = builder.loops(&shape.sums, &mut point);
+            outer.extend(loops);
+            builder.merge(&shape.sums, &point)
+        };
         let lane = builder.new_loop("lane", &Size::known(lanes));
 
         // Linear positions of matrix and sum, from the loops' own variables.
         let outer_point: Point = matrix_axes.iter().zip(&outer).map(|(axis, l)| (*axis, Index::Var(l.var))).collect();
         let matrix = builder.merge(&matrix_axes, &outer_point);
-        let sum = builder.merge(&shape.sums, &point.clone());
         let first = builder.mul(vec![Index::Var(panel.var), Index::Known(lanes)]);
         let col = builder.add(vec![first, Index::Var(lane.var)]);
         let panels_index = builder.number(&panels);
-        let sums_index = builder.number(&sums);
+        let steps_index = builder.number(&steps);
         builder.unmerge(col.clone(), &shape.cols, &mut point);
         let cols_extent = builder.extent(&cols);
-        let mut bounds = Vec::new();
         if cols.as_known().is_none_or(|n| n % lanes != 0) {
             bounds.push(Bound { index: col, extent: cols_extent });
         }
@@ -236,10 +246,16 @@ impl Planner<'_> {
             }
             let part_of = builder.mul(vec![panel_of.clone(), Index::Known(parts)]);
             let part_of = builder.add(vec![part_of, Index::Known(gate / of_part)]);
-            let sum_of = builder.mul(vec![part_of, sums_index.clone()]);
+            let sum_of = builder.mul(vec![part_of, steps_index.clone()]);
+            // Pairs: two steps are one row of twice the length.
+            let together = if shape.pairs { 2 } else { 1 };
             let row = builder.add(vec![sum_of, sum.clone()]);
-            let at = builder.mul(vec![row, Index::Known(of_part * lanes)]);
-            let index = builder.add(vec![at, Index::Known(gate % of_part * lanes), Index::Var(lane.var)]);
+            let odd = builder.rem(row.clone(), Index::Known(together));
+            let row = builder.div(row, Index::Known(together));
+            let at = builder.mul(vec![row, Index::Known(of_part * lanes * together)]);
+            let lane_of = builder.mul(vec![Index::Var(lane.var), Index::Known(together)]);
+            let index =
+                builder.add(vec![at, Index::Known(gate % of_part * lanes * together), lane_of, odd]);
             stores.push(Store { buffer, index, value: x });
         }
         let stages = vec![Stage::Map { inner: vec![lane], stores }];

@@ -10,6 +10,7 @@ mod work;
 use gatec_runtime::format::{Isa, Launch};
 
 use crate::kernel::types::{accumulator, types};
+use crate::kernel::index::Stride;
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
@@ -85,11 +86,16 @@ pub enum UnitsExpr {
 /// Vector lanes of f32.
 pub fn lanes(isa: Isa) -> u32 {
     match isa {
-        Isa::X86V4 => 16,
+        Isa::X86V4 | Isa::X86V4Bf16 => 16,
         Isa::X86V3 => 8,
         Isa::X86 | Isa::Aarch64 => 4,
         Isa::Sm80 => 1,
     }
+}
+
+/// Multiplies pairs of bf16?
+pub fn takes_pairs(isa: Isa) -> bool {
+    isa == Isa::X86V4Bf16
 }
 
 /// Vectors of a part of a panel, rows of the largest microkernel that reads rows where they stand (no pointer of theirs is spilled),
@@ -97,8 +103,8 @@ pub fn lanes(isa: Isa) -> u32 {
 /// of accumulators. Measured on Xeons with AVX-512 and on Zen 3.
 fn tile_shape(groups: u32, isa: Isa) -> (u32, u32, &'static [u32]) {
     match (isa, groups) {
-        (Isa::X86V4, 3) => (3, 8, &[3, 6, 9]),
-        (Isa::X86V4, _) => (2, 8, &[4, 8, 14]),
+        (Isa::X86V4 | Isa::X86V4Bf16, 3) => (3, 8, &[3, 6, 9]),
+        (Isa::X86V4 | Isa::X86V4Bf16, _) => (2, 8, &[4, 8, 14]),
         (_, 3) => (3, 4, &[2, 4]),
         (_, _) => (2, 6, &[2, 4, 6]),
     }
@@ -160,7 +166,16 @@ fn left(kernel: &Kernel, contract: &Contract) -> Left {
             index::values(index, &mut read);
             let is_even =
                 |l: &Loop| index::stride(index, l.var).is_some() && !read.iter().any(|v| kernel.varies(*v, l.var));
-            if contract.sums.iter().all(is_even) { Left::InPlace } else { Left::Evaluated }
+            // Whole pairs side by side.
+            let is_paired = || match (&contract.sums[..], types(kernel).get(contract.x.0 as usize)) {
+                ([l], Some(Some(Elem::Bf16))) => {
+                    index::stride(index, l.var) == Some(Stride::neighbours())
+                        && known(l.extent).is_some_and(|n| n % 2 == 0)
+                }
+                _ => false,
+            };
+            let in_place = contract.sums.iter().all(is_even) && (!contract.pairs || is_paired());
+            if in_place { Left::InPlace } else { Left::Evaluated }
         }
         _ => Left::Evaluated,
     }
@@ -174,6 +189,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
     let mut rows: Vec<u32> = [1, 2, 4].into_iter().filter(|r| *r < most).collect();
     rows.push(most);
     let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
+    let sum = if contract.pairs { (sum + 1) / 2 } else { sum };
     let tallest = tall.iter().copied().max().unwrap_or(1);
     let block = (ROW_BLOCK_BYTES / acc.bytes() as i64 / sum.max(1)).clamp(i64::from(tallest), MAX_ROW_BLOCK) as u32
         / tallest
@@ -257,9 +273,11 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
                 Left::InPlace => tile.block_rows(),
                 Left::Evaluated => tile.block_rows() + tile.row_block,
             };
-            let mut sum = vec![UnitsExpr::Known(each * i64::from(rows))];
-            sum.extend(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)));
-            UnitsExpr::Add(vec![UnitsExpr::Known(tile.fixed_bytes(each)), UnitsExpr::Mul(sum)])
+            let sum = UnitsExpr::Mul(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)).collect());
+            // A pair has the bytes of an accumulator.
+            let sum = if contract.pairs { UnitsExpr::DivUp(Box::new(sum), 2) } else { sum };
+            let rows = UnitsExpr::Mul(vec![UnitsExpr::Known(each * i64::from(rows)), sum]);
+            UnitsExpr::Add(vec![UnitsExpr::Known(tile.fixed_bytes(each)), rows])
         }
         // Whole vectors of ranks.
         (Body::TopK(top_k), BodySchedule::Ranked) => {

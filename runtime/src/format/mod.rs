@@ -13,7 +13,7 @@ pub use elem::Elem;
 pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
 pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
@@ -111,6 +111,9 @@ pub struct Entry {
 /// What a variant needs of a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Isa {
+    /// The same as the next, and AVX-512 BF16: products of pairs.
+    #[serde(rename = "x86-64-v4-bf16")]
+    X86V4Bf16,
     /// AVX-512 F, BW, CD, DQ, VL, and FMA.
     #[serde(rename = "x86-64-v4")]
     X86V4,
@@ -129,10 +132,11 @@ pub enum Isa {
 
 impl Isa {
     /// Best first within a machine.
-    pub const ALL: [Self; 5] = [Self::X86V4, Self::X86V3, Self::X86, Self::Aarch64, Self::Sm80];
+    pub const ALL: [Self; 6] = [Self::X86V4Bf16, Self::X86V4, Self::X86V3, Self::X86, Self::Aarch64, Self::Sm80];
 
     pub const fn name(self) -> &'static str {
         match self {
+            Self::X86V4Bf16 => "x86-64-v4-bf16",
             Self::X86V4 => "x86-64-v4",
             Self::X86V3 => "x86-64-v3",
             Self::X86 => "x86-64",

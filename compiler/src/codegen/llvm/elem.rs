@@ -54,6 +54,10 @@ impl<'ctx> Emit<'ctx> {
             Elem::Bool => self.cast(InstructionOpcode::ZExt, v, self.int(8)),
             Elem::F16 if self.lacks_halves() => self.f32_to_half(v),
             Elem::F16 => self.cast(InstructionOpcode::FPTrunc, v, self.context.f16_type().into()),
+            Elem::Bf16 if self.isa == Isa::X86V4Bf16 => {
+                let half = self.cast(InstructionOpcode::FPTrunc, v, self.context.bf16_type().into());
+                self.bitcast(half, self.int(16))
+            }
             Elem::Bf16 => {
                 let bits = self.bitcast(v, self.int(32));
                 let odd = self.and(self.shr(bits, 16), self.bits(bits.get_type(), 1));

@@ -240,6 +240,12 @@ impl<'ctx> Emit<'ctx> {
         let [a, b, c] = [a, b, c].map(|v| self.splat(v, lanes));
         if self.has_fma() { self.call("llvm.fma", &[a, b, c]) } else { self.add(self.mul(a, b), c) }
     }
+    /// `c` and the products of pairs of bf16, each pair in the bits of an f32: the second product is added first.
+    pub fn fma_pairs(&self, a: Val<'ctx>, b: Val<'ctx>, c: Val<'ctx>) -> Val<'ctx> {
+        let pairs = self.context.bf16_type().vec_type(2 * self.lanes_of(c));
+        let [a, b] = [a, b].map(|v| self.builder.build_bit_cast(v, pairs, "").expect(TYPED));
+        self.call_as("llvm.x86.avx512bf16.dpbf16ps.512", &[], &[c, a, b])
+    }
     /// `x * c + d` with numbers.
     pub fn fma_n(&self, x: Val<'ctx>, c: f64, d: Val<'ctx>) -> Val<'ctx> {
         self.fma(x, self.same(x, c), d)
@@ -388,8 +394,9 @@ impl<'ctx> Emit<'ctx> {
         function.add_attribute(AttributeLoc::Function, flag("nounwind"));
         function.add_attribute(AttributeLoc::Function, text("no-builtins", ""));
         function.add_attribute(AttributeLoc::Function, text("frame-pointer", "none"));
-        if let Some((cpu, width)) = super::processor(self.isa) {
+        if let Some((cpu, more, width)) = super::processor(self.isa) {
             function.add_attribute(AttributeLoc::Function, text("target-cpu", cpu));
+            function.add_attribute(AttributeLoc::Function, text("target-features", more));
             function.add_attribute(AttributeLoc::Function, text("prefer-vector-width", width));
         }
     }

@@ -16,7 +16,7 @@ use super::prologue;
 use super::tall::{self, Packing};
 use crate::kernel::index::{Stride, stride};
 use crate::kernel::types::accumulator;
-use crate::kernel::{Contract, Expr, Extent, Grouping, Index};
+use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index};
 use crate::schedule::{Left, STREAMED_BYTES, Tile};
 
 /// What stays the same for all units.
@@ -24,7 +24,7 @@ struct Plan<'a, 'ctx> {
     contract: &'a Contract,
     tile: &'a Tile,
     rows: Rows<'a, 'ctx>,
-    /// Steps of the sum.
+    /// Steps of the sum, or pairs of them.
     sum: Val<'ctx>,
     cols: Val<'ctx>,
     elems: Elems,
@@ -47,7 +47,7 @@ struct Plan<'a, 'ctx> {
 /// Where the rows of the left operand begin.
 enum Rows<'a, 'ctx> {
     /// Where they stand.
-    InPlace(PointerValue<'ctx>, &'a Index),
+    InPlace(PointerValue<'ctx>, Elem, &'a Index),
     /// In scratch memory, one after the other, those of a block of rows at a time.
     Evaluated(PointerValue<'ctx>),
 }
@@ -88,9 +88,12 @@ pub fn contract<'ctx>(
         sum = e.mul(sum, extent);
         frame.vars.insert(l.var, e.index(0));
     }
-    // An evaluated row is one loop over neighbours.
+    if contract.pairs {
+        sum = div_up(e, sum, e.index(2));
+    }
+    // An evaluated row is one loop over neighbours, and so is one of pairs.
     let steps: Vec<(Val<'ctx>, Stride)> = match (tile.left, kernel.expr(contract.x)) {
-        (Left::InPlace, Expr::Load { index, .. }) => {
+        (Left::InPlace, Expr::Load { index, .. }) if !contract.pairs => {
             contract.sums.iter().map(|l| (frame.extent(l.extent), stride(index, l.var).unwrap_or_default())).collect()
         }
         _ => vec![(sum, Stride::neighbours())],
@@ -118,13 +121,16 @@ pub fn contract<'ctx>(
         (Left::InPlace, Expr::Load { buffer, .. }) => kernel.buffer(*buffer).elem,
         _ => acc,
     };
-    let elems = Elems { x, w: kernel.buffer(contract.w).elem, acc };
+    let elems = match contract.pairs {
+        true => Elems { x: acc, w: acc, acc, pairs: true },
+        false => Elems { x, w: kernel.buffer(contract.w).elem, acc, pairs: false },
+    };
     let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));
     let block_rows = e.index(i64::from(tile.block_rows()));
     let pointers = e.at(numbers, e.i64(), block_rows);
     let packed = e.at(pointers, e.i64(), block_rows);
     let rows = match (tile.left, kernel.expr(contract.x)) {
-        (Left::InPlace, Expr::Load { buffer, index, .. }) => Rows::InPlace(frame.buffers[buffer.0 as usize], index),
+        (Left::InPlace, Expr::Load { buffer, index, .. }) => Rows::InPlace(frame.buffers[buffer.0 as usize], x, index),
         _ => {
             let behind = e.add(e.mul(block_rows, sum), e.index(i64::from(tile.lanes)));
             Rows::Evaluated(e.at(packed, e.register(acc), behind))
@@ -234,7 +240,7 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
     let count = e.sub(share.rows.1, share.rows.0);
     frame.vars.insert(plan.contract.batch.var, share.batch);
     if let Rows::Evaluated(block) = plan.rows {
-        prologue::rows(frame, plan.contract, plan.elems.acc, block, plan.sum, share.rows, |frame, place| {
+        prologue::rows(frame, plan.contract, plan.elems, block, plan.sum, share.rows, |frame, place| {
             row_number(frame, plan, place)
         });
     }
@@ -244,10 +250,10 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
         let i_row = e.min(i, e.sub(count, e.index(1)));
         let number = row_number(frame, plan, e.add(share.rows.0, i_row));
         let row = match plan.rows {
-            Rows::InPlace(x, index) => {
+            Rows::InPlace(x, elem, index) => {
                 frame.vars.insert(plan.contract.rows.var, number);
                 frame.forget();
-                e.at(x, e.memory(plan.elems.x), frame.index(index))
+                e.at(x, e.memory(elem), frame.index(index))
             }
             Rows::Evaluated(block) => e.at(block, e.register(plan.elems.acc), e.mul(i_row, plan.sum)),
         };

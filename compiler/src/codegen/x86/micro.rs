@@ -40,6 +40,20 @@ pub struct Elems {
     pub x: Elem,
     pub w: Elem,
     pub acc: Elem,
+    /// Both operands are pairs of bf16, which move in the bits of f32.
+    pub pairs: bool,
+}
+
+impl Elems {
+    /// A name for functions of these types.
+    pub(super) fn name(&self) -> String {
+        if self.pairs { "pairs".into() } else { format!("{}_{}_{}", self.x, self.w, self.acc) }
+    }
+
+    /// `x * w + sum`; of pairs, both products.
+    pub(super) fn add_product<'ctx>(&self, e: &Emit<'ctx>, x: Val<'ctx>, w: Val<'ctx>, sum: Val<'ctx>) -> Val<'ctx> {
+        if self.pairs { e.fma_pairs(x, w, sum) } else { e.fma(x, w, sum) }
+    }
 }
 
 /// Functions that the kernels of a module share, by name.
@@ -87,7 +101,7 @@ pub(super) fn begin<'ctx>(
 pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
     let Shape { rows, panels, vectors, sums, dense, elems, .. } = shape;
     let dense = if dense { "d" } else { "s" };
-    let name = format!("micro_{rows}x{panels}x{vectors}_{sums}{dense}_{}_{}_{}", elems.x, elems.w, elems.acc);
+    let name = format!("micro_{rows}x{panels}x{vectors}_{sums}{dense}_{}", elems.name());
     micros.get(e, &name, |e, name| build(e, name, shape))
 }
 
@@ -128,7 +142,7 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
                 let x = e.widened(elems.x, e.splat(x, lanes), acc_type);
                 for v in 0..vectors {
                     let sum = e.load(vector, acc(p, r, v));
-                    e.store(e.fma(x, w[v as usize], sum), acc(p, r, v));
+                    e.store(elems.add_product(e, x, w[v as usize], sum), acc(p, r, v));
                 }
             }
         }

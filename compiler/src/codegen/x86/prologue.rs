@@ -3,34 +3,47 @@
 //!
 //! An element is the same whatever the block, the lane or the thread: blocks may be evaluated by several threads.
 
+use inkwell::IntPredicate;
 use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::Val;
 use super::super::llvm::expr::Frame;
 use super::super::llvm::loops::{nested, vectors};
+use super::micro::Elems;
 use crate::kernel::{Contract, Elem};
 
-/// Evaluates the rows from..to, one after the other from `block` on, each `sum` elements long. `number` gives a row's number.
+/// Evaluates the rows from..to, one after the other from `block` on, each `sum` accumulators long: as such, or as pairs, of which an
+/// odd sum leaves the last one's second zero. `number` gives a row's number.
 pub(super) fn rows<'a, 'ctx>(
     frame: &mut Frame<'a, 'ctx>,
     contract: &Contract,
-    acc: Elem,
+    elems: Elems,
     block: PointerValue<'ctx>,
     sum: Val<'ctx>,
     rows: (Val<'ctx>, Val<'ctx>),
     number: impl Fn(&Frame<'a, 'ctx>, Val<'ctx>) -> Val<'ctx>,
 ) {
     let e = frame.emit;
-    let stored = e.register(acc);
+    let stored = if elems.pairs { e.memory(Elem::Bf16) } else { e.register(elems.acc) };
+    let sum = if elems.pairs { e.mul(sum, e.index(2)) } else { sum };
     let of = frame.elem(contract.x);
     let computed = |frame: &mut Frame<'a, 'ctx>| {
         let v = frame.eval(contract.x);
-        if acc == Elem::F64 && of != acc { e.cast(InstructionOpcode::FPExt, v, stored) } else { v }
+        match elems.acc {
+            _ if elems.pairs => e.to_memory(Elem::Bf16, v),
+            Elem::F64 if of != Elem::F64 => e.cast(InstructionOpcode::FPExt, v, stored),
+            _ => v,
+        }
     };
     e.each(rows.0, rows.1, 1, |place| {
         let row = number(frame, place);
         frame.vars.insert(contract.rows.var, row);
         let start = e.at(block, stored, e.mul(e.sub(place, rows.0), sum));
+        if elems.pairs {
+            e.when(e.icmp(IntPredicate::SGT, sum, e.index(0)), || {
+                e.store(e.zero(stored), e.at(start, stored, e.sub(sum, e.index(1))));
+            });
+        }
         let Some((innermost, outer)) = contract.sums.split_last() else {
             frame.forget();
             return e.store(computed(frame), start);

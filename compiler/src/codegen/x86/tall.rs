@@ -23,7 +23,7 @@ pub fn micro<'ctx>(
     lanes: u32,
     elems: Elems,
 ) -> FunctionValue<'ctx> {
-    let name = format!("tall_{rows}x{vectors}_{}_{}", elems.w, elems.acc);
+    let name = format!("tall_{rows}x{vectors}_{}", elems.name());
     micros.get(e, &name, |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
         let (function, params) = begin(e, name, &[pointer, pointer, i64, i64, pointer, pointer, i64]);
@@ -53,7 +53,7 @@ pub fn micro<'ctx>(
                 let x = e.splat(e.load(acc_type, e.at(x, acc_type, e.index(i64::from(r)))), lanes);
                 for v in 0..vectors {
                     let acc = accs[(r * vectors + v) as usize];
-                    e.store(e.fma(x, step[v as usize], e.load(vector, acc)), acc);
+                    e.store(elems.add_product(e, x, step[v as usize], e.load(vector, acc)), acc);
                 }
             }
             e.store(e.at(x, acc_type, e.index(i64::from(rows))).into(), left);

@@ -317,6 +317,7 @@ impl Parser {
         let sums = self.loops()?;
         self.word("groups")?;
         let groups = self.parsed("a count")?;
+        let pairs = self.eat("pairs");
         self.word("x")?;
         let x = self.expr_id()?;
         self.word("w")?;
@@ -329,7 +330,7 @@ impl Parser {
             self.word("offsets")?;
             grouping = Some(Grouping { experts, order, offsets: self.buffer_id()? });
         }
-        Ok(Contract { batch, rows, cols, sums, groups, x, w, grouping, stores: self.stores()? })
+        Ok(Contract { batch, rows, cols, sums, groups, pairs, x, w, grouping, stores: self.stores()? })
     }
 
     fn top_k(&mut self) -> Result<TopK> {

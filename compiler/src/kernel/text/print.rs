@@ -64,12 +64,13 @@ fn print_nest(line: &mut impl FnMut(usize, String), nest: &Nest) {
 
 fn contract_head(c: &Contract) -> String {
     let mut text = format!(
-        "contract batch {} rows {} cols {} sums{} groups {} x %{} w b{}",
+        "contract batch {} rows {} cols {} sums{} groups {}{} x %{} w b{}",
         one_loop(&c.batch),
         one_loop(&c.rows),
         one_loop(&c.cols),
         spaced(&c.sums),
         c.groups,
+        if c.pairs { " pairs" } else { "" },
         c.x.0,
         c.w.0
     );

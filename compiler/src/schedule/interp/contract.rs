@@ -105,7 +105,7 @@ impl Machine<'_> {
             let mut x = Vec::with_capacity(sum as usize);
             for k in 0..sum {
                 self.unfold(&c.sums, k);
-                x.push(super::rounded(Elem::F32, self.eval(c.x)?));
+                x.push(super::rounded(if c.pairs { Elem::Bf16 } else { Elem::F32 }, self.eval(c.x)?));
             }
             block.push(x);
         }
@@ -143,8 +143,14 @@ impl Machine<'_> {
                     for (g, acc) in accs.iter_mut().enumerate() {
                         let g = g as i64;
                         let place = (part.matrix * panels + part.panel) * parts + g / groups;
-                        let step = place * sum + k as i64;
-                        let at = (step * groups + g % groups) * lanes + col - part.panel * lanes;
+                        let k = k as i64;
+                        let lane = col - part.panel * lanes;
+                        let at = if c.pairs {
+                            let pair = place * ((sum + 1) / 2) + k / 2;
+                            ((pair * groups + g % groups) * lanes + lane) * 2 + k % 2
+                        } else {
+                            ((place * sum + k) * groups + g % groups) * lanes + lane
+                        };
                         *acc += x * multiplied(math, self.read(c.w, at)?);
                     }
                 }
