@@ -5,7 +5,8 @@
 use gatec::graph::random::{self, Options};
 use gatec::graph::{Module, text};
 use gatec::pipeline::{OptimizeOptions, optimize};
-use gatec_tests::{Built, ISAS, difference, elements, interpret, runnable};
+use gatec_runtime::cpu;
+use gatec_tests::{Built, ISAS, difference, elements, interpret};
 
 /// On programs whose magnitudes stay near 1; the largest seen is 4e-6.
 const TOLERANCE: f64 = 1e-4;
@@ -28,7 +29,7 @@ fn check_module(module: &Module, passes: bool, sizes: &[i64], seed: u64) -> Resu
         let values = random::values(module, 0, &[("t", t)], seed + 1);
         let Ok(expected) = interpret(module, 0, &values) else { continue };
         compared += 1;
-        for isa in runnable() {
+        for &isa in &built.isas {
             let mut first = None;
             for threads in [1, 2, 7] {
                 let at = format!("t = {t}, {isa:?}, {threads} threads");
@@ -52,7 +53,7 @@ fn check_module(module: &Module, passes: bool, sizes: &[i64], seed: u64) -> Resu
 }
 
 fn check_all(passes: bool) {
-    for isa in ISAS.iter().filter(|isa| !runnable().contains(isa)) {
+    for isa in ISAS.into_iter().filter(|isa| !cpu::supports(*isa)) {
         println!("this machine lacks {isa:?}: not run");
     }
     let count: u64 = std::env::var("GATEC_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
@@ -77,7 +78,7 @@ fn contractions_of_every_element_type_agree_with_the_interpreter() {
     let mut failures = Vec::new();
     for case in elements::all() {
         let built = Built::new(&case.optimized()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        for (t, isa) in [0, 1, 2, 17].into_iter().flat_map(|t| runnable().into_iter().map(move |isa| (t, isa))) {
+        for (t, isa) in [0, 1, 2, 17].into_iter().flat_map(|t| built.isas.iter().map(move |&isa| (t, isa))) {
             let values = case.values(t);
             let results = [1, 2, 7].map(|threads| built.run(0, &values, isa, threads));
             let [one, two, seven] = results.map(|r| r.unwrap_or_else(|e| panic!("{}: {e}", case.name)));

@@ -11,24 +11,27 @@ use example::Stored;
 use gatec::graph::interp::{self, Values};
 use gatec::graph::tensor::Tensor;
 use gatec::graph::{Boundary, Elem, Entry, Module};
-use gatec::plan;
+use gatec::{BuildOptions, plan};
 use gatec_runtime::format::Isa;
-use gatec_runtime::{LoadOptions, Model, View, Weights, cpu};
+use gatec_runtime::{Artifact, LoadOptions, Model, View, Weights, cpu};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 /// CPU variants, best first.
-pub const ISAS: [Isa; 3] = [Isa::X86V4, Isa::X86V3, Isa::X86];
+pub const ISAS: [Isa; 4] = [Isa::X86V4Bf16, Isa::X86V4, Isa::X86V3, Isa::X86];
 
-/// Those that this machine can run.
-pub fn runnable() -> Vec<Isa> {
-    ISAS.into_iter().filter(|isa| cpu::supports(*isa)).collect()
+/// Those of an artifact that this machine can run.
+pub fn runnable(artifact: &Artifact) -> Vec<Isa> {
+    let built = artifact.manifest().variants.iter().map(|v| v.isa);
+    built.filter(|isa| cpu::supports(*isa)).collect()
 }
 
-/// A module compiled for all CPU variants.
+/// A module compiled for all CPU variants that it has code of its own for.
 pub struct Built {
     module: Module,
     bytes: Vec<u8>,
+    /// Those that this machine can run, best first.
+    pub isas: Vec<Isa>,
 }
 
 /// What a call left: outputs, then states, as f64.
@@ -36,10 +39,11 @@ pub type Results = Vec<Vec<f64>>;
 
 impl Built {
     pub fn new(module: &Module) -> Result<Self, String> {
-        let planned: Result<Vec<_>, _> = ISAS.iter().map(|isa| plan::plan(module, *isa, &[])).collect();
-        let planned = planned.map_err(|e| e.to_string())?;
+        let options = BuildOptions { targets: ISAS.into(), ptx: false, ..Default::default() };
+        let planned = gatec::plan_all(module, &options).map_err(|e| e.to_string())?;
+        let isas = planned.iter().map(|p| p.variant.isa).filter(|isa| cpu::supports(*isa)).collect();
         let bytes = gatec::generate(module, "", planned).map_err(|e| e.to_string())?;
-        Ok(Self { module: module.clone(), bytes })
+        Ok(Self { module: module.clone(), bytes, isas })
     }
 
     /// Runs an entry once with these values.

@@ -9,9 +9,9 @@ use gatec::BuildOptions;
 use gatec::graph::interp::{self, Values};
 use gatec::graph::{Axis, Module};
 use gatec_runtime::format::Isa;
-use gatec_runtime::{LoadOptions, Model, View, cpu};
+use gatec_runtime::{Artifact, LoadOptions, Model, View, cpu};
 use gatec_tests::example::{self, Example, Run, Stored};
-use gatec_tests::{ISAS, difference, params, symbols, tensor};
+use gatec_tests::{ISAS, difference, params, runnable, symbols, tensor};
 
 const THREADS: [usize; 3] = [1, 2, 7];
 
@@ -71,7 +71,8 @@ fn compiled_code_agrees_with_every_golden_file_and_threads_change_no_bit() {
         let options = BuildOptions { sizes: example.sizes(), ..Default::default() };
         gatec::build(&example.model(), &options, &artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
         for (number, run) in example.case.run.iter().enumerate() {
-            for isa in gatec_tests::runnable() {
+            let opened = Artifact::open(&artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
+            for isa in runnable(&opened) {
                 let results = THREADS.map(|threads| compiled(&example, run, &artifact, isa, threads));
                 compare(&example, run, number, isa.name(), &results[0], &mut wrong);
                 for (threads, other) in THREADS.iter().zip(&results).skip(1) {

@@ -31,7 +31,12 @@ pub struct Build {
     #[arg(long, value_name = "PASS", value_parser = pass)]
     print_after: Vec<String>,
     /// Processors to build for, best first
-    #[arg(long, value_delimiter = ',', value_name = "CPU", default_value = "x86-64-v4-bf16,x86-64-v4,x86-64-v3,x86-64")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "CPU",
+        default_value = "x86-64-v4-bf16,x86-64-v4,x86-64-v3,x86-64"
+    )]
     target_cpu: Vec<Cpu>,
     /// Leave out the code for GPUs
     #[arg(long)]

@@ -38,8 +38,9 @@ impl Explain {
         }
         let options = self.model.options()?;
         let (program, mut optimized) = crate::optimize(&self.subject, &options)?;
-        let isa = options.targets.first().copied().unwrap_or(gatec_runtime::format::Isa::X86);
-        let planned = crate::plan::plan(&optimized.module, isa, &options.optimize.assume).map_err(BuildError::from)?;
+        // For the best processor that the model has code for.
+        let planned = crate::plan_all(&optimized.module, &options)?.into_iter().next();
+        let planned = planned.ok_or_else(|| Failure::Other("no processor to build for".into()))?;
         if self.worth {
             let progress = super::build::progress(talk, "building without each rule");
             worth(&program, &options.optimize, &mut optimized.report)?;

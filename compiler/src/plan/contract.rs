@@ -103,8 +103,7 @@ impl Planner<'_> {
         let x_elem = self.exact_elem(region, roles.x).unwrap_or(self.graph(region).ty(roles.x).elem);
         let pairs = schedule::takes_pairs(self.isa) && [x_elem, elem] == [Elem::Bf16; 2];
         let (sums_of, cols_of) = (sums.clone(), cols.clone());
-        let shape =
-            PackShape { matrices, sums: sums_of, cols: cols_of, gate: roles.gate, parts, lanes, elem, pairs };
+        let shape = PackShape { matrices, sums: sums_of, cols: cols_of, gate: roles.gate, parts, lanes, elem, pairs };
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {
             Some(grouped) => Some((self.sorted_rows(region, grouped, &rows)?, grouped.expert)),

@@ -254,8 +254,7 @@ impl Planner<'_> {
             let row = builder.div(row, Index::Known(together));
             let at = builder.mul(vec![row, Index::Known(of_part * lanes * together)]);
             let lane_of = builder.mul(vec![Index::Var(lane.var), Index::Known(together)]);
-            let index =
-                builder.add(vec![at, Index::Known(gate % of_part * lanes * together), lane_of, odd]);
+            let index = builder.add(vec![at, Index::Known(gate % of_part * lanes * together), lane_of, odd]);
             stores.push(Store { buffer, index, value: x });
         }
         let stages = vec![Stage::Map { inner: vec![lane], stores }];

@@ -9,8 +9,8 @@ mod work;
 
 use gatec_runtime::format::{Isa, Launch};
 
-use crate::kernel::types::{accumulator, types};
 use crate::kernel::index::Stride;
+use crate::kernel::types::{accumulator, types};
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};

@@ -12,7 +12,7 @@ use crate::kernel::{Access, Elem, Extent, Kernel};
 use crate::schedule::{Schedule, UnitsExpr, interp, schedule, scratch};
 
 fn isas() -> impl Iterator<Item = Isa> {
-    gatec_runtime::cpu::supported().filter(|isa| matches!(isa, Isa::X86V4 | Isa::X86V3 | Isa::X86))
+    gatec_runtime::cpu::supported().filter(|isa| matches!(isa, Isa::X86V4Bf16 | Isa::X86V4 | Isa::X86V3 | Isa::X86))
 }
 
 fn known(size: &UnitsExpr, dims: &[i64]) -> i64 {

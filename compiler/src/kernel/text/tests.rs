@@ -46,6 +46,17 @@ pub(crate) const KERNELS: &[&str] = &[
   }
 }
 "#,
+    r#"kernel "contract" dims 1 vars 4 {
+  b0 = read bf16 "x"
+  b1 = read packed bf16 "packed w"
+  b2 = write bf16 "y"
+  %0 = load b0[16*i1 + i3]
+  %1 = acc 0
+  contract batch i0 "" in 1 rows i1 "t" in n0 cols i2 "h" in 5 sums i3 "d" in 16 groups 1 pairs x %0 w b1 {
+    b2[5*i1 + i2] = %1
+  }
+}
+"#,
     r#"kernel "top_k" dims 1 vars 3 {
   b0 = read f32 "scores"
   b1 = write i32 "index"
