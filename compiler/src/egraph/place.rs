@@ -2,8 +2,8 @@
 //!
 //! - [`hoist`]: a contraction in a loop's body that varies with the loop's items alone is computed outside, for all iterations at once:
 //!   the input half of a recurrence becomes one product over the whole sequence. Sums are split into the part that varies with the
-//!   carries and the rest, so that biases go along. What is made of parameters alone goes, too. Cheap pointwise work stays: outside
-//!   it would be written and read again.
+//!   carries and the rest, so that biases go along. What is made of parameters alone goes, too, and functions of items whose results are
+//!   spread over further axes in every iteration. Other pointwise work stays: outside it would be written and read again.
 //! - [`at_load`]: what is made of parameters and numbers by more than views is computed when the model is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use gatec_lang::program::Span;
 use petgraph::graph::NodeIndex;
 
 use super::{Line, is_free};
+use crate::fuse::is_dear;
 use crate::graph::{Builder, Graph, Module, Sizes, Type, Value};
 use crate::ops::{self, Class, Op, Scan};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
@@ -127,6 +128,8 @@ fn split(old: &Graph, sizes: &mut Sizes) -> Result<Split, String> {
                 body.results.contains(&value) || body.uses(value).iter().any(|(user, _)| varies[&Value::of(*user)]);
             if frontier && (heavy[&value] || of_parameters(&body, value)) {
                 moved.insert(value);
+            } else if frontier && let Some(value) = dear_once(&body, value, &varies, sizes) {
+                moved.insert(value);
             }
         }
     }
@@ -135,6 +138,21 @@ fn split(old: &Graph, sizes: &mut Sizes) -> Result<Split, String> {
 
 fn is_leaf(graph: &Graph, value: Value) -> bool {
     graph.op(value).class() == Class::Leaf
+}
+
+/// A dear function that is spread over further axes in every iteration: inside it would be evaluated for one row at a time.
+fn dear_once(body: &Graph, value: Value, varies: &BTreeMap<Value, bool>, sizes: &Sizes) -> Option<Value> {
+    let spread = match body.op(value) {
+        Op::Broadcast(_) => body.operands(value.node)[0],
+        _ => value,
+    };
+    if is_leaf(body, spread) || !cone(body, spread).into_iter().any(|id| is_dear(&body.node(id).op)) {
+        return None;
+    }
+    let axes = &body.ty(spread).axes;
+    let is_wider = |of: Value| body.ty(of).axes.iter().any(|a| !axes.contains(a) && sizes.known(a) != Some(1));
+    let users = body.uses(value).into_iter().map(|(user, _)| Value::of(user)).filter(|user| varies[user]);
+    users.into_iter().any(is_wider).then_some(spread)
 }
 
 /// Is it made of captures alone, by more than views of one? Such a value is the same in every iteration.

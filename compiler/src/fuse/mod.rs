@@ -457,7 +457,7 @@ pub fn has_buffer(graph: &Graph, value: Value) -> bool {
 }
 
 /// Does it cost more than reading it back?
-fn is_dear(op: &Op) -> bool {
+pub fn is_dear(op: &Op) -> bool {
     use Unary::{Abs, Ceil, Floor, Neg, Not, Round, Sign};
     matches!(op, Op::Unary(unary) if !matches!(unary.f, Neg | Not | Abs | Sign | Floor | Ceil | Round))
 }

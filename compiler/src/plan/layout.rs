@@ -15,15 +15,15 @@ const MAX_DEPTH: usize = 24;
 impl Planner<'_> {
     /// The order in which a value's elements would naturally stand.
     pub fn order_of(&self, region: RegionId, value: Value) -> Vec<Axis> {
-        self.order_within(region, value, MAX_DEPTH)
+        self.complete(self.order_within(region, value, MAX_DEPTH), &self.graph(region).ty(value).axes)
     }
 
+    /// As far as something says an order: axes that nothing is said of are left out.
     fn order_within(&self, region: RegionId, value: Value, depth: usize) -> Vec<Axis> {
         let graph = self.graph(region);
-        let axes = &graph.ty(value).axes;
-        let Some(depth) = depth.checked_sub(1) else { return self.complete(Vec::new(), axes) };
+        let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
         if let Some(location) = self.regions[region.0].locations.get(&value).and_then(|l| l.first()) {
-            return self.complete(location.order(), axes);
+            return location.order();
         }
         let operands = graph.operands(value.node);
         let order = match graph.op(value) {
@@ -33,6 +33,7 @@ impl Planner<'_> {
             Op::Loaded(loaded) => {
                 self.order_within(self.load_region, self.module.load.results[loaded.index as usize], depth)
             }
+            Op::Carry(carry) => self.outer_order(region, |_| carry.index as usize, depth),
             Op::Item(item) => self.outer_order(region, |scan| item_operand(scan, item.index), depth),
             Op::Capture(capture) => self.outer_order(region, |scan| capture_operand(scan, capture.index), depth),
             Op::Contract(_) => self.order_of_contraction(region, value, depth),
@@ -84,7 +85,14 @@ impl Planner<'_> {
                 orders.concat()
             }
         };
-        self.complete(order, axes)
+        let axes = &graph.ty(value).axes;
+        let mut known: Vec<Axis> = Vec::new();
+        for axis in order {
+            if axes.contains(axis) && !known.contains(&axis) {
+                known.push(axis);
+            }
+        }
+        known
     }
 
     fn outer_order(&self, region: RegionId, operand: impl Fn(&Scan) -> usize, depth: usize) -> Vec<Axis> {
