@@ -17,6 +17,7 @@ use crate::fuse::is_dear;
 use crate::graph::{Builder, Graph, Module, Sizes, Type, Value};
 use crate::ops::{self, Class, Op, Scan};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
+use crate::scalar::Binary;
 
 /// The pass: loops of all entries, inner ones first.
 pub fn hoist(mut module: Module, _: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
@@ -140,12 +141,14 @@ fn is_leaf(graph: &Graph, value: Value) -> bool {
     graph.op(value).class() == Class::Leaf
 }
 
-/// A dear function that is spread over further axes in every iteration: inside it would be evaluated for one row at a time.
+/// A dear function, or a division, that is spread over further axes in every iteration: inside it would be evaluated for one row at a time.
 fn dear_once(body: &Graph, value: Value, varies: &BTreeMap<Value, bool>, sizes: &Sizes) -> Option<Value> {
     let spread = match body.op(value) {
         Op::Broadcast(_) => body.operands(value.node)[0],
         _ => value,
     };
+    let divides = |op: &Op| matches!(op, Op::Binary(b) if matches!(b.f, Binary::Div | Binary::Rem | Binary::Pow));
+    let is_dear = |op: &Op| is_dear(op) || divides(op);
     if is_leaf(body, spread) || !cone(body, spread).into_iter().any(|id| is_dear(&body.node(id).op)) {
         return None;
     }

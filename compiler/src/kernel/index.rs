@@ -291,6 +291,24 @@ pub fn mentions(index: &Index, var: Var) -> bool {
     }
 }
 
+/// The same index with `to` where `from` was.
+pub fn renamed(index: &Index, from: Var, to: Var) -> Index {
+    let all = |parts: &[Index]| {
+        let mut parts: Vec<Index> = parts.iter().map(|p| renamed(p, from, to)).collect();
+        parts.sort();
+        parts
+    };
+    let one = |index: &Index| Box::new(renamed(index, from, to));
+    match index {
+        Index::Var(v) if *v == from => Index::Var(to),
+        Index::Known(_) | Index::Dim(_) | Index::Var(_) | Index::Value(..) => index.clone(),
+        Index::Add(parts) => Index::Add(all(parts)),
+        Index::Mul(parts) => Index::Mul(all(parts)),
+        Index::Div(a, b) => Index::Div(one(a), one(b)),
+        Index::Mod(a, b) => Index::Mod(one(a), one(b)),
+    }
+}
+
 /// The expressions whose values it reads.
 pub fn values(index: &Index, found: &mut Vec<ExprId>) {
     match index {

@@ -43,6 +43,17 @@ pub struct Buffer {
 pub enum Access {
     Read,
     Write,
+    /// What is read may have been stored at the same point before: by an earlier stage, or in an earlier iteration of [`Nest::walk`].
+    Update,
+}
+
+impl Access {
+    pub fn reads(self) -> bool {
+        self != Self::Write
+    }
+    pub fn writes(self) -> bool {
+        self != Self::Read
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +153,8 @@ pub enum Body {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
     pub outer: Vec<Loop>,
+    /// At each point the stages run once for every iteration of this loop, in its order: a recurrence that no point shares with another.
+    pub walk: Option<Loop>,
     pub stages: Vec<Stage>,
 }
 
@@ -342,6 +355,7 @@ impl Kernel {
         match &mut kernel.body {
             Body::Nest(nest) => {
                 clear(&mut nest.outer);
+                nest.walk.iter_mut().for_each(|l| l.name.clear());
                 for stage in &mut nest.stages {
                     match stage {
                         Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => clear(inner),

@@ -168,7 +168,7 @@ impl Check<'_> {
         let Some(found) = self.kernel.buffers.get(buffer.0 as usize) else {
             return self.fault("K01", format!("{at}: there is no b{}", buffer.0));
         };
-        if found.access != access {
+        if found.access != access && found.access != Access::Update {
             self.fault("K03", format!("{at}: b{} is not there to {}", buffer.0, verb(access)));
         }
         if found.packed != packed {
@@ -297,7 +297,8 @@ impl Check<'_> {
     }
 
     fn nest(&mut self, nest: &Nest) {
-        let mut scope = self.enter("nest", &Scope::new(), &nest.outer);
+        let points = self.enter("nest", &Scope::new(), &nest.outer);
+        let mut scope = self.enter("walk", &points, nest.walk.as_slice());
         for (number, stage) in nest.stages.iter().enumerate() {
             let at = format!("stage {number}");
             match stage {
@@ -424,6 +425,7 @@ fn verb(access: Access) -> &'static str {
     match access {
         Access::Read => "read",
         Access::Write => "write",
+        Access::Update => "update",
     }
 }
 

@@ -13,6 +13,7 @@ use crate::kernel::{
 
 use super::region::{Location, RegionId};
 use super::steps::Spot;
+use super::walk::Walked;
 use super::{PlanError, Planner};
 
 /// Where a value is looked at: an index for each of its axes.
@@ -43,6 +44,8 @@ pub struct KernelBuilder<'p, 'g> {
     pub gates: Option<(Value, Axis)>,
     /// Where a packing runs over the loops around: the index of the iteration at each depth.
     pub loop_vars: Vec<Option<Index>>,
+    /// Set where the kernel walks a loop by itself.
+    pub walked: Option<Walked>,
     memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
 }
 
@@ -55,7 +58,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             vars: 0,
             exprs: Vec::new(),
             // Replaced by `finish`.
-            body: Body::Nest(crate::kernel::Nest { outer: Vec::new(), stages: Vec::new() }),
+            body: Body::Nest(crate::kernel::Nest { outer: Vec::new(), walk: None, stages: Vec::new() }),
         };
         Self {
             planner,
@@ -68,6 +71,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             known: BTreeMap::new(),
             gates: None,
             loop_vars: Vec::new(),
+            walked: None,
             memo: Vec::new(),
         }
     }
@@ -217,15 +221,53 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
         self.add(terms)
     }
 
-    pub fn load(&mut self, name: &str, location: &Location, point: &Point, guard: &Guard) -> ExprId {
-        let buffer = self.buffer(name, &location.spot, location.elem, Access::Read, false);
+    /// The argument that holds a location, and the index of a point in it.
+    fn place(&mut self, name: &str, location: &Location, point: &Point, access: Access) -> (BufferId, Index) {
         let index = self.index_in(location, point);
+        let Some(Walked { depth, number, updated }) = &self.walked else {
+            return (self.buffer(name, &location.spot, location.elem, access, false), index);
+        };
+        // What the plan would add in every iteration, the kernel does.
+        let (depth, number) = (*depth, number.clone());
+        let is_updated = updated.contains(&location.spot.buffer);
+        let mut spot = location.spot.clone();
+        let mut terms = vec![index];
+        if let Some(stride) = spot.loops.get_mut(depth).map(std::mem::take).filter(|s| *s != Size::default()) {
+            let stride = self.stride(&stride);
+            let at = self.loop_vars[depth].clone().unwrap_or(Index::Known(0));
+            terms.push(self.mul(vec![stride, at]));
+        }
+        while spot.loops.last().is_some_and(|s| *s == Size::default()) {
+            spot.loops.pop();
+        }
+        let odd = std::mem::take(&mut spot.odd);
+        if odd != Size::default() {
+            let (odd, parity) = (self.number(&odd), self.rem(number, Index::Known(2)));
+            terms.push(self.mul(vec![odd, parity]));
+        }
+        if is_updated {
+            let offset = std::mem::take(&mut spot.offset);
+            terms.push(self.number(&offset));
+        }
+        let access = if is_updated { Access::Update } else { access };
+        let index = self.add(terms);
+        (self.buffer(name, &spot, location.elem, access, false), index)
+    }
+
+    /// Goes on with another group: its members are expressions from here on, those of others stand in buffers.
+    pub fn enter(&mut self, group: GroupId) {
+        self.group = Some(group);
+        self.memo.clear();
+        self.known.clear();
+    }
+
+    pub fn load(&mut self, name: &str, location: &Location, point: &Point, guard: &Guard) -> ExprId {
+        let (buffer, index) = self.place(name, location, point, Access::Read);
         self.push(Expr::Load { buffer, index, bounds: guard.bounds.clone(), otherwise: guard.fill })
     }
 
     pub fn store(&mut self, name: &str, location: &Location, point: &Point, value: ExprId) -> Store {
-        let buffer = self.buffer(name, &location.spot, location.elem, Access::Write, false);
-        let index = self.index_in(location, point);
+        let (buffer, index) = self.place(name, location, point, Access::Write);
         Store { buffer, index, value }
     }
 
@@ -273,10 +315,21 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
     }
 
     /// Puts the kernel together and adds its call to the plan.
-    pub fn finish(mut self, label: &str, body: Body, flops: f64) -> Result<(), PlanError> {
+    pub fn finish(self, label: &str, body: Body, flops: f64) -> Result<(), PlanError> {
+        let lines = self.planner.lines(self.region, self.group);
+        self.finish_lines(label, body, flops, lines)
+    }
+
+    /// [`Self::finish`] for a kernel of several groups, which stands for these source lines.
+    pub fn finish_lines(
+        mut self,
+        label: &str,
+        body: Body,
+        flops: f64,
+        lines: Vec<(String, u32)>,
+    ) -> Result<(), PlanError> {
         self.kernel.body = body;
         self.kernel.dims = self.dims.len() as u32;
-        let lines = self.planner.lines(self.region, self.group);
         self.planner.call(label, self.kernel, &self.spots, &self.dims, lines, flops)
     }
 }

@@ -17,6 +17,7 @@ mod scan;
 mod select;
 mod sizes;
 mod steps;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Nests: maps, reductions, running folds, copies.
 
-use crate::fuse::GroupId;
+use crate::fuse::{Group, GroupId};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::kernel::{Body, Expr, Fold, Nest, Stage, Store, Temp};
 use crate::ops::{Op, Running};
@@ -29,17 +29,9 @@ impl Planner<'_> {
         let loops = builder.loops(&outer, &mut point);
         let mut stages = Vec::new();
         for value in todo {
-            if members.folds.contains(&value) {
-                let temp = Temp(stages.len() as u32);
-                let stage = builder.fold_stage(value, temp, &point)?;
-                stages.push(stage);
-            }
-            if members.roots.contains(&value) {
-                let stage = builder.map_stage(value, innermost, &outer, &point)?;
-                stages.push(stage);
-            }
+            builder.value_stages(&members, value, (innermost, &outer), &point, &mut stages)?;
         }
-        builder.finish(&label, Body::Nest(Nest { outer: loops, stages }), work)
+        builder.finish(&label, Body::Nest(Nest { outer: loops, walk: None, stages }), work)
     }
 
     /// A running fold along one axis.
@@ -61,7 +53,7 @@ impl Planner<'_> {
         let name = builder.planner.name_of(region, value);
         let store = builder.store(&name, &locations[0], &point, x);
         let stage = Stage::Running { fold: fold.into(), over, exclusive, value: x, store };
-        builder.finish(&label, Body::Nest(Nest { outer: loops, stages: vec![stage] }), work)?;
+        builder.finish(&label, Body::Nest(Nest { outer: loops, walk: None, stages: vec![stage] }), work)?;
         for location in &locations[1..] {
             self.copy(region, value, location)?;
         }
@@ -81,7 +73,7 @@ impl Planner<'_> {
         let name = builder.planner.name_of(region, value);
         let store = builder.store(&name, to, &point, x);
         let stages = vec![Stage::Map { inner, stores: vec![store] }];
-        builder.finish("copy", Body::Nest(Nest { outer: loops, stages }), work)
+        builder.finish("copy", Body::Nest(Nest { outer: loops, walk: None, stages }), work)
     }
 
     pub(super) fn location(&self, region: RegionId, value: Value) -> Option<Location> {
@@ -125,6 +117,26 @@ impl Planner<'_> {
 const POINTWISE_FLOPS: f64 = 16.0;
 
 impl KernelBuilder<'_, '_> {
+    /// The stages of a value of a group: the fold that makes it, the map that stores it.
+    pub(super) fn value_stages(
+        &mut self,
+        group: &Group,
+        value: Value,
+        (innermost, outer): (Option<Axis>, &[Axis]),
+        point: &Point,
+        stages: &mut Vec<Stage>,
+    ) -> Result<(), PlanError> {
+        if group.folds.contains(&value) {
+            let stage = self.fold_stage(value, Temp(stages.len() as u32), point)?;
+            stages.push(stage);
+        }
+        if group.roots.contains(&value) {
+            let stage = self.map_stage(value, innermost, outer, point)?;
+            stages.push(stage);
+        }
+        Ok(())
+    }
+
     /// A reduction at a point, and its result as a known value.
     fn fold_stage(&mut self, value: Value, temp: Temp, point: &Point) -> Result<Stage, PlanError> {
         let region = self.region;

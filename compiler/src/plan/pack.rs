@@ -258,7 +258,7 @@ impl Planner<'_> {
             stores.push(Store { buffer, index, value: x });
         }
         let stages = vec![Stage::Map { inner: vec![lane], stores }];
-        builder.finish("pack", Body::Nest(Nest { outer, stages }), work)
+        builder.finish("pack", Body::Nest(Nest { outer, walk: None, stages }), work)
     }
 }
 

@@ -64,6 +64,7 @@ impl<'g> Planner<'g> {
         self.still_carries(region, &operands[carries..])?;
         let body = self.add_region(&scan.body, Some((region, node, scan.axis)), depth + 1, &scan.body.results);
         let mut targets: Vec<(Value, Location)> = Vec::new();
+        let walk = self.walk_of(region, scan, &operands[..carries], body);
 
         for (i, &value) in operands.iter().enumerate().skip(carries).take(scan.items as usize) {
             // What is known at load stands in no buffer. As an item it is read by number, so it has to, unless it is packed.
@@ -82,26 +83,19 @@ impl<'g> Planner<'g> {
         for (i, &init) in operands.iter().enumerate().take(carries) {
             let ty = graph.ty(init);
             let order = self.carry_order(region, body, init, scan.body.results[i]);
-            let (spot, half) = self.carry_buffer(&self.name_of(region, init), ty.elem, &order);
-            let at = |spot: Spot, this: &Self| Location::dense(spot, ty.elem, &order, &|a| this.size(a));
-            let first = at(spot.clone(), self);
+            let (name, count) = (self.name_of(region, init), self.size(scan.axis));
+            let [read, write, last] = match &walk {
+                Some(walk) => self.walked_carry(walk, i, &name, ty.elem, (&ty.axes, order), &count),
+                None => self.carry_places(&name, ty.elem, &order, depth, &count),
+            };
+            let first = Location { spot: Spot::start_of(read.spot.buffer), ..read.clone() };
             self.copy(region, init, &first)?;
-            let backwards = times(&half, -1);
-            let read = at(Spot { odd: half.clone(), loops: vec![Size::default(); depth + 1], ..spot.clone() }, self);
-            let write = at(
-                Spot { offset: half.clone(), odd: backwards, loops: vec![Size::default(); depth + 1], ..spot.clone() },
-                self,
-            );
             for id in scan.body.ids() {
                 if matches!(&scan.body.node(id).op, Op::Carry(carry) if carry.index as usize == i) {
                     self.regions[body.0].locations.insert(Value::of(id), vec![read.clone()]);
                 }
             }
             targets.push((scan.body.results[i], write));
-            // After `n` iterations the last value stands in half `n mod 2`.
-            let count = self.size(scan.axis);
-            let parity = sum(&count, &times(&count.checked_div(2).unwrap_or_default(), -2));
-            let last = at(Spot { offset: product(&parity, &half), ..spot }, self);
             self.result_at(region, Value { node, result: i as u32 }, last);
         }
         for (i, &value) in scan.body.results.iter().enumerate().skip(carries) {
@@ -114,11 +108,16 @@ impl<'g> Planner<'g> {
             let numbers = self.step_numbers(region, scan.axis)?.item(scan.axis, depth);
             self.regions[body.0].locations.insert(Value::of(step), vec![numbers]);
         }
-        self.steps.begin_loop();
-        let planned = self.plan_region(body, targets);
-        let count = self.symbols.expr(&self.size(scan.axis));
-        self.steps.end_loop(count, scan.reverse);
-        planned?;
+        match &walk {
+            Some(walk) => self.plan_walk(body, walk, scan, targets)?,
+            None => {
+                self.steps.begin_loop();
+                let planned = self.plan_region(body, targets);
+                let count = self.symbols.expr(&self.size(scan.axis));
+                self.steps.end_loop(count, scan.reverse);
+                planned?;
+            }
+        }
 
         // Results that must stand somewhere else, too.
         for i in 0..graph.node(node).types.len() {
@@ -173,7 +172,7 @@ impl<'g> Planner<'g> {
     }
 
     /// Rows first, as the body writes it.
-    fn carry_order(&self, region: RegionId, body: RegionId, init: Value, next: Value) -> Vec<Axis> {
+    pub(super) fn carry_order(&self, region: RegionId, body: RegionId, init: Value, next: Value) -> Vec<Axis> {
         let axes: AxisSet = self.graph(region).ty(init).axes.clone();
         let outside = self.order_of(region, init);
         // A body's order may lead back to the carry itself; where it says nothing, the initial value's order holds.
@@ -182,11 +181,21 @@ impl<'g> Planner<'g> {
         self.complete(natural, &axes)
     }
 
-    fn carry_buffer(&mut self, name: &str, elem: Elem, order: &[Axis]) -> (Spot, Size) {
+    /// The places of a carry: where it is read, where its next value is stored, and where the last one stands.
+    fn carry_places(&mut self, name: &str, elem: Elem, order: &[Axis], depth: usize, count: &Size) -> [Location; 3] {
         let per_line = HALF_ALIGN_BYTES / elem.bytes() as i64;
         let half = times(&div_up(&self.extent_of(order), per_line), per_line);
         let bytes = self.symbols.expr(&times(&half, 2 * elem.bytes() as i64));
-        (Spot::start_of(self.steps.scratch(&format!("carry {name}"), bytes)), half)
+        let start = Spot::start_of(self.steps.scratch(&format!("carry {name}"), bytes));
+        let at = |spot: Spot| Location::dense(spot, elem, order, &|a| self.size(a));
+        let loops = vec![Size::default(); depth + 1];
+        // After `n` iterations the last value stands in half `n mod 2`.
+        let parity = sum(count, &times(&count.checked_div(2).unwrap_or_default(), -2));
+        [
+            at(Spot { odd: half.clone(), loops: loops.clone(), ..start.clone() }),
+            at(Spot { offset: half.clone(), odd: times(&half, -1), loops, ..start.clone() }),
+            at(Spot { offset: product(&parity, &half), ..start }),
+        ]
     }
 
     /// The numbers of a loop's iterations, 0, 1, 2 ..., in a buffer that the body reads along with the loop.
@@ -199,7 +208,7 @@ impl<'g> Planner<'g> {
         let number = builder.push(Expr::Index { elem: Elem::I32, index: point[&axis].clone() });
         let store = builder.store("steps", &location, &point, number);
         let stages = vec![Stage::Map { inner, stores: vec![store] }];
-        builder.finish("steps", Body::Nest(Nest { outer: Vec::new(), stages }), work)?;
+        builder.finish("steps", Body::Nest(Nest { outer: Vec::new(), walk: None, stages }), work)?;
         Ok(location)
     }
 }

@@ -144,7 +144,7 @@ const TYPICAL_SUM: i64 = 1024;
 pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
     let body = match &kernel.body {
         _ if isa == Isa::Sm80 => gpu::body(kernel),
-        Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest)),
+        Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest, lanes(isa))),
         Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa)),
         Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => BodySchedule::Ranked,
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
@@ -234,8 +234,16 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
     match (&kernel.body, &schedule.body) {
         (_, BodySchedule::Gpu(gpu)) => gpu::units(kernel, gpu),
         (Body::Nest(Nest { outer, .. }), BodySchedule::Nest(along)) => {
-            let shared = if *along == Along::Outer { &outer[..outer.len() - 1] } else { &outer[..] };
-            UnitsExpr::Mul(shared.iter().map(|l| UnitsExpr::Extent(l.extent)).collect())
+            let all = |loops: &[Loop]| loops.iter().map(|l| UnitsExpr::Extent(l.extent)).collect::<Vec<_>>();
+            UnitsExpr::Mul(match (along, outer.split_last()) {
+                (Along::Outer, Some((_, shared))) => all(shared),
+                (Along::Points(n), Some((last, shared))) => {
+                    let mut units = all(shared);
+                    units.push(div_up(UnitsExpr::Extent(last.extent), *n));
+                    units
+                }
+                _ => all(outer),
+            })
         }
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {
             let panels = div_up(UnitsExpr::Extent(contract.cols.extent), tile.panel);

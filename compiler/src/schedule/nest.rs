@@ -10,12 +10,14 @@ pub enum Along {
     Inner,
     /// The innermost loop around the stages: each lane is a point of its own, with its own folds.
     Outer,
+    /// The same, so many neighbouring points at once: they are a unit.
+    Points(u32),
     /// None: element by element.
     Nothing,
 }
 
-/// Chooses so that the most accesses read neighbours.
-pub fn along(kernel: &Kernel, nest: &Nest) -> Along {
+/// Chooses so that the most accesses read neighbours; `lanes` is what a register holds.
+pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
     let is_running = nest.stages.iter().any(|s| matches!(s, Stage::Running { .. }));
     let serial = nest.stages.iter().any(|s| match s {
         Stage::Reduce { fold, .. } => matches!(fold, crate::kernel::Fold::ArgMax | crate::kernel::Fold::ArgMin),
@@ -31,6 +33,8 @@ pub fn along(kernel: &Kernel, nest: &Nest) -> Along {
         return Along::Nothing;
     }
     match (by_outer > by_inner, inner.is_empty()) {
+        // Each point walks alone; two registers of them share what is the same for all.
+        (true, _) if nest.walk.is_some() => Along::Points(2 * lanes),
         (true, _) => Along::Outer,
         // Each element follows the one before.
         (false, _) if is_running => Along::Nothing,

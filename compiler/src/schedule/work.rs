@@ -57,6 +57,8 @@ impl Count<'_> {
         match &kernel.body {
             Body::Nest(nest) => {
                 self.around = self.declare(&nest.outer);
+                let walk = self.declare(nest.walk.as_slice());
+                self.around.extend(walk);
                 for stage in &nest.stages {
                     match stage {
                         Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => self.declare(inner),

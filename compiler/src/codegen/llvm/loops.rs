@@ -5,7 +5,7 @@ use inkwell::values::PointerValue;
 
 use super::emit::{Emit, Val};
 use super::expr::{Frame, Lanes};
-use crate::kernel::{Extent, Loop, Var};
+use crate::kernel::{Loop, Var};
 
 /// What a kernel's function gets beside buffers and sizes.
 #[derive(Clone, Copy)]
@@ -23,14 +23,24 @@ pub fn for_units<'a, 'ctx>(
     range: Range<'ctx>,
     body: impl FnOnce(&mut Frame<'a, 'ctx>),
 ) {
+    let counts: Vec<(Var, Val)> = loops.iter().map(|l| (l.var, frame.extent(l.extent))).collect();
+    for_counts(frame, &counts, range, body);
+}
+
+/// [`for_units`] over variables that run up to these numbers.
+pub fn for_counts<'a, 'ctx>(
+    frame: &mut Frame<'a, 'ctx>,
+    counts: &[(Var, Val<'ctx>)],
+    range: Range<'ctx>,
+    body: impl FnOnce(&mut Frame<'a, 'ctx>),
+) {
     let e = frame.emit;
     let function = e.function();
-    let variables: Vec<(Var, Extent, PointerValue)> =
-        loops.iter().map(|l| (l.var, l.extent, e.variable(function, e.i64()))).collect();
+    let variables: Vec<(Var, Val, PointerValue)> =
+        counts.iter().map(|(var, extent)| (*var, *extent, e.variable(function, e.i64()))).collect();
     // Where the first unit stands.
     let mut rest = range.begin;
-    for (_, extent, variable) in variables.iter().rev() {
-        let extent = frame.extent(*extent);
+    for &(_, extent, ref variable) in variables.iter().rev() {
         // An empty loop has no units: nothing is divided by it.
         let safe = e.select(e.icmp(IntPredicate::EQ, extent, e.index(0)), e.index(1), extent);
         e.store(e.urem(rest, safe), *variable);
@@ -50,13 +60,13 @@ pub fn for_units<'a, 'ctx>(
 }
 
 /// The next point, innermost variable first.
-fn count_up<'ctx>(frame: &Frame<'_, 'ctx>, variables: &[(Var, Extent, PointerValue<'ctx>)]) {
-    let Some(((_, extent, variable), outer)) = variables.split_last() else { return };
+fn count_up<'ctx>(frame: &Frame<'_, 'ctx>, variables: &[(Var, Val<'ctx>, PointerValue<'ctx>)]) {
+    let Some((&(_, extent, ref variable), outer)) = variables.split_last() else { return };
     let e = frame.emit;
     let next = e.add(e.load(e.i64(), *variable), e.index(1));
     e.store(next, *variable);
     if !outer.is_empty() {
-        let wrapped = e.icmp(IntPredicate::SGE, next, frame.extent(*extent));
+        let wrapped = e.icmp(IntPredicate::SGE, next, extent);
         e.when(wrapped, || {
             e.store(e.index(0), *variable);
             count_up(frame, outer);
@@ -84,12 +94,23 @@ pub fn nested<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, loops: &[Loop], body: &mut 
 }
 
 /// Runs `body` for whole vectors along a loop, then for the tail.
-pub fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, mut body: impl FnMut(&mut Frame<'a, 'ctx>)) {
+pub fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, body: impl FnMut(&mut Frame<'a, 'ctx>)) {
     let e = frame.emit;
-    let count = e.lanes;
-    let extent = frame.extent(l.extent);
+    let all = (e.index(0), frame.extent(l.extent));
+    vectors_of(frame, e.lanes, l, all, body);
+}
+
+/// [`vectors`] of so many lanes, between two places.
+pub fn vectors_of<'a, 'ctx>(
+    frame: &mut Frame<'a, 'ctx>,
+    count: u32,
+    l: &Loop,
+    (from, extent): (Val<'ctx>, Val<'ctx>),
+    mut body: impl FnMut(&mut Frame<'a, 'ctx>),
+) {
+    let e = frame.emit;
     let whole = e.sub(extent, e.index(i64::from(count) - 1));
-    let rest = e.each(e.index(0), whole, i64::from(count), |first| {
+    let rest = e.each(from, whole, i64::from(count), |first| {
         frame.lanes = Some(Lanes { var: l.var, first, count, tail: None });
         frame.forget();
         body(frame);

@@ -5,12 +5,14 @@
 
 use inkwell::IntPredicate;
 use inkwell::types::BasicTypeEnum;
+use inkwell::values::PointerValue;
 
 use super::emit::Val;
 use super::expr::Frame;
-use super::loops::{Range, for_units, nested, vectors};
+use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
 use crate::codegen::math;
-use crate::kernel::{Elem, ExprId, Fold, Loop, Nest, Stage, Store, Temp};
+use crate::kernel::index::renamed;
+use crate::kernel::{Elem, Expr, ExprId, Fold, Loop, Nest, Stage, Store, Temp};
 use crate::scalar::Binary;
 use crate::schedule::Along;
 
@@ -19,11 +21,122 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
     match (along, nest.outer.split_last()) {
         (Along::Outer, Some((lane_loop, shared))) => {
             for_units(frame, shared, range, |frame| {
-                vectors(frame, lane_loop, |frame| nest.stages.iter().for_each(|s| stage(frame, s, Along::Nothing)));
+                vectors(frame, lane_loop, |frame| walk(frame, nest, Along::Nothing));
             });
         }
-        _ => for_units(frame, &nest.outer, range, |frame| nest.stages.iter().for_each(|s| stage(frame, s, along))),
+        (Along::Points(n), Some((lane_loop, shared))) => {
+            let e = frame.emit;
+            let block = e.index(i64::from(n));
+            let extent = frame.extent(lane_loop.extent);
+            let blocks = e.udiv(e.add(extent, e.index(i64::from(n) - 1)), block);
+            let mut counts: Vec<_> = shared.iter().map(|l| (l.var, frame.extent(l.extent))).collect();
+            counts.push((lane_loop.var, blocks));
+            for_counts(frame, &counts, range, |frame| {
+                let from = e.mul(frame.vars[&lane_loop.var], block);
+                let to = e.min(extent, e.add(from, block));
+                vectors_of(frame, n, lane_loop, (from, to), |frame| walk(frame, nest, Along::Nothing));
+            });
+        }
+        _ => for_units(frame, &nest.outer, range, |frame| walk(frame, nest, along)),
     }
+}
+
+/// The stages at a point, in every iteration.
+fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
+    let stages = |frame: &mut Frame<'_, 'ctx>| {
+        let mut left = nest.stages.as_slice();
+        while let [first, rest @ ..] = left {
+            left = rest;
+            if let (Stage::Map { inner: a, stores }, [Stage::Reduce { temp, elem, fold, inner: b, value }, rest @ ..]) =
+                (first, rest)
+                && let ([a], [b]) = (a.as_slice(), b.as_slice())
+                && along == Along::Nothing
+                && folds_along(frame, (a, stores), (b, *fold, *value))
+            {
+                map_and_reduce(frame, (a, stores), (*temp, *elem, *fold, b, *value));
+                left = rest;
+            } else {
+                stage(frame, first, along);
+            }
+        }
+    };
+    match &nest.walk {
+        Some(walk) => nested(frame, std::slice::from_ref(walk), &mut |frame| stages(frame)),
+        None => stages(frame),
+    }
+}
+
+/// May a fold go along with the map before it? Of what the map stores it reads only what the same iteration has stored.
+fn folds_along(frame: &Frame<'_, '_>, (a, stores): (&Loop, &[Store]), (b, fold, value): (&Loop, Fold, ExprId)) -> bool {
+    let kernel = frame.kernel;
+    a.extent == b.extent
+        && !matches!(fold, Fold::ArgMax | Fold::ArgMin)
+        && kernel.loads(value).into_iter().all(|load| match load {
+            Expr::Load { buffer, index, .. } => {
+                let mut same = stores.iter().filter(|s| s.buffer == *buffer);
+                same.all(|s| renamed(&s.index, a.var, b.var) == renamed(index, b.var, b.var))
+            }
+            _ => true,
+        })
+}
+
+/// A map and a fold over what it stores, in one loop: each element is folded while it is at hand.
+fn map_and_reduce<'ctx>(
+    frame: &mut Frame<'_, 'ctx>,
+    (a, stores): (&Loop, &[Store]),
+    (temp, elem, fold, b, value): (Temp, Elem, Fold, &Loop, ExprId),
+) {
+    let e = frame.emit;
+    let (sum, ty) = begin_fold(frame, elem, fold, frame.lanes.map_or(1, |l| l.count));
+    nested(frame, std::slice::from_ref(a), &mut |frame| {
+        stores.iter().for_each(|s| frame.store(s));
+        let at = frame.vars[&a.var];
+        frame.vars.insert(b.var, at);
+        frame.forget();
+        fold_in(frame, (elem, fold), value, (sum, ty), None);
+    });
+    let result = e.load(ty, sum);
+    frame.forget();
+    frame.temps.insert(temp, result);
+}
+
+/// A variable for a fold in so many lanes, at the fold's identity.
+fn begin_fold<'ctx>(
+    frame: &Frame<'_, 'ctx>,
+    elem: Elem,
+    fold: Fold,
+    lanes: u32,
+) -> (PointerValue<'ctx>, BasicTypeEnum<'ctx>) {
+    let e = frame.emit;
+    let ty = e.vector(accumulator(frame, elem), lanes);
+    let sum = e.variable(e.function(), ty);
+    e.store(identity(frame, fold, elem, ty), sum);
+    (sum, ty)
+}
+
+/// One more value; of a sum of products the product is not rounded. `inside`: the lanes that take part, and what the others add.
+fn fold_in<'ctx>(
+    frame: &mut Frame<'_, 'ctx>,
+    (elem, fold): (Elem, Fold),
+    value: ExprId,
+    (sum, ty): (PointerValue<'ctx>, BasicTypeEnum<'ctx>),
+    inside: Option<(Val<'ctx>, Val<'ctx>)>,
+) {
+    let e = frame.emit;
+    let before = e.load(ty, sum);
+    let lanes = e.lanes_of(before);
+    let after = match (frame.kernel.expr(value).clone(), inside) {
+        (Expr::Binary(Binary::Mul, a, b), None) if fold == Fold::Sum && elem.is_float() => {
+            let (a, b) = (frame.eval(a), frame.eval(b));
+            e.fma(e.splat(a, lanes), e.splat(b, lanes), before)
+        }
+        (_, inside) => {
+            let v = e.splat(frame.eval(value), lanes);
+            let v = inside.map_or(v, |(mask, start)| e.select(mask, v, start));
+            join(frame, fold, elem, before, v)
+        }
+    };
+    e.store(after, sum);
 }
 
 /// The types of what the nest's folds leave.
@@ -118,21 +231,14 @@ fn reduce<'ctx>(
     along: Along,
 ) {
     let e = frame.emit;
-    let scalar = accumulator(frame, elem);
     let along_inner = along == Along::Inner && !inner.is_empty();
     // Along the outer loop, each lane folds for itself.
     let lanes = if along_inner { e.lanes } else { frame.lanes.map_or(1, |l| l.count) };
-    let ty = e.vector(scalar, lanes);
+    let (sum, ty) = begin_fold(frame, elem, fold, lanes);
     let start = identity(frame, fold, elem, ty);
-    let sum = e.variable(e.function(), ty);
-    e.store(start, sum);
     let mut step = |frame: &mut Frame<'_, 'ctx>| {
-        let mut v = frame.eval(value);
-        v = e.splat(v, lanes);
-        if along_inner && let Some((mask, _)) = frame.lanes.and_then(|l| l.tail) {
-            v = e.select(mask, v, start);
-        }
-        e.store(join(frame, fold, elem, e.load(ty, sum), v), sum);
+        let tail = frame.lanes.and_then(|l| l.tail).filter(|_| along_inner);
+        fold_in(frame, (elem, fold), value, (sum, ty), tail.map(|(mask, _)| (mask, start)));
     };
     match inner.split_last() {
         Some((lane_loop, outer)) if along_inner => {

@@ -140,6 +140,7 @@ impl Parser {
             let access = match self.any_word("`read` or `write`")?.as_str() {
                 "read" => Access::Read,
                 "write" => Access::Write,
+                "update" => Access::Update,
                 _ => return Err(self.error("a buffer is `read` or `write`")),
             };
             let packed = self.eat("packed");
@@ -272,12 +273,13 @@ impl Parser {
 
     fn nest(&mut self) -> Result<Nest> {
         let outer = self.loops()?;
+        let walk = if self.eat("walk") { Some(self.one_loop()?) } else { None };
         self.mark('{')?;
         let mut stages = Vec::new();
         while !self.eat_mark('}') {
             stages.push(self.stage()?);
         }
-        Ok(Nest { outer, stages })
+        Ok(Nest { outer, walk, stages })
     }
 
     fn stage(&mut self) -> Result<Stage> {

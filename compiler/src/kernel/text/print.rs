@@ -19,6 +19,7 @@ pub fn print(kernel: &Kernel) -> String {
         let access = match buffer.access {
             Access::Read => "read",
             Access::Write => "write",
+            Access::Update => "update",
         };
         let packed = if buffer.packed { " packed" } else { "" };
         line(1, format!("b{i} = {access}{packed} {} {}", buffer.elem, quoted(&buffer.name)));
@@ -41,7 +42,8 @@ pub fn print(kernel: &Kernel) -> String {
 }
 
 fn print_nest(line: &mut impl FnMut(usize, String), nest: &Nest) {
-    line(1, format!("nest{} {{", spaced(&nest.outer)));
+    let walk = nest.walk.as_ref().map_or_else(String::new, |l| format!(" walk {}", one_loop(l)));
+    line(1, format!("nest{}{walk} {{", spaced(&nest.outer)));
     for stage in &nest.stages {
         match stage {
             Stage::Reduce { temp, elem, fold, inner, value } => {

@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::{BodySchedule, GPU_THREADS, Gpu, Schedule, UnitsExpr};
 use crate::kernel::index::values;
 use crate::kernel::types::types;
-use crate::kernel::{Access, Body, BufferId, Elem, Extent, Index, Kernel, Loop, Store};
+use crate::kernel::{Body, BufferId, Elem, Extent, Index, Kernel, Loop, Store};
 
 /// What is wrong with a kernel, its schedule or the buffers it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -68,8 +68,7 @@ pub fn run(
         }
     }
     let writers = kernel.buffers.iter().zip(&*buffers);
-    let writers =
-        writers.map(|(b, data)| if b.access == Access::Write { vec![NOBODY; data.len()] } else { Vec::new() });
+    let writers = writers.map(|(b, data)| if b.access.writes() { vec![NOBODY; data.len()] } else { Vec::new() });
     let writers = writers.collect();
     let mut machine = Machine {
         kernel,

@@ -14,17 +14,30 @@ impl Machine<'_> {
                 // Each lane is a point of its own.
                 (0..self.extent(lane_loop.extent)).try_for_each(|i| {
                     self.vars[lane_loop.var.0 as usize] = i;
-                    self.stages(nest, 1)
+                    self.walk(nest, 1)
+                })
+            }
+            (Along::Points(n), Some((lane_loop, shared))) => {
+                let extent = self.extent(lane_loop.extent);
+                let blocks = (extent + i64::from(n) - 1) / i64::from(n);
+                self.unfold(shared, self.unit / blocks.max(1));
+                let first = self.unit % blocks.max(1) * i64::from(n);
+                (first..extent.min(first + i64::from(n))).try_for_each(|i| {
+                    self.vars[lane_loop.var.0 as usize] = i;
+                    self.walk(nest, 1)
                 })
             }
             _ => {
                 self.unfold(&nest.outer, self.unit);
-                self.stages(nest, if along == Along::Inner { lanes } else { 1 })
+                self.walk(nest, if along == Along::Inner { lanes } else { 1 })
             }
         }
     }
 
     pub(super) fn nest_on_gpu(&mut self, nest: &Nest, gpu: &Gpu) -> Done {
+        if nest.walk.is_some() {
+            return Err(InterpError::Schedule);
+        }
         match (gpu, nest.stages.as_slice()) {
             (Gpu::Elements, [Stage::Map { inner, stores }]) => {
                 let loops: Vec<Loop> = nest.outer.iter().chain(inner).cloned().collect();
@@ -50,6 +63,15 @@ impl Machine<'_> {
             }
             _ => Err(InterpError::Schedule),
         }
+    }
+
+    /// All iterations at a point.
+    fn walk(&mut self, nest: &Nest, shared_by: u32) -> Done {
+        let Some(walk) = &nest.walk else { return self.stages(nest, shared_by) };
+        (0..self.extent(walk.extent)).try_for_each(|i| {
+            self.vars[walk.var.0 as usize] = i;
+            self.stages(nest, shared_by)
+        })
     }
 
     /// The stages at a point, each shared by that many lanes or threads.
