@@ -448,6 +448,19 @@ mod tests {
     #[test]
     fn a_plain_map_verifies() {
         assert_eq!(rules("%0 = load b0[i0]", "map { b1[i0] = %0 }"), Vec::<&str>::new());
+        assert_eq!(walk("walk i1 \"t\" in 3", "b0[i0 + i1]"), Vec::<&str>::new());
+        assert_eq!(walk("", "b0[i0]"), Vec::<&str>::new());
+        assert_eq!(walk("walk i0 \"t\" in 3", "b0[i0]"), ["K02"]);
+        assert_eq!(walk("", "b0[i0 + i1]"), ["K02"]);
+    }
+
+    /// The rules that a nest with such a walk breaks, which stores there what it loads.
+    fn walk(walk: &str, place: &str) -> Vec<&'static str> {
+        let text = format!(
+            "kernel \"k\" dims 1 vars 2 {{ b0 = update f32 \"x\" %0 = load {place} nest i0 \"h\" in n0 {walk} {{ map {{ {place} = %0 }} }} }}"
+        );
+        let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+        verify(&kernel).err().unwrap_or_default().iter().map(|f| f.rule).collect()
     }
 
     #[test]

@@ -46,6 +46,26 @@ pub(crate) const KERNELS: &[&str] = &[
   }
 }
 "#,
+    r#"kernel "walk" dims 1 vars 4 {
+  b0 = update f32 "carry"
+  b1 = read f32 "x"
+  b2 = write f32 "y"
+  %0 = load b0[8*i0 + i2]
+  %1 = load b1[i0 + 4*i1]
+  %2 = add %0, %1
+  %3 = load b0[8*i0 + i3]
+  %4 = temp t1
+  nest i0 "h" in 4 walk i1 "t" in n0 {
+    map i2 "k" in 8 {
+      b0[8*i0 + i2] = %2
+    }
+    t1 = sum f32 over i3 "k" in 8 of %3
+    map {
+      b2[i0 + 4*i1] = %4
+    }
+  }
+}
+"#,
     r#"kernel "contract" dims 1 vars 4 {
   b0 = read bf16 "x"
   b1 = read packed bf16 "packed w"
