@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(walk("walk i1 \"t\" in 3", "b0[i0 + i1]"), Vec::<&str>::new());
         assert_eq!(walk("", "b0[i0]"), Vec::<&str>::new());
         assert_eq!(walk("walk i0 \"t\" in 3", "b0[i0]"), ["K02"]);
-        assert_eq!(walk("", "b0[i0 + i1]"), ["K02"]);
+        assert_eq!(walk("", "b0[i0 + i1]"), ["K02", "K02"]);
     }
 
     /// The rules that a nest with such a walk breaks, which stores there what it loads.

@@ -8,7 +8,7 @@ use inkwell::context::Context;
 use crate::codegen::build;
 use crate::kernel::text::parse;
 use crate::kernel::verify::verify;
-use crate::kernel::{Access, Elem, Extent, Kernel};
+use crate::kernel::{Elem, Extent, Kernel};
 use crate::schedule::{Schedule, UnitsExpr, interp, schedule, scratch};
 
 fn isas() -> impl Iterator<Item = Isa> {
