@@ -69,6 +69,16 @@ impl Planner<'_> {
                     .flat_map(|a| if a == window.from { vec![window.to, window.tap] } else { vec![a] })
                     .collect()
             }
+            Op::Concat(concat) => {
+                // The largest part leads.
+                let parts = operands.iter().zip(&concat.axes);
+                let size = |axis: Axis| self.symbols.estimate(&self.size(axis));
+                let largest = parts.max_by_key(|(_, axis)| size(**axis));
+                largest.map_or_else(Vec::new, |(part, axis)| {
+                    let order = self.order_within(region, *part, depth);
+                    order.into_iter().map(|a| if a == *axis { concat.to } else { a }).collect()
+                })
+            }
             Op::Scan(scan) => {
                 let carries = scan.carries as usize;
                 let index = value.result as usize;

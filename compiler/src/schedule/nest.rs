@@ -1,7 +1,7 @@
 //! What the vectors of a nest run along.
 
 use crate::kernel::index::known_stride;
-use crate::kernel::{Expr, Index, Kernel, Loop, Nest, Stage, Var};
+use crate::kernel::{Expr, Extent, Index, Kernel, Loop, Nest, Stage, Var};
 
 /// The loop that vectors run along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub enum Along {
     Nothing,
 }
 
+/// Registers of sums that hide the latency of an addition.
+const MOST_SUMS: u32 = 4;
+
 /// Chooses so that the most accesses read neighbours; `lanes` is what a register holds.
 pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
     let is_running = nest.stages.iter().any(|s| matches!(s, Stage::Running { .. }));
@@ -23,6 +26,7 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
         Stage::Reduce { fold, .. } => matches!(fold, crate::kernel::Fold::ArgMax | crate::kernel::Fold::ArgMin),
         Stage::Running { .. } | Stage::Map { .. } => false,
     });
+    let has_folds = nest.stages.iter().any(|s| matches!(s, Stage::Reduce { .. }));
     let inner: Vec<Var> = nest.stages.iter().filter_map(|s| innermost(s).map(|l| l.var)).collect();
     let outer = nest.outer.last().map(|l| l.var);
     let neighbours =
@@ -35,7 +39,13 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
     match (by_outer > by_inner, inner.is_empty()) {
         // Each point walks alone; two registers of them share what is the same for all.
         (true, _) if nest.walk.is_some() => Along::Points(2 * lanes),
-        (true, _) => Along::Outer,
+        (true, _) => match nest.outer.last().map(|l| l.extent) {
+            // One sum at a time waits for itself: several registers of them do not.
+            Some(Extent::Known(n)) if has_folds && n >= 2 * i64::from(lanes) => {
+                Along::Points(lanes * (n as u32 / lanes).min(MOST_SUMS))
+            }
+            _ => Along::Outer,
+        },
         // Each element follows the one before.
         (false, _) if is_running => Along::Nothing,
         (false, false) => Along::Inner,

@@ -5,7 +5,7 @@ use inkwell::values::PointerValue;
 
 use super::emit::{Emit, Val};
 use super::expr::{Frame, Lanes};
-use crate::kernel::{Loop, Var};
+use crate::kernel::{Extent, Loop, Var};
 
 /// What a kernel's function gets beside buffers and sizes.
 #[derive(Clone, Copy)]
@@ -100,6 +100,9 @@ pub fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, body: impl FnMut
     vectors_of(frame, e.lanes, l, all, body);
 }
 
+/// Vectors of a short loop that are written out one by one.
+const WRITTEN_OUT: i64 = 4;
+
 /// [`vectors`] of so many lanes, between two places.
 pub fn vectors_of<'a, 'ctx>(
     frame: &mut Frame<'a, 'ctx>,
@@ -109,12 +112,29 @@ pub fn vectors_of<'a, 'ctx>(
     mut body: impl FnMut(&mut Frame<'a, 'ctx>),
 ) {
     let e = frame.emit;
-    let whole = e.sub(extent, e.index(i64::from(count) - 1));
-    let rest = e.each(from, whole, i64::from(count), |first| {
+    let lanes = i64::from(count);
+    let mut whole = |frame: &mut Frame<'a, 'ctx>, first| {
         frame.lanes = Some(Lanes { var: l.var, first, count, tail: None });
         frame.forget();
         body(frame);
-    });
+    };
+    // Blocks begin at multiples of a vector: without a tail in the whole loop there is none in a part of it.
+    let vectors = match l.extent {
+        Extent::Known(n) if n % lanes == 0 => Some(n / lanes),
+        _ => None,
+    };
+    let end = e.sub(extent, e.index(lanes - 1));
+    let rest = match vectors {
+        Some(n) if n <= WRITTEN_OUT && from == e.index(0) && extent == e.index(n * lanes) => {
+            (0..n).for_each(|i| whole(frame, e.index(i * lanes)));
+            extent
+        }
+        _ => e.each(from, end, lanes, |first| whole(frame, first)),
+    };
+    if vectors.is_some() {
+        frame.lanes = None;
+        return frame.forget();
+    }
     e.when(e.icmp(IntPredicate::SLT, rest, extent), || {
         let last = e.sub(extent, e.index(1));
         let mask = e.icmp(IntPredicate::SLE, e.add(rest, e.iota(count)), last);
