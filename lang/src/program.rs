@@ -311,11 +311,13 @@ pub enum Kind {
     /// `index: i32[.., slot]` says which, `weight: f32[.., slot]` how much each counts (`None`: `all`, every expert, weights
     /// over the axis itself). `body` computes `value: T[.., expert, ..]` *for every expert* (its parameters carry `expert`):
     /// dense meaning; the compiler makes it sparse. Result: `mix` over the slots of `value[expert = index]`.
+    /// `drops`: a slot of index -1 has no expert, its value is 0 (`mix` is `Sum`, `None` or `Concat` then).
     Route {
         expert: AxisId,
         slot: Option<AxisId>,
         index: Option<NodeId>,
         weight: Option<NodeId>,
+        drops: bool,
         mix: Mix,
         value: NodeId,
     },

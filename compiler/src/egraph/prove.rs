@@ -359,10 +359,11 @@ mod tests {
     fn gather_past_every_fold(scene: &mut Scene) -> Vec<Match> {
         let mut found = Vec::new();
         for (class, op, children) in scene.nodes("gather") {
-            let Op::Gather(Gather { axis }) = op else { continue };
+            let Op::Gather(Gather { axis, .. }) = op else { continue };
             for (inner, operands) in scene.class(children[0]) {
                 if let Op::Reduce(Reduce { fold, over }) = inner {
-                    let gathered = Tree::op(Gather { axis }, vec![Tree::Class(operands[0]), Tree::Class(children[1])]);
+                    let gathered =
+                        Tree::op(Gather::new(axis), vec![Tree::Class(operands[0]), Tree::Class(children[1])]);
                     let tree = Tree::op(Reduce { fold, over }, vec![gathered]);
                     found.push(Match::one(class, tree));
                 }

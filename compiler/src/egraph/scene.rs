@@ -8,7 +8,7 @@ use gatec_lang::Size;
 use super::pattern::{Bindings, Matcher, Pattern};
 use super::term::{Facts, Head, Term};
 use crate::graph::{Axis, Type};
-use crate::ops::{Class, Mul, Op};
+use crate::ops::{Class, Gather, Mul, Op};
 use crate::rules::{Condition, Find, Rule};
 
 /// A replacement: ops over classes that are there.
@@ -122,11 +122,16 @@ impl Scene {
         self.egraph[class].data.at_load
     }
 
+    /// The number that a value is.
+    pub fn constant(&self, class: Id) -> Option<f64> {
+        self.egraph[class].data.number.map(f64::from_bits)
+    }
+
     /// `gather[axis](weights, index)` with weights known at load.
-    pub fn gathered_at_load(&self, class: Id) -> Option<(Axis, Id, Id)> {
+    pub fn gathered_at_load(&self, class: Id) -> Option<(Gather, Id, Id)> {
         self.class(class).into_iter().find_map(|(op, operands)| match op {
             Op::Gather(gather) if self.at_load(operands[0]) && !self.at_load(operands[1]) => {
-                Some((gather.axis, operands[0], operands[1]))
+                Some((gather, operands[0], operands[1]))
             }
             _ => None,
         })

@@ -32,6 +32,8 @@ pub struct Grouped {
     pub expert: Axis,
     pub weights: Value,
     pub index: Value,
+    /// A row of a negative index has no expert: its sums are 0.
+    pub or_zero: bool,
 }
 
 impl Roles {
@@ -98,7 +100,12 @@ fn grouped(graph: &Graph, w: Value, at_load: &dyn Fn(Value) -> bool) -> Option<G
     let Op::Gather(gather) = graph.op(w) else { return None };
     let operands = graph.operands(w.node);
     let (weights, index) = (operands[0], operands[1]);
-    (at_load(weights) && !at_load(index)).then_some(Grouped { expert: gather.axis, weights, index })
+    (at_load(weights) && !at_load(index)).then_some(Grouped {
+        expert: gather.axis,
+        weights,
+        index,
+        or_zero: gather.or_zero,
+    })
 }
 
 /// A view whose elements are elements of its operand, at an index that never leaves it.

@@ -240,7 +240,10 @@ pub struct Contract {
 /// `order[offsets[e] .. offsets[e + 1]]` lists its rows. Both are made by [`GroupRows`]. `batch` has one iteration then.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grouping {
+    /// Segments: the experts, and one more where rows may have none.
     pub experts: Extent,
+    /// The last segment has no matrix: the accumulators of its rows are 0.
+    pub last_is_none: bool,
     pub order: BufferId,
     pub offsets: BufferId,
 }

@@ -149,7 +149,7 @@ impl Frame<'_, '_> {
             Kind::Gather { axis, index, x } => {
                 let operands = [self.value(*x)?, self.value(*index)?];
                 let axis = self.scene.names.axis(*axis);
-                self.build.try_add(ops::Gather { axis }, &operands)?
+                self.build.try_add(ops::Gather::new(axis), &operands)?
             }
             Kind::TopK { axis, slot, x } => {
                 let x = self.value(*x)?;

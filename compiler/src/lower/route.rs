@@ -1,7 +1,8 @@
 //! `route`, as its dense meaning: every expert's value, of which a gather keeps the chosen ones.
 //!
 //! `mix sum` is `contract[slot](weight, gather[expert](value, index))`, and over all experts `contract[expert](weight, value)`.
-//! Rules push the gather down to the parameters, so that what no slot asks for is never computed.
+//! Rules push the gather down to the parameters, so that what no slot asks for is never computed. A slot that a plan dropped has
+//! index -1, for which the gather gives 0: there, too, nothing is computed.
 
 use gatec_lang::program::{Kind, Mix};
 
@@ -13,7 +14,7 @@ use crate::scalar::Fold;
 
 impl Frame<'_, '_> {
     pub(super) fn route(&mut self, kind: &Kind, ty: &Type) -> Result<Value, Problem> {
-        let Kind::Route { expert, slot, index, weight, mix, value } = kind else {
+        let Kind::Route { expert, slot, index, weight, drops, mix, value } = kind else {
             return Err(Problem::new("not a route"));
         };
         let expert = self.scene.names.axis(*expert);
@@ -27,8 +28,17 @@ impl Frame<'_, '_> {
                 let slot = slot.map_or(expert, |s| self.scene.names.axis(s));
                 // A value that does not vary with the expert is the same for each.
                 let varies = self.build.ty(value).axes.contains(expert);
-                let op = ops::Gather { axis: expert };
-                (if varies { self.build.try_add(op, &[value, index])? } else { value }, slot)
+                let op = ops::Gather { axis: expert, or_zero: *drops };
+                let chosen = match (varies, drops) {
+                    (false, false) => value,
+                    // Not where there is no expert.
+                    (false, true) => {
+                        let value = self.with_axis(value, expert)?;
+                        self.build.try_add(op, &[value, index])?
+                    }
+                    (true, _) => self.build.try_add(op, &[value, index])?,
+                };
+                (chosen, slot)
             }
         };
         let mixed = self.mix(*mix, slot, chosen, weight)?;

@@ -161,10 +161,19 @@ fn a_route_is_a_contraction_of_gathered_values() {
     let value = w.node(Kind::Contract { over, a: x, b: p }, F32, &["t", "e"]);
     let mut results: Vec<(NodeId, &[&str])> = Vec::new();
     for mix in [Mix::Sum, Mix::Mean, Mix::Max] {
-        let kind = Kind::Route { expert: e, slot: Some(s), index: Some(index), weight: Some(weight), mix, value };
+        let kind = Kind::Route {
+            expert: e,
+            slot: Some(s),
+            index: Some(index),
+            weight: Some(weight),
+            drops: false,
+            mix,
+            value,
+        };
         results.push((w.node(kind, F32, &["t"]), &["t"]));
     }
-    let all = Kind::Route { expert: e, slot: None, index: None, weight: Some(score), mix: Mix::Sum, value };
+    let all =
+        Kind::Route { expert: e, slot: None, index: None, weight: Some(score), drops: false, mix: Mix::Sum, value };
     results.push((w.node(all, F32, &["t"]), &["t"]));
     let (text, y) = w.run(&results, &[&[1.0, 10.0], &[0.5, 0.25, 0.125, 0.0, 2.0, 1.0]], &[&[1.0, 2.0, 4.0]]);
     close(&y.outputs[0].data, &[0.5 + 0.5, 40.0 + 40.0]);

@@ -5,22 +5,36 @@ use crate::graph::tensor::{Tensor, extents, walk};
 use crate::graph::{Axis, Elem, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
 
-/// `gather[a] x, i`: `y[..] = x[a = i[..], ..]`: the axes of `i` take the place of `a`, axes that both have go together. An index outside is an error.
+/// `gather[a] x, i`: `y[..] = x[a = i[..], ..]`: the axes of `i` take the place of `a`, axes that both have go together. An index outside is an error; with `gather[a, or_zero]` a negative one is none, and `y` is 0 there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gather {
     pub axis: Axis,
+    /// A negative index reads 0.
+    pub or_zero: bool,
+}
+
+impl Gather {
+    /// Every index must be inside.
+    pub fn new(axis: Axis) -> Self {
+        Self { axis, or_zero: false }
+    }
 }
 
 impl OpDef for Gather {
     const NAME: &'static str = "gather";
-    const DOC: &'static str = "`gather[a] x, i`: `y[..] = x[a = i[..], ..]`: the axes of `i` take the place of `a`, axes that both have go together. An index outside is an error.";
+    const DOC: &'static str = "`gather[a] x, i`: `y[..] = x[a = i[..], ..]`: the axes of `i` take the place of `a`, axes that both have go together. An index outside is an error; with `gather[a, or_zero]` a negative one is none, and `y` is 0 there.";
 
     fn attrs(&self) -> Vec<Attr> {
-        vec![Attr::Axis(self.axis)]
+        let word = self.or_zero.then(|| Attr::word("or_zero"));
+        [Attr::Axis(self.axis)].into_iter().chain(word).collect()
     }
     fn parse(attrs: &[Attr], _: &[Type]) -> Option<Self> {
-        let [axis] = attrs else { return None };
-        Some(Self { axis: axis.as_axis()? })
+        let (axis, or_zero) = match attrs {
+            [axis] => (axis, false),
+            [axis, word] if word.as_word() == Some("or_zero") => (axis, true),
+            _ => return None,
+        };
+        Some(Self { axis: axis.as_axis()?, or_zero })
     }
     fn arity(&self) -> Option<usize> {
         Some(2)
@@ -48,6 +62,7 @@ impl OpDef for Gather {
         let mut data = Vec::with_capacity(axes.iter().map(|a| a.1).product());
         let mut error = None;
         walk(&extents(&axes), [&strides, &by_index], |[at, i]| match env.check_index(self.axis, index.data[i]) {
+            Err(_) if self.or_zero && index.data[i] < 0.0 => data.push(0.0),
             Ok(i) => data.push(x.data[at + i * along]),
             Err(e) => {
                 error.get_or_insert(e);

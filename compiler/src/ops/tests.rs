@@ -207,7 +207,7 @@ fn windows_read_zero_outside() {
 #[test]
 fn gather_aligns_shared_axes_and_refuses_what_is_outside() {
     let x = f32s(&[("e", 3), ("t", 2)], &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
-    let gather = Gather { axis: axis("e") };
+    let gather = Gather::new(axis("e"));
     let index = i32s(&[("t", 2), ("s", 2)], &[2.0, 0.0, 1.0, 1.0]);
     // In the order s, t: x[e = index[t, s], t]
     assert_eq!(eval(gather.clone(), &[x.clone(), index], &[]), [20.0, 11.0, 0.0, 11.0]);
@@ -219,7 +219,12 @@ fn gather_aligns_shared_axes_and_refuses_what_is_outside() {
         let error = try_eval(gather.clone(), &[x.clone(), i32s(&[], &[outside])], &[]).unwrap_err();
         assert!(error.contains("is outside axis e of extent 3"), "{error}");
     }
-    assert!(eval(gather, &[x, i32s(&[("s", 0)], &[])], &[]).is_empty());
+    assert!(eval(gather, &[x.clone(), i32s(&[("s", 0)], &[])], &[]).is_empty());
+    // A negative index reads 0, what is beyond the end stays an error.
+    let or_zero = Gather { axis: axis("e"), or_zero: true };
+    assert_eq!(eval(or_zero.clone(), &[x.clone(), i32s(&[("s", 2)], &[-1.0, 1.0])], &[]), [0.0, 0.0, 10.0, 11.0]);
+    let error = try_eval(or_zero, &[x, i32s(&[], &[3.0])], &[]).unwrap_err();
+    assert!(error.contains("is outside axis e of extent 3"), "{error}");
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Planner<'_> {
         let shape = PackShape { matrices, sums: sums_of, cols: cols_of, gate: roles.gate, parts, lanes, elem, pairs };
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {
-            Some(grouped) => Some((self.sorted_rows(region, grouped, &rows)?, grouped.expert)),
+            Some(grouped) => Some((self.sorted_rows(region, grouped, &rows)?, grouped.clone())),
             None => None,
         };
         let label = self.label(region, group, if sorted.is_some() { "grouped contract" } else { "contract" });
@@ -124,10 +124,11 @@ impl Planner<'_> {
         let sums = builder.sum_loops(&sums, roles.x, &mut point)?;
         let x = builder.expand(region, roles.x, &point, &Guard::default())?;
         let w = builder.buffer("w", &packed, elem, Access::Read, true);
-        let grouping = sorted.map(|((order, offsets), expert)| {
-            let size = builder.size(expert);
+        let grouping = sorted.map(|((order, offsets), grouped)| {
+            let segments = builder.planner.segments(&grouped);
             Grouping {
-                experts: builder.extent(&size),
+                experts: builder.extent(&segments),
+                last_is_none: grouped.or_zero,
                 order: builder.buffer("order", &order, Elem::I32, Access::Read, false),
                 offsets: builder.buffer("offsets", &offsets, Elem::I32, Access::Read, false),
             }
@@ -180,12 +181,13 @@ impl Planner<'_> {
         grouped: &crate::fuse::Grouped,
         rows: &[Axis],
     ) -> Result<(Spot, Spot), PlanError> {
-        let known = self.regions[region.0].sorted_rows.iter().find(|(v, r, ..)| *v == grouped.index && r == rows);
+        let key = (grouped.index, grouped.or_zero);
+        let known = self.regions[region.0].sorted_rows.iter().find(|(k, r, ..)| *k == key && r == rows);
         if let Some((_, _, order, offsets)) = known {
             return Ok((order.clone(), offsets.clone()));
         }
         let (order, offsets) = self.plan_group_rows(region, grouped, rows)?;
-        self.regions[region.0].sorted_rows.push((grouped.index, rows.to_vec(), order.clone(), offsets.clone()));
+        self.regions[region.0].sorted_rows.push((key, rows.to_vec(), order.clone(), offsets.clone()));
         Ok((order, offsets))
     }
 }

@@ -4,7 +4,7 @@ use gatec_lang::Size;
 
 use crate::fuse::stays_inside;
 use crate::graph::{Axis, Value};
-use crate::kernel::{Bound, Elem, Expr, ExprId, Index};
+use crate::kernel::{Bound, Elem, Expr, ExprId, Extent, Index};
 use crate::ops::{Fill, Op};
 use crate::scalar::Binary;
 
@@ -131,6 +131,11 @@ impl KernelBuilder<'_, '_> {
                 let extent = self.extent(&size);
                 let x_axes = self.planner.graph(region).ty(operands[0]).axes.clone();
                 inner.retain(|axis, _| x_axes.contains(*axis));
+                if gather.or_zero {
+                    let index_elem = self.planner.graph(region).ty(operands[1]).elem;
+                    let index = (index, index_elem);
+                    return self.gathered_or_zero(region, operands[0], (gather.axis, extent), index, inner, guard);
+                }
                 inner.insert(gather.axis, Index::Value(index, extent));
             }
             Op::Concat(concat) => return self.concat(region, &operands, concat.to, &concat.axes, inner, guard),
@@ -143,6 +148,26 @@ impl KernelBuilder<'_, '_> {
             Some(x) => self.expand(region, x, &inner, guard),
             None => Err(PlanError::Internal(format!("`{}` has no operand", op.name()))),
         }
+    }
+
+    /// The operand at a loaded index; where that is negative, 0 (the first element is read, and left).
+    fn gathered_or_zero(
+        &mut self,
+        region: RegionId,
+        x: Value,
+        (axis, extent): (Axis, Extent),
+        (index, elem): (ExprId, Elem),
+        mut inner: Point,
+        guard: &Guard,
+    ) -> Result<ExprId, PlanError> {
+        let zero = self.push(Expr::Const { elem, value: 0.0 });
+        let has_one = self.push(Expr::Binary(Binary::Ge, index, zero));
+        let inside = self.push(Expr::Select(has_one, index, zero));
+        inner.insert(axis, Index::Value(inside, extent));
+        let there = self.expand(region, x, &inner, guard)?;
+        let elem = self.planner.graph(region).ty(x).elem;
+        let zero = self.push(Expr::Const { elem, value: 0.0 });
+        Ok(self.push(Expr::Select(has_one, there, zero)))
     }
 
     /// Operands joined by a function, from the left.

@@ -32,8 +32,8 @@ pub struct Region<'g> {
     pub at_load: BTreeSet<Value>,
     /// Joined values whose parts have places in them: which parts are written there by whoever computes them.
     pub placed: BTreeMap<Value, Vec<bool>>,
-    /// Sorted rows that several grouped contractions share: (index, order of rows) to the spots of order and offsets.
-    pub sorted_rows: Vec<(Value, Vec<Axis>, Spot, Spot)>,
+    /// Sorted rows that several grouped contractions share: (index, may it be none; order of rows) to the spots of order and offsets.
+    pub sorted_rows: Vec<((Value, bool), Vec<Axis>, Spot, Spot)>,
 }
 
 /// Where the elements of a value stand.

@@ -4,8 +4,9 @@ use gatec_lang::Size;
 
 use crate::fuse::{GroupId, Grouped};
 use crate::graph::{Axis, Value};
-use crate::kernel::{Access, Body, Elem, GroupRows, TopK};
+use crate::kernel::{Access, Body, Elem, Expr, ExprId, GroupRows, TopK};
 use crate::ops::Op;
+use crate::scalar::Binary;
 
 use super::builder::{Guard, KernelBuilder, Point};
 use super::region::RegionId;
@@ -42,6 +43,11 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Segments of sorted rows: the experts, and a last one for rows without any.
+    pub(super) fn segments(&self, grouped: &Grouped) -> Size {
+        sum(&self.size(grouped.expert), &Size::known(i64::from(grouped.or_zero)))
+    }
+
     /// Sorts rows by expert; the spots of their order and of the experts' offsets.
     pub(super) fn plan_group_rows(
         &mut self,
@@ -53,7 +59,7 @@ impl Planner<'_> {
         let count = self.extent_of(rows);
         let order_bytes = self.symbols.expr(&times(&count, int));
         let order = Spot::start_of(self.steps.scratch("order", order_bytes));
-        let experts = self.size(grouped.expert);
+        let experts = self.segments(grouped);
         let offset_bytes = self.symbols.expr(&times(&sum(&experts, &Size::known(1)), int));
         let offsets = Spot::start_of(self.steps.scratch("offsets", offset_bytes));
         let work = self.symbols.estimate(&count) as f64 * GROUP_FLOPS;
@@ -61,13 +67,33 @@ impl Planner<'_> {
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
         let rows = builder.loops(rows, &mut point);
-        let expert = builder.expand(region, grouped.index, &point, &Guard::default())?;
+        let mut expert = builder.expand(region, grouped.index, &point, &Guard::default())?;
+        if grouped.or_zero {
+            let elem = builder.planner.graph(region).ty(grouped.index).elem;
+            expert = builder.segment_or_last(expert, elem, &experts);
+        }
         let experts = builder.extent(&experts);
         let order_id = builder.buffer("order", &order, Elem::I32, Access::Write, false);
         let offsets_id = builder.buffer("offsets", &offsets, Elem::I32, Access::Write, false);
         let body = Body::GroupRows(GroupRows { rows, experts, expert, order: order_id, offsets: offsets_id });
         builder.finish("group_rows", body, work)?;
         Ok((order, offsets))
+    }
+}
+
+impl KernelBuilder<'_, '_> {
+    /// The segment of a row: its expert's, or the last of all where the expert is negative. What is beyond the experts stays
+    /// outside.
+    fn segment_or_last(&mut self, expert: ExprId, elem: Elem, segments: &Size) -> ExprId {
+        let zero = self.push(Expr::Const { elem, value: 0.0 });
+        let [last, beyond] = [-1, 0].map(|by| {
+            let index = self.number(&sum(segments, &Size::known(by)));
+            self.push(Expr::Index { elem, index })
+        });
+        let is_none = self.push(Expr::Binary(Binary::Lt, expert, zero));
+        let is_beyond = self.push(Expr::Binary(Binary::Ge, expert, last));
+        let of_expert = self.push(Expr::Select(is_beyond, beyond, expert));
+        self.push(Expr::Select(is_none, last, of_expert))
     }
 }
 

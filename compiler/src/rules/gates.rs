@@ -5,7 +5,7 @@ use gatec_lang::Size;
 
 use super::{Condition, Find, Infinities, Match, Phase, Rule};
 use crate::egraph::scene::{Scene, Tree};
-use crate::graph::{Axis, AxisSet, Type};
+use crate::graph::{AxisSet, Type};
 use crate::ops::{Contract, Gather, Op, Pick, Stack};
 
 /// `x @ w_1`, ..., `x @ w_n` are `pick[gate = i](x @ stack[gate](w_1, ..., w_n))`, where the weights have one type and are known at
@@ -99,7 +99,7 @@ struct Key {
     over: AxisSet,
     x: Id,
     weight: Type,
-    gathered: Option<(Axis, Id)>,
+    gathered: Option<(Gather, Id)>,
 }
 
 impl Key {
@@ -120,7 +120,7 @@ fn find(scene: &mut Scene) -> Vec<Match> {
                 continue;
             }
             let (weight, gathered) = match scene.gathered_at_load(w) {
-                Some((axis, weight, index)) => (weight, Some((axis, index))),
+                Some((gather, weight, index)) => (weight, Some((gather, index))),
                 None if scene.at_load(w) => (w, None),
                 None => continue,
             };
@@ -146,8 +146,9 @@ fn find(scene: &mut Scene) -> Vec<Match> {
             let gate = scene.fresh_axis("gate", Size::known(members.len() as i64));
             let weights = members.iter().map(|(_, w)| Tree::Class(*w)).collect();
             let mut stacked = Tree::op(Stack { axis: gate }, weights);
-            if let Some((axis, index)) = key.gathered {
-                stacked = Tree::op(Gather { axis }, vec![stacked, Tree::Class(index)]);
+            if let Some((gather, index)) = &key.gathered {
+                let index = *index;
+                stacked = Tree::op(gather.clone(), vec![stacked, Tree::Class(index)]);
             }
             let product = Tree::op(Contract { over: key.over.clone() }, vec![Tree::Class(key.x), stacked]);
             let pick = |i: usize| Tree::op(Pick { axis: gate, index: i as i64 }, vec![product.clone()]);

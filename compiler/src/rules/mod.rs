@@ -133,6 +133,7 @@ pub const RULES: &[Rule] = &[
     blocks::BLOCKS_IN_A_SUM,
     blocks::BLOCKS_IN_A_STACK,
     experts::GATHER_INWARDS,
+    experts::GATHER_OR_ZERO_INWARDS,
     algebra::SCALE_INTO_WEIGHTS,
     algebra::GATE_INTO_PRODUCT,
     algebra::GATE_OUT_OF_PRODUCT,

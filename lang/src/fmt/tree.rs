@@ -72,6 +72,10 @@ impl<'t> Writer<'t> {
                 self.list(pair);
             }
             Rule::result | Rule::record | Rule::tuple | Rule::carry | Rule::table | Rule::pattern => self.list(pair),
+            Rule::drop => {
+                self.inner(pair);
+                self.tight = true;
+            }
             Rule::neg => {
                 self.words_of(&pair);
                 self.tight = true;

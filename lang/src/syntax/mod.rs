@@ -209,6 +209,8 @@ pub struct CallAxis {
 pub enum Argument {
     Expr(Expr),
     Named(Name, Expr),
+    /// `drop(else x)`
+    Dropped(Name, Expr),
     /// `w -> kw: 3`, `w -> out, kw: 3`
     Window {
         from: Name,

@@ -449,6 +449,10 @@ impl Tree<'_> {
                     _ => Argument::Expr(size),
                 }
             }
+            Rule::dropped => {
+                let mut parts = Parts::of(pair);
+                Argument::Dropped(self.name(parts.next()), self.expr(parts.next()))
+            }
             Rule::named => {
                 let mut parts = Parts::of(pair);
                 Argument::Named(self.name(parts.next()), self.expr(parts.next()))

@@ -1,6 +1,7 @@
 //! Functions of the language itself, and how arguments are found.
 
 use super::pointwise::{BINARY, UNARY};
+use super::policy::is_policy;
 use super::reduce::{REDUCTIONS, RUNNING};
 use super::scope::Scope;
 use super::{Checked, Checker, Val, elem_of};
@@ -23,16 +24,16 @@ pub const OTHERS: &[&str] = &[
     "window",
     "topk",
     "top1",
+    "argmin",
+    "threshold",
+    "hash",
     "all",
 ];
 
 /// Parts of the language that are not built yet.
 const LATER: &[&str] = &[
     "expert_choice",
-    "threshold",
     "prefix",
-    "hash",
-    "argmin",
     "soft",
     "sort",
     "argsort",
@@ -55,6 +56,11 @@ const LATER: &[&str] = &[
     "params",
     "choose",
 ];
+
+/// Is it the name of a reduction, which has its axes in brackets?
+fn is_reduction(name: &str) -> bool {
+    name != "all" && REDUCTIONS.iter().any(|(n, _)| *n == name)
+}
 
 impl Checker<'_> {
     /// A call of a function of the language; `None` if there is none of that name.
@@ -92,7 +98,7 @@ impl Checker<'_> {
             "stack" => self.join(scope, true, call, span),
             "pad" => self.pad(scope, call, span),
             "window" => self.window(scope, call, span),
-            "topk" | "top1" | "all" => self.policy(scope, call, span),
+            name if is_policy(name) && (self.routed.is_some() || !is_reduction(name)) => self.policy(scope, call, span),
             later if LATER.contains(&later) => self.not_yet(&format!("`{later}`"), call.callee.span),
             reduction if REDUCTIONS.iter().any(|(n, _)| *n == reduction) => {
                 let message = format!("`{reduction}` takes axes in brackets: `{reduction}[d](x)`");
@@ -145,7 +151,7 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
         }
         for argument in &call.args {
-            if let Argument::Named(name, _) = argument
+            if let Argument::Named(name, _) | Argument::Dropped(name, _) = argument
                 && !names.contains(&name.text.as_str())
             {
                 let message = format!("`{}` has no argument `{}`", call.callee.text, name.text);

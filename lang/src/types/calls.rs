@@ -173,7 +173,9 @@ impl<'s> Checker<'s> {
     ) -> Checked<()> {
         let positional: Vec<_> =
             call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None }).collect();
-        if call.args.iter().any(|a| matches!(a, Argument::Window { .. })) || positional.len() > callable.args.len() {
+        if call.args.iter().any(|a| matches!(a, Argument::Window { .. } | Argument::Dropped(..)))
+            || positional.len() > callable.args.len()
+        {
             let message =
                 format!("`{}` takes {} arguments, not {}", callable.name.text, callable.args.len(), call.args.len());
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));

@@ -102,7 +102,11 @@ impl Checker<'_> {
                     Some((slot, index)) => Some((slot, node(index)?)),
                     None => None,
                 };
-                Ok(Val::Plan(Plan { expert: plan.expert, chosen, weight }))
+                let fallback = match plan.fallback {
+                    Some((value, at)) => Some((node(value)?, at)),
+                    None => None,
+                };
+                Ok(Val::Plan(Plan { chosen, weight, fallback, ..plan.clone() }))
             }
             Val::Error => Err(Reported),
             other => Ok(other.clone()),

@@ -8,6 +8,7 @@ mod axes;
 mod brackets;
 mod builtin;
 mod calls;
+mod capacity;
 mod contract;
 mod entry;
 mod expr;

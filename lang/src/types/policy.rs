@@ -1,5 +1,5 @@
 //! Routing policies: from scores to a plan. `topk(score, k, normalize, bias = b, groups = g, top_groups = m)`, `top1(score)`,
-//! `all(score)`.
+//! `argmax(score)`, `argmin(dist)`, `threshold(score, tau)`, `hash(ids)`, `all(score)`.
 //!
 //! A policy is no operation of its own: it is written out in selections, gathers and sums, so that a plan's parts are ordinary
 //! tensors. The score weighs; what is chosen follows the score plus the bias, of the best groups alone if there are groups.
@@ -10,15 +10,35 @@ use super::route::Plan;
 use super::scope::Scope;
 use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Reduce, Span};
+use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Reduce, Span, Unary};
 use crate::size::Size;
 use crate::syntax::{Argument, Call, Expr, ExprKind, Name};
 
-/// What `topk` takes beside the score and the number.
-const OPTIONS: &[&str] = &["normalize", "bias", "groups", "top_groups", "group_best"];
+/// Options of a policy: words, and names with values.
+const BEST: &[&str] = &["normalize", "bias", "groups", "top_groups", "group_best", "capacity", "rows", "drop"];
+const LIMITS: &[&str] = &["capacity", "rows", "drop"];
+
+/// Options that stand as words.
+const WORDS: &[&str] = &["normalize", "drop"];
 
 /// Options of the language that are not built yet.
-const LATER: &[&str] = &["capacity", "drop", "per", "priority"];
+const LATER: &[&str] = &["per", "priority"];
+
+/// Policies: name, arguments by position, options.
+const POLICIES: &[(&str, &[&str], &[&str])] = &[
+    ("topk", &["score", "k"], BEST),
+    ("top1", &["score"], BEST),
+    ("argmax", &["score"], LIMITS),
+    ("argmin", &["dist"], LIMITS),
+    ("threshold", &["score", "tau"], &[]),
+    ("hash", &["ids"], LIMITS),
+    ("all", &["score"], &[]),
+];
+
+/// Is it a call of a policy? `argmax[e](x)` is a reduction where no route asks for a plan.
+pub(super) fn is_policy(name: &str) -> bool {
+    POLICIES.iter().any(|(n, ..)| *n == name)
+}
 
 /// Groups of experts, of which the best are looked into.
 struct Groups {
@@ -34,10 +54,10 @@ impl Checker<'_> {
     /// `topk[e](score, 2)`.
     pub fn policy(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
         let name = call.callee.text.as_str();
-        let (val, at) = self.argument(scope, call, 0, "score", span)?;
-        let score = self.as_tensor(&val, Elem::F32, at)?;
-        self.float(score, at)?;
-        let ty = self.ty(score).clone();
+        let Some((_, values, options)) = POLICIES.iter().find(|(n, ..)| *n == name) else {
+            return Err(self.say(Diagnostic::error(codes::ROUTE, span, "no policy")));
+        };
+        let (val, at) = self.argument(scope, call, 0, values[0], span)?;
         let expert = match (call.axes.as_slice(), self.routed.clone()) {
             ([axis], _) => axis.name.clone(),
             (_, Some(routed)) => routed,
@@ -46,13 +66,32 @@ impl Checker<'_> {
                 return Err(self.say(Diagnostic::error(codes::ROUTE, call.callee.span, message)));
             }
         };
-        let expert = self.axis_of(scope, &expert, &ty)?;
-        self.options(call)?;
-        if name == "all" {
-            self.only(call, 1, &["score"], span)?;
-            return Ok(Val::Plan(Plan { expert, chosen: None, weight: score }));
+        self.options(call, values, options)?;
+        if name == "hash" {
+            let plan = self.given(scope, &expert, &val, at, span)?;
+            return self.limited(scope, call, plan, span).map(Val::Plan);
         }
-        let k = if name == "top1" {
+        let score = self.as_tensor(&val, Elem::F32, at)?;
+        self.float(score, at)?;
+        let ty = self.ty(score).clone();
+        let expert = self.axis_of(scope, &expert, &ty)?;
+        let plan = match name {
+            "all" => Plan::of_all(expert, score),
+            "threshold" => self.above(scope, call, expert, score, span)?,
+            "argmax" => self.only_best(scope, expert, score, span)?,
+            "argmin" => {
+                let far = self.push(Kind::Unary(Unary::Neg, score), ty.elem, ty.axes, span)?;
+                self.only_best(scope, expert, far, span)?
+            }
+            _ => self.best_of(scope, call, expert, score, span)?,
+        };
+        self.limited(scope, call, plan, span).map(Val::Plan)
+    }
+
+    /// `topk`, `top1`: the best, weighed by their scores.
+    fn best_of(&mut self, scope: &mut Scope, call: &Call, expert: AxisId, score: NodeId, span: Span) -> Checked<Plan> {
+        let elem = self.ty(score).elem;
+        let k = if call.callee.text == "top1" {
             1
         } else {
             let (val, at) = self.argument(scope, call, 1, "k", span)?;
@@ -76,26 +115,72 @@ impl Checker<'_> {
         if call.args.iter().any(|a| is_word(a, "normalize")) {
             let rest = self.axes_without(weight, &[slot]);
             let total = Kind::Reduce { with: Reduce::Sum, over: vec![slot], x: weight };
-            let total = self.push(total, ty.elem, rest, span)?;
+            let total = self.push(total, elem, rest, span)?;
             let axes = self.ty(weight).axes.clone();
-            weight = self.push(Kind::Binary(Binary::Div, weight, total), ty.elem, axes, span)?;
+            weight = self.push(Kind::Binary(Binary::Div, weight, total), elem, axes, span)?;
         }
-        Ok(Val::Plan(Plan { expert, chosen: Some((slot, index)), weight }))
+        Ok(Plan::of_chosen(expert, (slot, index), weight))
+    }
+
+    /// `argmax`: the best alone, which counts as 1.
+    fn only_best(&mut self, scope: &mut Scope, expert: AxisId, score: NodeId, span: Span) -> Checked<Plan> {
+        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, Size::known(1));
+        let axes = with(self.axes_without(score, &[expert]), &[slot]);
+        let elem = self.ty(score).elem;
+        let index = self.push(Kind::TopK { axis: expert, slot, x: score }, Elem::I32, axes, span)?;
+        self.counts_one(expert, slot, index, elem, span)
+    }
+
+    /// `hash(ids)`: the experts are given.
+    fn given(&mut self, scope: &mut Scope, expert: &Name, val: &Val, at: Span, span: Span) -> Checked<Plan> {
+        let ids = self.as_tensor(val, Elem::I32, at)?;
+        let expert = self.named_axis(scope, expert)?;
+        let ty = self.ty(ids).clone();
+        if ty.elem != Elem::I32 || ty.axes.contains(&expert) {
+            let message =
+                format!("the numbers of experts are i32 and have no axis of experts, this is {}", self.show(&ty));
+            return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
+        }
+        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, Size::known(1));
+        let index = self.push(Kind::Broadcast(ids), Elem::I32, with(ty.axes, &[slot]), span)?;
+        self.counts_one(expert, slot, index, Elem::F32, span)
+    }
+
+    fn counts_one(&mut self, expert: AxisId, slot: AxisId, index: NodeId, elem: Elem, span: Span) -> Checked<Plan> {
+        let one = self.push(Kind::Number(1.0), elem, Vec::new(), span)?;
+        let axes = self.ty(index).axes.clone();
+        let weight = self.push(Kind::Broadcast(one), elem, axes, span)?;
+        Ok(Plan::of_chosen(expert, (slot, index), weight))
+    }
+
+    /// `threshold(score, tau)`: all experts in the order of their scores, of which those above stand.
+    fn above(&mut self, scope: &mut Scope, call: &Call, expert: AxisId, score: NodeId, span: Span) -> Checked<Plan> {
+        let (tau, at) = self.argument(scope, call, 1, "tau", span)?;
+        let experts = self.size(expert).clone();
+        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, experts);
+        let (index, weight) = self.best(score, score, expert, slot, span)?;
+        let kept = self.binary(Binary::Gt, (&Val::Tensor(weight), span), (&tau, at), span)?;
+        let kept = self.as_tensor(&kept, Elem::Bool, at)?;
+        if self.has(kept, expert) {
+            let message = "the threshold has the axis of the experts: subtract it from the score, and compare with 0.0";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
+        }
+        let plan = Plan::of_chosen(expert, (slot, index), weight);
+        self.kept_only(plan, kept, span)
     }
 
     /// Words and named arguments that are no options of a policy.
-    fn options(&mut self, call: &Call) -> Checked<()> {
-        let values = match call.callee.text.as_str() {
-            "topk" => 2,
-            _ => 1,
-        };
+    fn options(&mut self, call: &Call, values: &[&str], options: &[&str]) -> Checked<()> {
         let mut given = 0;
         for argument in &call.args {
             let (name, is_word): (&Name, bool) = match argument {
-                Argument::Expr(Expr { kind: ExprKind::Name(name), .. }) if given >= values => (name, true),
-                Argument::Expr(expr) if given >= values => {
-                    let message = format!("`{}` takes {values} values and options: ", call.callee.text);
-                    let message = message + &OPTIONS.join(", ");
+                Argument::Expr(Expr { kind: ExprKind::Name(name), .. }) if given >= values.len() => (name, true),
+                Argument::Expr(expr) if given >= values.len() => {
+                    let takes = match values.len() {
+                        1 => "1 value".into(),
+                        n => format!("{n} values"),
+                    };
+                    let message = format!("`{}` takes {takes} and options: {}", call.callee.text, options.join(", "));
                     return Err(self.say(Diagnostic::error(codes::ARGUMENTS, expr.span, message)));
                 }
                 Argument::Expr(_) => {
@@ -103,19 +188,22 @@ impl Checker<'_> {
                     continue;
                 }
                 Argument::Named(name, _) => (name, false),
+                Argument::Dropped(name, _) => (name, true),
                 Argument::Window { from, .. } => (from, false),
             };
-            let known = OPTIONS.contains(&name.text.as_str()) && (name.text == "normalize") == is_word;
-            if known || !is_word && ["score", "k"].contains(&name.text.as_str()) {
+            let known = options.contains(&name.text.as_str()) && WORDS.contains(&name.text.as_str()) == is_word;
+            if known || !is_word && values.contains(&name.text.as_str()) {
                 continue;
             }
             if LATER.contains(&name.text.as_str()) {
                 return self.not_yet(&format!("`{}` of a policy", name.text), name.span);
             }
-            let options = "options are `normalize`, `bias = b`, `groups = g, top_groups = m` and `group_best = n`";
-            let message = format!("`{}` has no option `{}`; {options}", call.callee.text, name.text);
+            let message = format!("`{}` has no option `{}`", call.callee.text, name.text);
             let mut diagnostic = Diagnostic::error(codes::ARGUMENTS, name.span, message);
-            if let Some(near) = near(&name.text, OPTIONS.iter().copied()) {
+            if !options.is_empty() {
+                diagnostic = diagnostic.help(format!("it has {}", written(options)));
+            }
+            if let Some(near) = near(&name.text, options.iter().copied()) {
                 diagnostic = diagnostic.fix(name.span, near);
             }
             return Err(self.say(diagnostic));
@@ -217,4 +305,10 @@ impl Checker<'_> {
         let masked = self.push(Kind::Where(chosen, scores, never), ty.elem, split, span)?;
         self.push(Kind::Merge { from: vec![group, member], to: expert, x: masked }, ty.elem, ty.axes, span)
     }
+}
+
+/// Options as they are written.
+fn written(options: &[&str]) -> String {
+    let one = |option: &&str| if WORDS.contains(option) { format!("`{option}`") } else { format!("`{option} = ..`") };
+    options.iter().map(one).collect::<Vec<_>>().join(", ")
 }

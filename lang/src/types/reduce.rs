@@ -51,7 +51,7 @@ impl Checker<'_> {
         let elem = self.ty(x).elem;
         // `all` of bools is a reduction, of scores a plan in which each row goes to each expert.
         if let (Reduce::All, true, [expert]) = (with, is_float(elem), over.as_slice()) {
-            return Ok(Val::Plan(Plan { expert: *expert, chosen: None, weight: x }));
+            return Ok(Val::Plan(Plan::of_all(*expert, x)));
         }
         let of_bool = matches!(with, Reduce::Any | Reduce::All);
         if of_bool != (elem == Elem::Bool) {

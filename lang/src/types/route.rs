@@ -14,6 +14,22 @@ pub(crate) struct Plan {
     /// Chosen experts; none: all of them.
     pub chosen: Option<(AxisId, NodeId)>,
     pub weight: NodeId,
+    /// A choice may be none: its index is -1, its weight 0.
+    pub drops: bool,
+    /// What a row gets that no expert took, where that is not 0; and where it is said.
+    pub fallback: Option<(NodeId, Span)>,
+}
+
+impl Plan {
+    /// Each row goes to each expert.
+    pub fn of_all(expert: AxisId, weight: NodeId) -> Self {
+        Self { expert, chosen: None, weight, drops: false, fallback: None }
+    }
+
+    /// Each row goes to the experts of its slots.
+    pub fn of_chosen(expert: AxisId, chosen: (AxisId, NodeId), weight: NodeId) -> Self {
+        Self { expert, chosen: Some(chosen), weight, drops: false, fallback: None }
+    }
 }
 
 /// Mixes that take no axis.
@@ -90,10 +106,12 @@ impl Checker<'_> {
             slot: plan.chosen.map(|(slot, _)| slot),
             index: plan.chosen.map(|(_, index)| index),
             weight: (mix == Mix::Sum).then_some(plan.weight),
+            drops: plan.drops,
             mix,
             value,
         };
-        self.tensor(kind, elem, axes, span)
+        let y = self.push(kind, elem, axes, span)?;
+        self.or_fallback(&plan, y, span).map(Val::Tensor)
     }
 
     /// `mix sum`, `mix concat[d]`
@@ -109,6 +127,11 @@ impl Checker<'_> {
             (Some(Mix::None), _) if slots.as_known() != Some(1) => {
                 let message = format!("`mix none` is for plans that choose one expert; this one chooses {slots}");
                 Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message)))
+            }
+            (Some(Mix::Mean | Mix::Max | Mix::LogSumExp), _) if plan.drops => {
+                let message = format!("`mix {}`: a choice that was dropped has no answer", how.text);
+                let help = "plans that drop rows have `mix sum`, `mix none` and `mix concat[axis]`";
+                Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message).help(help)))
             }
             (Some(mix), _) => {
                 let elem = self.ty(value).elem;

@@ -130,6 +130,55 @@ def route_mixes():
     })
 
 
+def limited(index, weight, most, e):
+    """First choices before second ones, rows in order: an expert takes the first `most`, the others get index -1."""
+    taken, index, weight = [0] * e, index.copy(), weight.copy()
+    for slot in range(index.shape[1]):
+        for row in range(len(index)):
+            expert = index[row, slot]
+            taken[expert] += 1
+            if taken[expert] > most:
+                index[row, slot], weight[row, slot] = -1, 0
+    return index, weight
+
+
+def route_drops():
+    t, b, d, e = 12, 2, 4, 3
+    x, y, router = rand(t, d), rand(b, t, d), rand(e, d)
+    names = ["u", "bias", "u2", "u3", "b3", "u4", "u5", "b5", "u6", "b6", "u7"]
+    p = {name: rand(e, d, d) if name.startswith("u") else rand(e, d) for name in names}
+    z = x @ router.T
+    every = sigmoid(np.einsum("td,edk->tek", x, p["u"]) + p["bias"])
+    near = every[np.arange(t), z.argmin(-1)]
+    far = np.einsum("td,tdk->tk", x, p["u2"][z.argmax(-1)])
+    score = sigmoid(z)
+    above = np.where(score > 0.5, score, 0)
+    some = (above[..., None] * sigmoid(np.einsum("td,edk->tek", x, p["u3"]) + p["b3"])).sum(1)
+    given = np.einsum("td,tdk->tk", x, p["u4"][np.arange(t) % 3])
+    one, weight = limited(best(softmax(z), 1), np.sort(softmax(z))[:, -1:], int(np.ceil(t / e)), e)
+    assert (one < 0).any() and (one >= 0).any()
+    kept = np.where(one < 0, x, weight * np.exp(np.einsum("td,tdk->tk", x, p["u5"][one[:, 0]]) + p["b5"][one[:, 0]]))
+    # The file names `t` before `b`: rows stand in that order.
+    rows = y.transpose(1, 0, 2).reshape(-1, d)
+
+    def back(rows):
+        return rows.reshape(t, b, -1).transpose(1, 0, 2)
+
+    prob = softmax(rows @ router.T)
+    index = best(prob, 2)
+    weight = at(prob, index)
+    two, share = limited(index, weight / weight.sum(-1, keepdims=True), int(np.ceil(0.75 * 2 * len(rows) / e)), e)
+    mixed = (share[..., None] * routed(rows, two, lambda i, row: np.tanh(row @ p["u6"][i] + p["b6"][i]))).sum(1)
+    first, share_of_first = limited(index, weight, 2, e)
+    few = (share_of_first[..., None] * routed(rows, first, lambda i, row: np.maximum(row @ p["u7"][i], 0) + row)).sum(1)
+    few = np.where((first < 0).all(-1, keepdims=True), rows * 2, few)
+    write("route-drops", {
+        "in.x": x, "in.y": y, "router": router, **p, "out.near": near, "out.far": far, "out.some": some,
+        "out.load": (score > 0.5).sum(0).astype(float), "out.given": given, "out.kept": kept, "out.chosen": one,
+        "out.two": back(mixed), "out.index": back(two), "out.weight": back(share), "out.few": back(few),
+    })
+
+
 def from_names():
     t, d, head, k, e = 4, 4, 2, 2, 3
     x, first, router, o = rand(t, d), rand(d, d), rand(e, d), rand(d, 2, head * k)
@@ -230,5 +279,7 @@ def nested_loops():
     })
 
 
-for make in [route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops]:
+for make in [
+    route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
+]:
     make()

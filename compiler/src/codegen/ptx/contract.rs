@@ -52,7 +52,7 @@ pub fn contract<'ctx>(frame: &mut Frame<'_, 'ctx>, contract: &Contract, tile: &G
     let width = tile.panel * contract.groups;
     let panel_size = e.mul(sum, e.index(i64::from(width)));
     let height = e.index(i64::from(tile.most_rows()));
-    let work = |batch, matrix, rows| Work {
+    let work = |batch, matrix, sum, rows| Work {
         contract,
         tile,
         block,
@@ -70,7 +70,7 @@ pub fn contract<'ctx>(frame: &mut Frame<'_, 'ctx>, contract: &Contract, tile: &G
             let tiles = div_up(e, rows, tile.most_rows());
             let (number, batch) = (e.urem(outer, tiles), e.udiv(outer, tiles));
             let first = e.mul(number, height);
-            make(frame, &work(batch, batch, (first, e.min(rows, e.add(first, height)))));
+            make(frame, &work(batch, batch, sum, (first, e.min(rows, e.add(first, height)))));
         }
         Some(grouping) => {
             let (expert, number) = find_expert(frame, grouping, tile, outer);
@@ -78,7 +78,14 @@ pub fn contract<'ctx>(frame: &mut Frame<'_, 'ctx>, contract: &Contract, tile: &G
             e.when(found, || {
                 let (from, to) = segment(frame, grouping, expert);
                 let first = e.add(from, e.mul(number, height));
-                make(frame, &work(e.index(0), expert, (first, e.min(to, e.add(first, height)))));
+                let rows = (first, e.min(to, e.add(first, height)));
+                if !grouping.last_is_none {
+                    return make(frame, &work(e.index(0), expert, sum, rows));
+                }
+                // Rows without an expert: sums of no steps.
+                let is_none = e.icmp(IntPredicate::EQ, expert, e.sub(frame.extent(grouping.experts), e.index(1)));
+                let [expert, sum] = [expert, sum].map(|v| e.select(is_none, e.index(0), v));
+                make(frame, &work(e.index(0), expert, sum, rows));
             });
         }
     }

@@ -226,10 +226,32 @@ fn grouped<'ctx>(
         // A range of few units has nothing of some experts.
         let to = e.select(e.icmp(IntPredicate::SLT, panel, last), to, from);
         let block = e.index(i64::from(plan.tile.row_block));
-        e.each(from, to, i64::from(plan.tile.row_block), |first| {
-            let rows = (first, e.min(to, e.add(first, block)));
-            share(frame, micros, plan, Share { batch: e.index(0), matrix: expert, rows, panels: (panel, last) });
+        let rows_of = |frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, matrix| {
+            e.each(from, to, i64::from(plan.tile.row_block), |first| {
+                let rows = (first, e.min(to, e.add(first, block)));
+                share(frame, micros, plan, Share { batch: e.index(0), matrix, rows, panels: (panel, last) });
+            });
+        };
+        if !grouping.last_is_none {
+            return rows_of(frame, micros, expert);
+        }
+        let (none, has_one, after) = (e.block("none"), e.block("expert"), e.block("segment"));
+        let is_none = e.icmp(IntPredicate::EQ, expert, e.sub(experts, e.index(1)));
+        e.branch(is_none, none, has_one);
+        e.builder.position_at_end(has_one);
+        rows_of(frame, micros, expert);
+        e.go(after);
+        // Sums of no steps: nothing is read, the stores see zeros. It is the last segment, the counts are done with.
+        e.builder.position_at_end(none);
+        (0..i64::from(plan.loops)).for_each(|i| e.store(e.index(0), e.at(plan.counts, e.i64(), e.index(i))));
+        let height = i64::from(plan.tile.most_rows());
+        e.each(from, to, height, |first| {
+            let rows = (first, e.min(to, e.add(first, e.index(height))));
+            share(frame, micros, plan, Share { batch: e.index(0), matrix: e.index(0), rows, panels: (panel, last) });
         });
+        e.go(after);
+        e.builder.position_at_end(after);
+        frame.forget();
     });
     frame.forget();
 }

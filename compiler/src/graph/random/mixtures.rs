@@ -39,7 +39,7 @@ impl Generator<'_, '_> {
             _ => {
                 let all = self.build.add(ops::Stack { axis: expert }, &blocks);
                 let chosen = self.input_over(Elem::I32, rows)?;
-                self.build.add(ops::Gather { axis: expert }, &[all, chosen])
+                self.build.add(ops::Gather::new(expert), &[all, chosen])
             }
         };
         Some(self.tame(y))

@@ -437,7 +437,7 @@ impl Generator<'_, '_> {
             return None;
         }
         let index = self.input_over(Elem::I32, order)?;
-        Some(self.build.add(ops::Gather { axis }, &[x, index]))
+        Some(self.build.add(ops::Gather::new(axis), &[x, index]))
     }
 
     /// Experts, as `route` lowers: every expert's value, of which top-k of an exact score keeps a few.
@@ -455,13 +455,13 @@ impl Generator<'_, '_> {
         }
         let score = self.input_over(Elem::F32, rest.iter().chain([expert]).collect())?;
         let index = self.build.add(ops::TopK { axis: expert, slot }, &[score]);
-        let weight = self.build.add(ops::Gather { axis: expert }, &[score, index]);
+        let weight = self.build.add(ops::Gather::new(expert), &[score, index]);
         let weight = self.build.unary(Unary::Sigmoid, weight);
         let w = self.param(vec![expert, over, out])?;
         let value = self.build.contract(over.into(), x, w);
         let gate = self.build.unary(Unary::Sigmoid, value);
         let value = self.build.add(ops::Mul, &[value, gate]);
-        let kept = self.build.add(ops::Gather { axis: expert }, &[value, index]);
+        let kept = self.build.add(ops::Gather::new(expert), &[value, index]);
         let y = self.build.contract(slot.into(), weight, kept);
         Some(self.tame(y))
     }

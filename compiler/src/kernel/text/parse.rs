@@ -327,10 +327,14 @@ impl Parser {
         let mut grouping = None;
         if self.eat("experts") {
             let experts = self.extent()?;
+            let last_is_none = self.eat("last");
+            if last_is_none {
+                self.word("none")?;
+            }
             self.word("order")?;
             let order = self.buffer_id()?;
             self.word("offsets")?;
-            grouping = Some(Grouping { experts, order, offsets: self.buffer_id()? });
+            grouping = Some(Grouping { experts, last_is_none, order, offsets: self.buffer_id()? });
         }
         Ok(Contract { batch, rows, cols, sums, groups, pairs, x, w, grouping, stores: self.stores()? })
     }

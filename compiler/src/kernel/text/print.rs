@@ -77,7 +77,8 @@ fn contract_head(c: &Contract) -> String {
         c.w.0
     );
     if let Some(g) = &c.grouping {
-        let _ = write!(text, " experts {} order b{} offsets b{}", extent(g.experts), g.order.0, g.offsets.0);
+        let none = if g.last_is_none { " last none" } else { "" };
+        let _ = write!(text, " experts {}{none} order b{} offsets b{}", extent(g.experts), g.order.0, g.offsets.0);
     }
     text
 }

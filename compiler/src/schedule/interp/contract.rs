@@ -95,6 +95,11 @@ impl Machine<'_> {
         Ok((offset(expert)?, offset(expert + 1)?))
     }
 
+    /// Is it the segment of rows that have no expert?
+    fn has_no_matrix(&self, c: &Contract, matrix: i64) -> bool {
+        c.grouping.as_ref().is_some_and(|g| g.last_is_none && matrix + 1 == self.extent(g.experts))
+    }
+
     /// The left operand of rows, as a prologue leaves it in scratch memory.
     fn evaluated(&mut self, c: &Contract, batch: i64, rows: (i64, i64)) -> Result<Vec<Vec<f64>>, InterpError> {
         let sum = self.product(&c.sums);
@@ -139,7 +144,8 @@ impl Machine<'_> {
             let x: Vec<f64> = x.iter().map(|v| multiplied(math, *v)).collect();
             for col in part.panel * lanes..cols.min((part.panel + 1) * lanes) {
                 let mut accs = vec![0.0; c.groups as usize];
-                for (k, x) in x.iter().enumerate() {
+                let steps = if self.has_no_matrix(c, part.matrix) { 0 } else { x.len() };
+                for (k, x) in x.iter().take(steps).enumerate() {
                     for (g, acc) in accs.iter_mut().enumerate() {
                         let g = g as i64;
                         let place = (part.matrix * panels + part.panel) * parts + g / groups;

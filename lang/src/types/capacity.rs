@@ -1,0 +1,192 @@
+//! Capacity: an expert takes so many rows and no more; the rest are dropped. `top1(score, capacity = 1.25, drop)`.
+//!
+//! Written out like the policy itself. Rows stand in a queue before each expert: first choices before second ones, rows in their
+//! order. A running count along the queue is a row's place; beyond the capacity its index becomes -1, for which a route
+//! computes nothing, and its weight 0.
+
+use super::route::Plan;
+use super::scope::Scope;
+use super::{Checked, Checker};
+use crate::diagnostics::{Diagnostic, codes};
+use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Running, Span};
+use crate::size::Size;
+use crate::syntax::{Argument, Call, Expr, ExprKind};
+
+/// Decimals of a capacity factor that count: with them, sizes up to 2^39 leave no i64.
+const MOST_DECIMALS: i64 = 10_000;
+/// The largest capacity factor.
+const MOST: f64 = 1000.0;
+
+/// How many rows an expert takes.
+enum Capacity {
+    /// `num / den` times the rows that it would have if all had the same number.
+    Factor {
+        num: i64,
+        den: i64,
+    },
+    Rows(i64),
+}
+
+impl Checker<'_> {
+    /// A plan under the options `capacity`, `rows` and `drop` of its policy.
+    pub(super) fn limited(&mut self, scope: &mut Scope, call: &Call, plan: Plan, span: Span) -> Checked<Plan> {
+        let capacity = self.capacity(scope, call)?;
+        let (capacity, (fallback, drop_span)) = match (capacity, dropped(call)) {
+            (None, None) => return Ok(plan),
+            (Some((capacity, _)), Some(dropped)) => (capacity, dropped),
+            (Some((_, at)), None) => {
+                let message = "what becomes of rows beyond the capacity?";
+                let help = "add `drop` (they get 0) or `drop(else x)`";
+                return Err(self.say(Diagnostic::error(codes::ROUTE, at, message).help(help)));
+            }
+            (None, Some((_, at))) => {
+                let message = "`drop` without a capacity: nothing is dropped";
+                let help = "add `capacity = 1.25` (times the mean number of rows) or `rows = 64`";
+                return Err(self.say(Diagnostic::error(codes::ROUTE, at, message).help(help)));
+            }
+        };
+        let Some((slot, index)) = plan.chosen else { return Ok(plan) };
+        let fallback = match fallback {
+            Some(expr) => {
+                let val = self.expr(scope, expr)?;
+                Some((self.as_tensor(&val, self.ty(plan.weight).elem, expr.span)?, drop_span))
+            }
+            None => None,
+        };
+        let place = self.place(plan.expert, slot, index, span)?;
+        let most = self.most_rows(&capacity, plan.expert, slot, index, span)?;
+        let axes = self.ty(place).axes.clone();
+        let kept = self.push(Kind::Binary(Binary::Lt, place, most), Elem::Bool, axes, span)?;
+        let plan = self.kept_only(plan, kept, span)?;
+        Ok(Plan { fallback, ..plan })
+    }
+
+    /// A plan of which only some choices stand.
+    pub(super) fn kept_only(&mut self, plan: Plan, kept: NodeId, span: Span) -> Checked<Plan> {
+        let Some((slot, index)) = plan.chosen else { return Ok(plan) };
+        let none = self.push(Kind::Number(-1.0), Elem::I32, Vec::new(), span)?;
+        let axes = self.union(&[kept, index]);
+        let index = self.push(Kind::Where(kept, index, none), Elem::I32, axes, span)?;
+        let elem = self.ty(plan.weight).elem;
+        let zero = self.push(Kind::Number(0.0), elem, Vec::new(), span)?;
+        let axes = self.union(&[kept, plan.weight]);
+        let weight = self.push(Kind::Where(kept, plan.weight, zero), elem, axes, span)?;
+        Ok(Plan { chosen: Some((slot, index)), weight, drops: true, ..plan })
+    }
+
+    fn capacity(&mut self, scope: &mut Scope, call: &Call) -> Checked<Option<(Capacity, Span)>> {
+        let factor = self.optional(scope, call, usize::MAX, "capacity")?;
+        let rows = self.optional(scope, call, usize::MAX, "rows")?;
+        match (factor, rows) {
+            (None, None) => Ok(None),
+            (Some(_), Some((_, at))) => {
+                let message = "`capacity` is a factor, `rows` a number of rows: one of them";
+                Err(self.say(Diagnostic::error(codes::ROUTE, at, message)))
+            }
+            (None, Some((val, at))) => {
+                let rows = self.as_count(&val, "the rows of an expert", 1, at)?;
+                Ok(Some((Capacity::Rows(rows), at)))
+            }
+            (Some((val, at)), None) => {
+                let factor = self.as_number(&val, "the capacity", at)?;
+                let num = (factor * MOST_DECIMALS as f64).round();
+                let is_exact = num / MOST_DECIMALS as f64 == factor;
+                if !(factor > 0.0 && factor <= MOST && is_exact) {
+                    let message = format!(
+                        "a capacity is a factor above 0 and at most {MOST}, with four decimals at most; this is {factor}"
+                    );
+                    return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
+                }
+                let divisor = gcd(num as i64, MOST_DECIMALS);
+                Ok(Some((Capacity::Factor { num: num as i64 / divisor, den: MOST_DECIMALS / divisor }, at)))
+            }
+        }
+    }
+
+    /// For each choice, how many stand before it in its expert's queue.
+    fn place(&mut self, expert: AxisId, slot: AxisId, index: NodeId, span: Span) -> Checked<NodeId> {
+        let numbers = self.push(Kind::Index(expert), Elem::I32, vec![expert], span)?;
+        let axes = self.union(&[numbers, index]);
+        let hit = self.push(Kind::Binary(Binary::Eq, index, numbers), Elem::Bool, axes.clone(), span)?;
+        let hit = self.push(Kind::Cast(hit), Elem::I32, axes.clone(), span)?;
+        let mut rows = vec![slot];
+        rows.extend(self.axes_without(index, &[slot]));
+        let running = |over, x| Kind::Running { with: Running::Sum, over, exclusive: true, x };
+        let before = if let [over] = rows[..] {
+            self.push(running(over, hit), Elem::I32, axes, span)?
+        } else {
+            let size = rows.iter().try_fold(Size::known(1), |n, a| n.checked_mul(self.size(*a)));
+            let size = self.made_size(size, span)?;
+            let queue = format!("{}_queue", self.stem(expert));
+            let queue = self.axis_id(&queue, size, span);
+            let merged = Kind::Merge { from: rows.clone(), to: queue, x: hit };
+            let merged = self.push(merged, Elem::I32, vec![queue, expert], span)?;
+            let before = self.push(running(queue, merged), Elem::I32, vec![queue, expert], span)?;
+            self.push(Kind::Split { from: queue, to: rows, x: before }, Elem::I32, axes, span)?
+        };
+        let axes = self.ty(index).axes.clone();
+        self.push(Kind::Gather { axis: expert, index, x: before }, Elem::I32, axes, span)
+    }
+
+    /// The rows that an expert takes: `ceil(factor * choices / experts)`.
+    fn most_rows(
+        &mut self,
+        capacity: &Capacity,
+        expert: AxisId,
+        slot: AxisId,
+        index: NodeId,
+        span: Span,
+    ) -> Checked<NodeId> {
+        let (num, den) = match capacity {
+            Capacity::Rows(rows) => return self.push(Kind::Number(*rows as f64), Elem::I32, Vec::new(), span),
+            Capacity::Factor { num, den } => (*num as f64, *den as f64),
+        };
+        let number = |this: &mut Self, n| this.push(Kind::Number(n), Elem::I64, Vec::new(), span);
+        let size = |this: &mut Self, axis| this.push(Kind::SizeOf(axis), Elem::I64, Vec::new(), span);
+        let join = |this: &mut Self, f, a, b| this.push(Kind::Binary(f, a, b), Elem::I64, Vec::new(), span);
+        let mut choices = number(self, num)?;
+        for axis in self.axes_without(index, &[slot]).into_iter().chain([slot]) {
+            let n = size(self, axis)?;
+            choices = join(self, Binary::Mul, choices, n)?;
+        }
+        let (experts, den) = (size(self, expert)?, number(self, den)?);
+        let divisor = join(self, Binary::Mul, experts, den)?;
+        // Division rounds down.
+        let above = join(self, Binary::Add, choices, divisor)?;
+        let one = number(self, 1.0)?;
+        let above = join(self, Binary::Sub, above, one)?;
+        let most = join(self, Binary::Div, above, divisor)?;
+        self.push(Kind::Cast(most), Elem::I32, Vec::new(), span)
+    }
+
+    /// A route's value, with what its plan gives to rows that no expert took.
+    pub(super) fn or_fallback(&mut self, plan: &Plan, y: NodeId, span: Span) -> Checked<NodeId> {
+        let (Some((fallback, at)), Some((slot, index))) = (plan.fallback, plan.chosen) else { return Ok(y) };
+        let (ty, given) = (self.ty(y).clone(), self.ty(fallback).clone());
+        if given.elem != ty.elem || given.axes.iter().any(|a| !ty.axes.contains(a)) {
+            let (given, ty) = (self.show(&given), self.show(&ty));
+            let message = format!("a dropped row gets {given}, the experts' answers are {ty}");
+            return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
+        }
+        let zero = self.push(Kind::Number(0.0), Elem::I32, Vec::new(), span)?;
+        let axes = self.ty(index).axes.clone();
+        let taken = self.push(Kind::Binary(Binary::Ge, index, zero), Elem::Bool, axes, span)?;
+        let rows = self.axes_without(index, &[slot]);
+        let taken = Kind::Reduce { with: crate::program::Reduce::Any, over: vec![slot], x: taken };
+        let taken = self.push(taken, Elem::Bool, rows, span)?;
+        self.push(Kind::Where(taken, y, fallback), ty.elem, ty.axes, span)
+    }
+}
+
+/// `drop` or `drop(else x)`
+fn dropped(call: &Call) -> Option<(Option<&Expr>, Span)> {
+    call.args.iter().find_map(|argument| match argument {
+        Argument::Expr(Expr { kind: ExprKind::Name(name), .. }) if name.text == "drop" => Some((None, name.span)),
+        Argument::Dropped(name, value) => Some((Some(value), name.span)),
+        _ => None,
+    })
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
