@@ -9,7 +9,7 @@ use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, Index, Loop, i
 use crate::schedule;
 
 use super::builder::{Guard, KernelBuilder, Point};
-use super::region::{Location, RegionId};
+use super::region::{Location, RegionId, SortedRows};
 use super::sizes::product;
 use super::steps::Spot;
 use super::{PlanError, Planner};
@@ -181,13 +181,14 @@ impl Planner<'_> {
         grouped: &crate::fuse::Grouped,
         rows: &[Axis],
     ) -> Result<(Spot, Spot), PlanError> {
-        let key = (grouped.index, grouped.or_zero);
-        let known = self.regions[region.0].sorted_rows.iter().find(|(k, r, ..)| *k == key && r == rows);
-        if let Some((_, _, order, offsets)) = known {
-            return Ok((order.clone(), offsets.clone()));
+        let by = (grouped.index, grouped.or_zero);
+        let known = self.regions[region.0].sorted_rows.iter().find(|s| s.by == by && s.rows == rows);
+        if let Some(known) = known {
+            return Ok((known.order.clone(), known.offsets.clone()));
         }
         let (order, offsets) = self.plan_group_rows(region, grouped, rows)?;
-        self.regions[region.0].sorted_rows.push((key, rows.to_vec(), order.clone(), offsets.clone()));
+        let sorted = SortedRows { by, rows: rows.to_vec(), order: order.clone(), offsets: offsets.clone() };
+        self.regions[region.0].sorted_rows.push(sorted);
         Ok((order, offsets))
     }
 }

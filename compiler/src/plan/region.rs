@@ -32,8 +32,18 @@ pub struct Region<'g> {
     pub at_load: BTreeSet<Value>,
     /// Joined values whose parts have places in them: which parts are written there by whoever computes them.
     pub placed: BTreeMap<Value, Vec<bool>>,
-    /// Sorted rows that several grouped contractions share: (index, may it be none; order of rows) to the spots of order and offsets.
-    pub sorted_rows: Vec<((Value, bool), Vec<Axis>, Spot, Spot)>,
+    /// Sorted rows that several grouped contractions share.
+    pub sorted_rows: Vec<SortedRows>,
+}
+
+/// Rows sorted by expert, and where their order and the experts' offsets stand.
+pub struct SortedRows {
+    /// The index of experts, and may it be none?
+    pub by: (Value, bool),
+    /// Axes of the rows, outermost first.
+    pub rows: Vec<Axis>,
+    pub order: Spot,
+    pub offsets: Spot,
 }
 
 /// Where the elements of a value stand.

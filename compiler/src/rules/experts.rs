@@ -3,7 +3,7 @@
 use super::{Condition, Find, Infinities, Match, Phase, Rule};
 use crate::egraph::scene::{Scene, Tree};
 use crate::graph::AxisSet;
-use crate::ops::{Binary, Class, Const, Gather, Op, Select};
+use crate::ops::{Binary, Class, Const, Fill, Gather, Op, Select};
 use crate::scalar::{self, Fold};
 
 /// `gather[e](f(a, b), i)` is `f(gather[e](a, i), gather[e](b, i))`, where operands without `e` stay as they are.
@@ -73,6 +73,22 @@ graph @f(%x: f32[t, e, d], %i: i32[t], %c: bool[e]) -> (f32[t], f32[t], f32[t, k
   %7 = select %c, %x, %6 : f32[d, e, t]
   %8 = gather[e] %7, %i : f32[d, t]
   return %1, %3, %5, %8
+}
+",
+    // A window, and a pad: what is around is the same for every expert.
+    "module m
+axis t = 3
+axis e = 2
+axis d = 5
+axis d' = 5
+axis k = 3
+axis long = 7
+graph @f(%x: f32[t, e, d], %i: i32[t]) -> (f32[t, d', k], f32[t, long]) {
+  %0 = window[d, d', k, 1, 1, 1] %x : f32[d', e, k, t]
+  %1 = gather[e] %0, %i : f32[d', k, t]
+  %2 = pad[d, long, 1, 2.0] %x : f32[e, long, t]
+  %3 = gather[e] %2, %i : f32[long, t]
+  return %1, %3
 }
 ",
     // Renamed to the axis of experts.
@@ -256,6 +272,7 @@ fn keeps_zero(op: &Op, at_zero: &[Option<f64>], varies: &[bool]) -> bool {
         (Op::Add(_) | Op::Select(_), _) => rest_of(op, varies).iter().all(|v| *v),
         (Op::Reduce(reduce), _) => reduce.fold == Fold::Sum,
         (Op::Mul(_) | Op::Contract(_) | Op::Cast(_), _) => true,
+        (Op::Pad(pad), _) => !matches!(pad.fill, Fill::Constant(fill) if f64::from_bits(fill) != 0.0),
         (op, _) => op.class() == Class::View,
     }
 }
@@ -276,6 +293,8 @@ pub(super) fn along(op: &Op) -> Option<AxisSet> {
         Op::Slice(slice) => [slice.from, slice.to].into_iter().collect(),
         Op::Split(split) => split.to.iter().copied().chain([split.from]).collect(),
         Op::Merge(merge) => merge.from.iter().copied().chain([merge.to]).collect(),
+        Op::Pad(pad) => [pad.from, pad.to].into_iter().collect(),
+        Op::Window(window) => [window.from, window.to, window.tap].into_iter().collect(),
         _ => return None,
     })
 }
