@@ -461,7 +461,18 @@ impl Generator<'_, '_> {
         let value = self.build.contract(over.into(), x, w);
         let gate = self.build.unary(Unary::Sigmoid, value);
         let value = self.build.add(ops::Mul, &[value, gate]);
-        let kept = self.build.add(ops::Gather::new(expert), &[value, index]);
+        // Some choices are dropped.
+        let or_zero = self.rng.chance(30);
+        let index = if or_zero {
+            let kept = self.input_over(Elem::F32, rest.iter().chain([slot]).collect())?;
+            let zero = self.build.number(Elem::F32, 0.0);
+            let is_kept = self.build.binary(Binary::Ge, kept, zero);
+            let none = self.build.number(Elem::I32, -1.0);
+            self.build.add(ops::Select, &[is_kept, index, none])
+        } else {
+            index
+        };
+        let kept = self.build.add(ops::Gather { axis: expert, or_zero }, &[value, index]);
         let y = self.build.contract(slot.into(), weight, kept);
         Some(self.tame(y))
     }
