@@ -18,6 +18,16 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VAD = ROOT / "examples/silero-vad"
 BUILDS = 3
+# Run in the suite: the least time that its roofline allows, beside the figures of each case.
+BOUNDS = """import json, sys
+from roofline.measure import bound_us
+path = sys.argv[1]
+report = json.load(open(path))
+for r in report["results"]:
+    roof = report["roofline"]
+    r["bound_us"] = bound_us(roof.get(str(r["threads"])) or roof[r["threads"]], r)[0]
+json.dump(report, open(path, "w"))
+"""
 
 
 def machine():
@@ -92,6 +102,7 @@ def main():
         run(a.python, "bench.py", "--cases", a.cases, "--peers", a.others, "--peer", f"gatec={shlex.quote(str(a.programs.resolve() / 'gatec-peer'))}",
             "--threads", a.threads, "--seconds", a.seconds, "--rounds", a.rounds, "--case-dir", a.out.resolve() / "cases",
             "--json", a.out.resolve() / "peers.json", cwd=suite, stdout=subprocess.DEVNULL)
+        run(a.python, "-c", BOUNDS, a.out.resolve() / "peers.json", cwd=suite)
         has_silero = subprocess.run([a.python, "-c", "import silero_vad, onnxruntime"], capture_output=True).returncode == 0
         try:
             if has_silero:

@@ -15,6 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 OURS = "gatec"
 # Differences below this are noise on a shared machine: marked, but neither lead nor lag.
 NOISE = 0.15
+# The larger of least flops over peak and least bytes over bandwidth, both measured in the same run.
+BOUND = "the least time that the machine allows"
 
 
 def figure(us):
@@ -48,7 +50,7 @@ def rows(report):
 
 def peers(report):
     names = [n for n in dict.fromkeys(n for r in report["results"] for n in r["peers"]) if n != OURS]
-    lines = [f"| case | threads | {' | '.join(names)} | gatec | gatec / fastest other |", "| --- | ---: |" + " ---: |" * (len(names) + 2)]
+    lines = [f"| case | threads | {' | '.join(names)} | gatec | gatec / fastest other | gatec / bound |", "| --- | ---: |" + " ---: |" * (len(names) + 3)]
     ratios = {}
     failed = []
     for case, threads, times, noisy, r in rows(report):
@@ -65,14 +67,19 @@ def peers(report):
                 ratios.setdefault((n, threads), []).append(ours / times[n])
         if ours and best:
             ratios.setdefault(("the fastest other", threads), []).append(ours / best)
+        # Below a tenth of a microsecond a bound says nothing of a call.
+        bound = r.get("bound_us") or 0
+        of_bound = ours / bound if ours and bound > 0.1 else None
+        if of_bound:
+            ratios.setdefault((BOUND, threads), []).append(of_bound)
         if not ours:
             why = "; ".join(v for v in (r["peers"].get(OURS) or {}).get("tried", {}).values() if isinstance(v, str))
             failed.append(f"`{case}`, {threads}: gatec has no figure{': ' + why if why else ''}.")
-        lines.append(f"| `{case}` | {threads} | {' | '.join(cells)} | {figure(ours) if ours else '–'} | {mark(ours / best) if ours and best else '–'} |")
+        lines.append(f"| `{case}` | {threads} | {' | '.join(cells)} | {figure(ours) if ours else '–'} | {mark(ours / best) if ours and best else '–'} | {f'{of_bound:.2f}' if of_bound else '–'} |")
     counts = sorted({t for _, t in ratios})
     means = ["", "Geometric means of gatec's time over that of each, cases that both ran:", "",
              "| " + " | ".join(["", *(f"{t} thread{'s' * (t > 1)}" for t in counts), "cases"]) + " |", "| --- |" + " ---: |" * (len(counts) + 1)]
-    for n in [*names, "the fastest other"]:
+    for n in [*names, "the fastest other", BOUND]:
         cells = [geometric(ratios.get((n, t), [])) for t in counts]
         cases = max((len(ratios.get((n, t), [])) for t in counts), default=0)
         if cases:
