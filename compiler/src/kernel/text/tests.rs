@@ -46,6 +46,22 @@ pub(crate) const KERNELS: &[&str] = &[
   }
 }
 "#,
+    r#"kernel "grouped contract, some rows of none" dims 1 vars 4 {
+  b0 = read f32 "x"
+  b1 = read packed f32 "packed w"
+  b2 = read i32 "order"
+  b3 = read i32 "offsets"
+  b4 = write f32 "y"
+  %0 = load b0[16*i1 + i3]
+  %1 = acc 0
+  %2 = acc 1
+  %3 = sigmoid %1
+  %4 = mul %3, %2
+  contract batch i0 "" in 1 rows i1 "t" in n0 cols i2 "h" in 5 sums i3 "d" in 16 groups 2 x %0 w b1 experts 3 last none order b2 offsets b3 {
+    b4[5*i1 + i2] = %4
+  }
+}
+"#,
     r#"kernel "walk" dims 1 vars 4 {
   b0 = update f32 "carry"
   b1 = read f32 "x"
