@@ -12,8 +12,11 @@
 //! does; else it floats, and what it reads of the group becomes a root. So an epilogue takes all that follows a
 //! contraction, with several results (an LSTM's cell and hidden value), and softmax becomes three stages of one nest.
 //!
+//! Attention (see [`attend`]) is found before the walk: its kernel computes what stands before and after a softmax.
+//!
 //! Known weakness: a floating value that several groups read is evaluated in each, unless it is dear.
 
+mod attend;
 mod prologue;
 mod roles;
 
@@ -26,6 +29,7 @@ use crate::graph::{AxisSet, Graph, Sizes, Value};
 use crate::ops::{Class, Op};
 use crate::scalar::Unary;
 
+pub use attend::Attention;
 pub use roles::{Grouped, Roles, axes_below, is_plain_view, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.
@@ -43,6 +47,8 @@ pub enum Core {
         value: Value,
         roles: Roles,
     },
+    /// Values weighed by a softmax of products, streaming.
+    Attend(Box<Attention>),
     /// A map/reduce nest: everything in it varies with `outer` at least.
     Nest {
         outer: AxisSet,
@@ -57,6 +63,28 @@ pub enum Core {
     Scan {
         node: NodeIndex,
     },
+}
+
+impl Core {
+    /// Does its kernel store a value wherever it is wanted? Others store it once.
+    pub fn stores_anywhere(&self) -> bool {
+        matches!(self, Self::Nest { .. } | Self::Contract { .. } | Self::Attend(_))
+    }
+
+    /// Does it read `operand`, as an operand of `user`, packed and not otherwise?
+    pub fn packs(&self, user: Value, operand: Value) -> bool {
+        match self {
+            Self::Contract { value, roles } => {
+                let weights = roles.grouped.as_ref().map_or(roles.w, |g| g.weights);
+                *value == user && weights == operand && roles.x != operand
+            }
+            Self::Attend(a) => {
+                let packed = if user == a.product { a.keys } else { a.values };
+                [a.product, a.mixed].contains(&user) && packed == operand && a.x != operand
+            }
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -130,11 +158,20 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], at_load: &dyn Fn(Val
         at_load,
         isa,
         wanted,
+        attention: if isa == Isa::Sm80 { BTreeMap::new() } else { attend::find(graph, sizes, &live, wanted) },
         fusion: Fusion::default(),
         latest: BTreeMap::new(),
         late: BTreeMap::new(),
     };
-    for &id in &live {
+    let inner: BTreeSet<NodeIndex> = fuser
+        .attention
+        .values()
+        .flat_map(|a| &a.members)
+        .map(|m| m.node)
+        .filter(|id| !fuser.attention.contains_key(id))
+        .collect();
+    // What is inside of attention has its home from the visit of the last of it.
+    for &id in live.difference(&inner) {
         fuser.visit(id);
     }
     for &value in wanted {
@@ -163,6 +200,8 @@ struct Fuser<'a> {
     at_load: &'a dyn Fn(Value) -> bool,
     isa: Isa,
     wanted: &'a [Value],
+    /// By the node of its result.
+    attention: BTreeMap<NodeIndex, Attention>,
     fusion: Fusion,
     /// The latest group that a value depends on.
     latest: BTreeMap<Value, GroupId>,
@@ -173,6 +212,9 @@ struct Fuser<'a> {
 
 impl Fuser<'_> {
     fn visit(&mut self, id: NodeIndex) {
+        if let Some(attention) = self.attention.remove(&id) {
+            return self.visit_attention(attention);
+        }
         let value = Value::of(id);
         match self.graph.node(id).op.class() {
             Class::Leaf => {}
@@ -303,6 +345,7 @@ impl Fuser<'_> {
                 (Op::Pick(pick), Some(gate)) => pick.axis == gate && self.graph.operands(value.node)[0] == *core,
                 (op, _) => op.class() == Class::Pointwise && *axes == roles.point(),
             },
+            Core::Attend(attention) => op.class() == Class::Pointwise && *axes == attention.point(),
             Core::Nest { outer } => op.class() == Class::Pointwise && outer.is_subset(axes),
             Core::Running { .. } | Core::TopK { .. } | Core::Scan { .. } => false,
         }
@@ -350,7 +393,7 @@ impl Fuser<'_> {
             prologue.stored.into_iter().for_each(|v| self.store(v));
             prologue.demanded.into_iter().for_each(|v| self.demand(v));
         } else {
-            self.read_in_place(&roles);
+            self.read_in_place(roles.x, &roles.sums);
         }
         if self.fusion.home(roles.w).is_some() {
             self.store(roles.w);
@@ -362,9 +405,8 @@ impl Fuser<'_> {
     }
 
     /// The left operand is a view of something that is in a buffer.
-    fn read_in_place(&mut self, roles: &Roles) {
-        let mut x = roles.x;
-        let mut summed = roles.sums.clone();
+    fn read_in_place(&mut self, mut x: Value, sums: &AxisSet) {
+        let mut summed = sums.clone();
         while self.fusion.home(x).is_none() && is_plain_view(self.graph, self.sizes, x) {
             let operands = self.graph.operands(x.node);
             // The index of a gather is read once for every row: it must not vary along the sum.

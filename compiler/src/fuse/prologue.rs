@@ -224,7 +224,7 @@ impl Prologues<'_, '_> {
     fn is_written_anywhere(&self, value: Value) -> bool {
         let fusion = &self.fuser.fusion;
         let core = fusion.home(value).map(|home| &fusion.groups[home.0].core);
-        matches!(core, Some(Core::Nest { .. } | Core::Contract { .. }))
+        core.is_some_and(Core::stores_anywhere)
     }
 
     /// Is it a view that moves no element, as the sum sees it?

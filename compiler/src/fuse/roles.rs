@@ -77,12 +77,9 @@ impl Roles {
                 (batch.clone(), x_free.minus(&batch), w_free.minus(&batch))
             }
         };
-        let extent =
-            |axes: &AxisSet| axes.iter().try_fold(1i64, |n, a| Some(n.saturating_mul(sizes.get(a)?.as_known()?)));
-        let many = |axes: &AxisSet| !axes.is_empty() && extent(axes).is_none_or(|n| n >= MIN_PACKED_EACH_CALL);
         let pays = match known {
-            Some(_) => !cols.is_empty() && extent(&cols) != Some(1),
-            None => many(&rows) && many(&cols),
+            Some(_) => !cols.is_empty() && extent(sizes, &cols) != Some(1),
+            None => is_many(sizes, &rows) && is_many(sizes, &cols),
         };
         if !pays {
             return Err(match known {
@@ -94,6 +91,15 @@ impl Roles {
         let cols = gate.map_or(cols.clone(), |gate| cols.without(gate));
         Ok(Self { x, w, batch, rows, cols, sums, gate, grouped })
     }
+}
+
+fn extent(sizes: &Sizes, axes: &AxisSet) -> Option<i64> {
+    axes.iter().try_fold(1i64, |n, a| Some(n.saturating_mul(sizes.get(a)?.as_known()?)))
+}
+
+/// Are there enough rows, or columns, that packing a right operand anew with every call pays?
+pub(super) fn is_many(sizes: &Sizes, axes: &AxisSet) -> bool {
+    !axes.is_empty() && extent(sizes, axes).is_none_or(|n| n >= MIN_PACKED_EACH_CALL)
 }
 
 fn grouped(graph: &Graph, w: Value, at_load: &dyn Fn(Value) -> bool) -> Option<Grouped> {

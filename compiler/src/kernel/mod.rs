@@ -35,7 +35,7 @@ pub struct Buffer {
     pub name: String,
     pub elem: Elem,
     pub access: Access,
-    /// The layout is a packed matrix of [`Contract::w`] (its shape is the schedule's).
+    /// The layout is a packed matrix of [`Contract::w`] or [`Attend`] (its shape is the schedule's).
     pub packed: bool,
 }
 
@@ -136,7 +136,7 @@ pub enum Expr {
     /// Float to integer truncates toward zero and saturates; NaN is 0.
     Cast(Elem, ExprId),
     Temp(Temp),
-    /// Accumulator `i` of the contraction: only in its stores.
+    /// Accumulator `i` of a contraction, in its stores; of [`Attend`], what is numbered there.
     Acc(u32),
 }
 
@@ -145,6 +145,7 @@ pub enum Expr {
 pub enum Body {
     Nest(Nest),
     Contract(Contract),
+    Attend(Attend),
     TopK(TopK),
     GroupRows(GroupRows),
 }
@@ -248,6 +249,46 @@ pub struct Grouping {
     pub offsets: BufferId,
 }
 
+/// Streaming attention: for every point of `batch` and `rows`, sums over `over` of what a softmax weighs, without the scores ever
+/// standing in memory.
+///
+/// The score of an element of `over` is an expression ([`Self::score`]) of its product, `sum over sums of x * keys`. Scores come a block
+/// at a time; sums so far are scaled where a larger one turns up, so that every weight is `exp(score - largest)` and none
+/// overflows (Milakov and Gimelshein 2018; Dao et al. 2022). Blocks are counted from the beginning of `over`, whatever the rows:
+/// same row, same bits. A block in which no row of a tile has a score above `-inf`, as its conditions on loop variables tell, is
+/// passed over: what stands there is not read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attend {
+    pub batch: Loop,
+    pub rows: Loop,
+    pub over: Loop,
+    /// Of the values.
+    pub cols: Loop,
+    pub sums: Vec<Loop>,
+    /// Elements of `over` in a block: a multiple of any panel.
+    pub block: u32,
+    /// A plain load over `batch`, `rows`, `sums`.
+    pub x: ExprId,
+    /// Packed: a matrix for each point of `batch`, `over` as its columns, `sums` as its steps.
+    pub keys: BufferId,
+    /// Over `batch`, `rows`, `over`, and the product as accumulator [`Self::PRODUCT`].
+    pub score: ExprId,
+    /// Packed: a matrix for each point of `batch`, `cols` as its columns, `over` as its steps.
+    pub values: BufferId,
+    /// Over `batch`, `rows`, `cols`, and accumulators [`Self::WEIGHED`] and [`Self::TOTAL`].
+    pub stores: Vec<Store>,
+}
+
+impl Attend {
+    /// Panels of no machine are wider.
+    pub const WIDEST_PANEL: u32 = 32;
+    pub const PRODUCT: u32 = 0;
+    /// The sum of values times weights.
+    pub const WEIGHED: u32 = 1;
+    /// The sum of weights.
+    pub const TOTAL: u32 = 2;
+}
+
 /// Layout of a packed right operand: `[matrix][panel][part][sum][group][lane]`, or of pairs `[matrix][panel][part][pair of the
 /// sum][group][lane][2]`; `lane` of the schedule's width, columns beyond the end are zero, as is what an odd sum lacks of its last pair. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -324,6 +365,15 @@ impl Kernel {
         false
     }
 
+    /// Is it a load that is never guarded, of elements at equal distances along each of the loops?
+    pub fn is_even(&self, id: ExprId, loops: &[Loop]) -> bool {
+        let Expr::Load { index, bounds, .. } = self.expr(id) else { return false };
+        let mut read = Vec::new();
+        index::values(index, &mut read);
+        let along = |l: &Loop| index::stride(index, l.var).is_some() && !read.iter().any(|v| self.varies(*v, l.var));
+        bounds.is_empty() && loops.iter().all(along)
+    }
+
     /// All loads that an expression stands on.
     pub fn loads(&self, id: ExprId) -> Vec<&Expr> {
         let mut seen = vec![false; id.0 as usize + 1];
@@ -369,6 +419,10 @@ impl Kernel {
             Body::Contract(c) => {
                 clear(&mut c.sums);
                 [&mut c.batch, &mut c.rows, &mut c.cols].into_iter().for_each(|l| l.name.clear());
+            }
+            Body::Attend(a) => {
+                clear(&mut a.sums);
+                [&mut a.batch, &mut a.rows, &mut a.over, &mut a.cols].into_iter().for_each(|l| l.name.clear());
             }
             Body::TopK(t) => {
                 clear(&mut t.rows);

@@ -1,6 +1,6 @@
 //! The element types of a kernel's expressions.
 
-use super::{Body, Elem, Expr, ExprId, Fold, Kernel, Stage, Temp};
+use super::{Attend, Body, Contract, Elem, Expr, ExprId, Fold, Kernel, Stage, Temp};
 use crate::scalar::Unary;
 
 /// The type of each expression, as far as operands come before users; `None` where it cannot be told.
@@ -33,7 +33,7 @@ pub fn temp_type(kernel: &Kernel, wanted: Temp) -> Option<Elem> {
     })
 }
 
-/// In which type a contraction adds its products: f64 for f64, else f32.
+/// In which type a contraction or attention adds its products: f64 for f64, else f32.
 pub fn accumulator(kernel: &Kernel) -> Elem {
     fn below(kernel: &Kernel, id: ExprId) -> Option<Elem> {
         let operand = |x: ExprId| if x < id { below(kernel, x) } else { None };
@@ -45,7 +45,9 @@ pub fn accumulator(kernel: &Kernel) -> Elem {
         }
     }
     match &kernel.body {
-        Body::Contract(c) if below(kernel, c.x) == Some(Elem::F64) => Elem::F64,
+        Body::Contract(Contract { x, .. }) | Body::Attend(Attend { x, .. }) if below(kernel, *x) == Some(Elem::F64) => {
+            Elem::F64
+        }
         _ => Elem::F32,
     }
 }

@@ -2,20 +2,21 @@
 //!
 //! - K01: every number (expression, buffer, size, variable) is one that the kernel has, and operands come before users;
 //! - K02: a loop variable, a fold's result or an accumulator is used only where it has a value; none is bound twice at once;
-//! - K03: buffers are read or written as they say; packed ones are the right operand of a contraction and nothing else;
+//! - K03: buffers are read or written as they say; packed ones are right operands of a contraction or of attention and nothing else;
 //! - K04: operands of a function have the types it takes;
 //! - K05: what is stored has the type of its buffer; what is folded that of the fold;
 //! - K06: indices are sums of products: none nested, none of fewer than two parts; divisors are positive;
 //! - K07: sizes known when building are not negative, loaded indices are integers;
-//! - K08: a contraction's left operand varies with batch, rows and sums only, its accumulators are there.
+//! - K08: a contraction's left operand varies with batch, rows and sums only, its accumulators are there;
+//! - K09: of attention, the left operand is a plain load of elements at equal distances, and blocks are whole panels of any machine.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::types::{accumulator, computed_in, types};
 use super::{
-    Access, Body, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest,
-    Stage, Store, Temp, TopK, Var,
+    Access, Attend, Body, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop,
+    Nest, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
 
@@ -240,6 +241,7 @@ impl Check<'_> {
         match &self.kernel.body {
             Body::Nest(nest) => self.nest(nest),
             Body::Contract(contract) => self.contract(contract),
+            Body::Attend(attend) => self.attend(attend),
             Body::TopK(top_k) => self.top_k(top_k),
             Body::GroupRows(group) => self.group_rows(group),
         }
@@ -344,26 +346,8 @@ impl Check<'_> {
         let points = [c.batch.clone(), c.rows.clone()];
         let points = self.enter(at, &Scope::new(), &points);
         let sums = self.enter(at, &points, &c.sums);
-        let missing: Vec<String> = match self.needs.get(c.x.0 as usize) {
-            None => return self.fault("K01", format!("{at}: there is no %{}", c.x.0)),
-            Some(needs) => needs.difference(&sums).map(|n| n.to_string()).collect(),
-        };
-        for need in missing {
-            self.fault("K08", format!("{at}: the left operand varies with {need}"));
-        }
-        if !self.type_of(c.x).is_float() {
-            self.fault("K04", format!("{at}: a left operand of {}", self.type_of(c.x)));
-        }
-        self.access(at, c.w, Access::Read, true);
-        if let Some(w) = self.kernel.buffers.get(c.w.0 as usize) {
-            let wide = w.elem == Elem::F64 && accumulator(self.kernel) != Elem::F64;
-            if !w.elem.is_float() || wide {
-                self.fault(
-                    "K04",
-                    format!("{at}: a right operand of {} for a left one of {}", w.elem, self.type_of(c.x)),
-                );
-            }
-        }
+        self.left(at, c.x, &sums);
+        self.right(at, c.w, c.x);
         if c.pairs && self.kernel.buffers.get(c.w.0 as usize).is_some_and(|w| w.elem != Elem::Bf16) {
             self.fault("K04", format!("{at}: pairs of another type than bf16"));
         }
@@ -383,6 +367,62 @@ impl Check<'_> {
         let mut scope = self.enter(at, &points, std::slice::from_ref(&c.cols));
         scope.extend((0..c.groups).map(Need::Acc));
         c.stores.iter().for_each(|s| self.store(at, s, &scope));
+    }
+
+    /// A left operand.
+    fn left(&mut self, at: &str, x: ExprId, scope: &Scope) {
+        let missing: Vec<String> = match self.needs.get(x.0 as usize) {
+            None => return self.fault("K01", format!("{at}: there is no %{}", x.0)),
+            Some(needs) => needs.difference(scope).map(|n| n.to_string()).collect(),
+        };
+        for need in missing {
+            self.fault("K08", format!("{at}: the left operand varies with {need}"));
+        }
+        if !self.type_of(x).is_float() {
+            self.fault("K04", format!("{at}: a left operand of {}", self.type_of(x)));
+        }
+    }
+
+    /// A packed right operand.
+    fn right(&mut self, at: &str, w: BufferId, x: ExprId) {
+        self.access(at, w, Access::Read, true);
+        if let Some(w) = self.kernel.buffers.get(w.0 as usize) {
+            let wide = w.elem == Elem::F64 && accumulator(self.kernel) != Elem::F64;
+            if !w.elem.is_float() || wide {
+                self.fault("K04", format!("{at}: a right operand of {} for a left one of {}", w.elem, self.type_of(x)));
+            }
+        }
+    }
+
+    fn attend(&mut self, a: &Attend) {
+        let at = "attend";
+        let points = self.enter(at, &Scope::new(), &[a.batch.clone(), a.rows.clone()]);
+        let sums = self.enter(at, &points, &a.sums);
+        self.left(at, a.x, &sums);
+        self.right(at, a.keys, a.x);
+        self.right(at, a.values, a.x);
+        if a.x.0 as usize >= self.kernel.exprs.len() {
+            return;
+        }
+        if !self.kernel.is_even(a.x, &a.sums) {
+            self.fault("K09", format!("{at}: the left operand is not read at equal distances"));
+        }
+        if a.block == 0 || !a.block.is_multiple_of(Attend::WIDEST_PANEL) {
+            self.fault("K09", format!("{at}: blocks of {} elements", a.block));
+        }
+        let mut scores = self.enter(at, &points, std::slice::from_ref(&a.over));
+        scores.insert(Need::Acc(Attend::PRODUCT));
+        self.uses(at, a.score, &scores);
+        if a.score.0 as usize >= self.kernel.exprs.len() {
+            return;
+        }
+        let score = self.type_of(a.score);
+        if computed_in(score) != accumulator(self.kernel) {
+            self.fault("K05", format!("{at}: scores of {score}"));
+        }
+        let mut scope = self.enter(at, &points, std::slice::from_ref(&a.cols));
+        scope.extend([Attend::WEIGHED, Attend::TOTAL].map(Need::Acc));
+        a.stores.iter().for_each(|s| self.store(at, s, &scope));
     }
 
     fn holds_i32(&mut self, at: &str, buffer: BufferId) {
@@ -490,6 +530,28 @@ mod tests {
         assert_eq!(rules("%0 = load b0[i0 + (n0 + 1)]", "map { }"), ["K06"]);
         assert_eq!(rules("%0 = load b0[i0]\n%1 = load b0[value(%0, 3)]", "map { }"), ["K07"]);
         assert_eq!(rules("", "map i1 \"k\" in -1 { }"), ["K07"]);
+    }
+
+    #[test]
+    fn attention_keeps_its_roles() {
+        let rules = |x: &str, block: u32, score: u32, stored: u32| -> Vec<&'static str> {
+            let text = format!(
+                "kernel \"k\" dims 0 vars 5 {{\n b0 = read f32 \"x\"\n b1 = read packed f32 \"k\"\n b2 = read packed f32 \"v\"\n\
+                 b3 = write f32 \"y\"\n %0 = {x}\n %1 = acc {score}\n %2 = acc {stored}\n attend batch i0 \"\" in 1 \
+                 rows i1 \"t\" in 2 over i2 \"s\" in 7 by {block} cols i3 \"v\" in 3 sums i4 \"k\" in 4 x %0 keys b1 \
+                 score %1 values b2 {{ b3[3*i1 + i3] = %2 }}\n}}"
+            );
+            let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+            verify(&kernel).err().unwrap_or_default().iter().map(|f| f.rule).collect()
+        };
+        assert_eq!(rules("load b0[4*i1 + i4]", 64, 0, 1), Vec::<&str>::new());
+        assert_eq!(rules("load b0[4*i1 + i4]", 64, 0, 2), Vec::<&str>::new());
+        assert_eq!(rules("load b0[4*i1 + i4 + i2]", 64, 0, 1), ["K08"]);
+        assert_eq!(rules("load b0[4*i1 + i4] if i4 < 3 else 0.0", 64, 0, 1), ["K09"]);
+        assert_eq!(rules("load b0[4*i1 + i4]", 40, 0, 1), ["K09"]);
+        assert_eq!(rules("load b0[4*i1 + i4]", 0, 0, 1), ["K09"]);
+        assert_eq!(rules("load b0[4*i1 + i4]", 64, 1, 1), ["K02"]);
+        assert_eq!(rules("load b0[4*i1 + i4]", 64, 0, 0), ["K02"]);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Planner<'_> {
         let natural_x = self.order_of(region, roles.x);
         let weights = roles.grouped.as_ref().map_or(roles.w, |g| g.weights);
         let natural_w = self.order_of(region, weights);
-        let sums = self.sums_order(region, roles, &natural_x)?;
+        let sums = self.sums_order(region, roles.x, &roles.sums, &natural_x)?;
         let mut natural_rows = natural_x.clone();
         if let Some(grouped) = &roles.grouped {
             natural_rows.extend(self.order_of(region, grouped.index));
@@ -150,23 +150,28 @@ impl Planner<'_> {
     }
 
     /// Contracted axes such that the left operand's are read along its innermost axis.
-    fn sums_order(&mut self, region: RegionId, roles: &Roles, natural_x: &[Axis]) -> Result<Vec<Axis>, PlanError> {
+    pub(super) fn sums_order(
+        &mut self,
+        region: RegionId,
+        x: Value,
+        sums: &AxisSet,
+        natural_x: &[Axis],
+    ) -> Result<Vec<Axis>, PlanError> {
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
         let mut loops = Vec::new();
-        let axes =
-            builder.planner.complete(natural_x.to_vec(), &builder.planner.graph(region).ty(roles.x).axes.clone());
+        let axes = builder.planner.complete(natural_x.to_vec(), &builder.planner.graph(region).ty(x).axes.clone());
         for axis in axes {
             let l = builder.loops(&[axis], &mut point).remove(0);
             loops.push((axis, l.var));
         }
-        let x = builder.expand(region, roles.x, &point, &Guard::default())?;
+        let x = builder.expand(region, x, &point, &Guard::default())?;
         let Expr::Load { index, .. } = builder.kernel.expr(x).clone() else {
-            return Ok(builder.planner.complete(natural_x.to_vec(), &roles.sums));
+            return Ok(builder.planner.complete(natural_x.to_vec(), sums));
         };
         let mut strides: Vec<(i64, Axis)> = loops
             .into_iter()
-            .filter(|(axis, _)| roles.sums.contains(*axis))
+            .filter(|(axis, _)| sums.contains(*axis))
             .map(|(axis, var)| (index::known_stride(&index, var).unwrap_or(i64::MAX), axis))
             .collect();
         // Widest stride first; equal strides keep the order of the operand.
@@ -195,7 +200,7 @@ impl Planner<'_> {
 
 impl KernelBuilder<'_, '_> {
     /// One loop over axes, outermost first.
-    fn merged_loop(&mut self, axes: &[Axis], point: &mut Point) -> Loop {
+    pub(super) fn merged_loop(&mut self, axes: &[Axis], point: &mut Point) -> Loop {
         let names: Vec<&str> = axes.iter().map(|a| a.name()).collect();
         let size = self.planner.extent_of(axes);
         let merged = self.new_loop(&names.join("*"), &size);
@@ -204,7 +209,7 @@ impl KernelBuilder<'_, '_> {
     }
 
     /// Contracted axes as one loop if all that the left operand loads then stands at equal distances, else as a loop each.
-    fn sum_loops(&mut self, axes: &[Axis], x: Value, point: &mut Point) -> Result<Vec<Loop>, PlanError> {
+    pub(super) fn sum_loops(&mut self, axes: &[Axis], x: Value, point: &mut Point) -> Result<Vec<Loop>, PlanError> {
         let region = self.region;
         if axes.len() <= 1 {
             return Ok(self.loops(axes, point));

@@ -68,7 +68,7 @@ impl Planner<'_> {
     fn is_written_anywhere(&self, region: RegionId, value: Value) -> bool {
         let fusion = &self.regions[region.0].fusion;
         let core = fusion.home(value).filter(|_| fusion.is_root(value)).map(|home| &fusion.groups[home.0].core);
-        matches!(core, Some(Core::Nest { .. } | Core::Contract { .. }))
+        core.is_some_and(Core::stores_anywhere)
     }
 
     /// Where a part stands in the whole.

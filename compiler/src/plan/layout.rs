@@ -115,10 +115,15 @@ impl Planner<'_> {
 
     fn order_of_contraction(&self, region: RegionId, value: Value, depth: usize) -> Vec<Axis> {
         let fusion = &self.regions[region.0].fusion;
-        let roles = fusion.home(value).and_then(|home| match &fusion.groups[home.0].core {
-            Core::Contract { roles, .. } => Some(roles),
+        let roles = match fusion.home(value).map(|home| &fusion.groups[home.0].core) {
+            Some(Core::Contract { roles, .. }) => Some(roles),
+            Some(Core::Attend(a)) if a.mixed == value => {
+                let mut order = self.order_within(region, a.x, depth);
+                order.extend(self.order_within(region, a.values, depth));
+                return order;
+            }
             _ => None,
-        });
+        };
         let Some(roles) = roles else {
             let operands = self.graph(region).operands(value.node);
             let mut order = self.order_within(region, operands[0], depth);

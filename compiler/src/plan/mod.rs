@@ -4,6 +4,7 @@
 //! the plan. What can be known at load (packed weights, values of the load graph) is asked for while the entries are planned, and
 //! planned last, as the `load` plan.
 
+mod attend;
 mod builder;
 mod contract;
 mod expand;
@@ -213,9 +214,8 @@ impl<'g> Planner<'g> {
         for (value, location) in targets {
             let fusion = &self.regions[region.0].fusion;
             let core = fusion.home(value).filter(|_| fusion.is_root(value)).map(|home| &fusion.groups[home.0].core);
-            // Nests and contractions store a value wherever it is wanted; others store it once.
             let stored = match core {
-                Some(Core::Nest { .. } | Core::Contract { .. }) => true,
+                Some(core) if core.stores_anywhere() => true,
                 Some(_) => self.location(region, value).is_none(),
                 None => false,
             };
@@ -248,6 +248,7 @@ impl<'g> Planner<'g> {
         }
         match core {
             Core::Contract { value, roles } => self.plan_contract(region, group, value, &roles),
+            Core::Attend(attention) => self.plan_attend(region, group, &attention),
             Core::Nest { outer } => self.plan_nest(region, group, &outer),
             Core::Running { value } => self.plan_running(region, group, value),
             Core::TopK { value } => self.plan_top_k(region, group, value),

@@ -3,7 +3,6 @@
 use gatec_lang::Size;
 use petgraph::graph::NodeIndex;
 
-use crate::fuse::Core;
 use crate::graph::{Axis, AxisSet, Elem, Value};
 use crate::kernel::{Body, Expr, Nest, Stage};
 use crate::ops::Op;
@@ -31,14 +30,8 @@ impl<'g> Planner<'g> {
             }
             for (user, _) in graph.uses(value) {
                 let result = Value::of(user);
-                let packs = about.fusion.home(result).is_some_and(|home| match &about.fusion.groups[home.0].core {
-                    Core::Contract { value: core, roles } => {
-                        let weights = roles.grouped.as_ref().map_or(roles.w, |g| g.weights);
-                        *core == result && weights == value && roles.x != value
-                    }
-                    _ => false,
-                });
-                match packs {
+                let home = about.fusion.home(result);
+                match home.is_some_and(|home| about.fusion.groups[home.0].core.packs(result, value)) {
                     true => {}
                     // Views and pointwise functions of it may be packed themselves.
                     false if about.at_load.contains(&result) => {

@@ -75,6 +75,8 @@ pub(super) fn body(kernel: &Kernel) -> BodySchedule {
     BodySchedule::Gpu(match &kernel.body {
         Body::Nest(nest) => of_nest(nest),
         Body::Contract(contract) => Gpu::Contract(tile(kernel, contract)),
+        // Fusion makes none for GPUs.
+        Body::Attend(_) => return BodySchedule::Scalar,
         Body::TopK(_) => Gpu::Points,
         Body::GroupRows(_) => Gpu::Block,
     })

@@ -2,6 +2,7 @@
 //!
 //! A schedule never changes a result: every element's sum is made in the same order whatever the tile.
 
+mod attend;
 pub mod gpu;
 pub mod interp;
 mod nest;
@@ -13,6 +14,7 @@ use crate::kernel::index::Stride;
 use crate::kernel::types::{accumulator, types};
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
+pub use attend::AttendTile;
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
 pub use nest::{Along, along};
 pub use work::{Work, work};
@@ -31,6 +33,7 @@ pub enum BodySchedule {
     /// What vectors run along, for nests.
     Nest(Along),
     Contract(Tile),
+    Attend(AttendTile),
     /// A block of threads for each unit.
     Gpu(Gpu),
     /// Top-k over candidates as integers in scratch memory, each of which says value and place.
@@ -146,6 +149,7 @@ pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
         _ if isa == Isa::Sm80 => gpu::body(kernel),
         Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest, lanes(isa))),
         Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa)),
+        Body::Attend(attend) => BodySchedule::Attend(AttendTile::of(kernel, attend, isa)),
         Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => BodySchedule::Ranked,
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
     };
@@ -160,25 +164,15 @@ fn value_bytes(kernel: &Kernel, top_k: &TopK) -> u64 {
 
 /// Only a plain load can be left where it is: unguarded, with strides that the whole call keeps.
 fn left(kernel: &Kernel, contract: &Contract) -> Left {
-    match kernel.expr(contract.x) {
-        Expr::Load { index, bounds, .. } if bounds.is_empty() => {
-            let mut read = Vec::new();
-            index::values(index, &mut read);
-            let is_even =
-                |l: &Loop| index::stride(index, l.var).is_some() && !read.iter().any(|v| kernel.varies(*v, l.var));
-            // Whole pairs side by side.
-            let is_paired = || match (&contract.sums[..], types(kernel).get(contract.x.0 as usize)) {
-                ([l], Some(Some(Elem::Bf16))) => {
-                    index::stride(index, l.var) == Some(Stride::neighbours())
-                        && known(l.extent).is_some_and(|n| n % 2 == 0)
-                }
-                _ => false,
-            };
-            let in_place = contract.sums.iter().all(is_even) && (!contract.pairs || is_paired());
-            if in_place { Left::InPlace } else { Left::Evaluated }
+    // Whole pairs side by side.
+    let is_paired = || match (kernel.expr(contract.x), &contract.sums[..], types(kernel).get(contract.x.0 as usize)) {
+        (Expr::Load { index, .. }, [l], Some(Some(Elem::Bf16))) => {
+            index::stride(index, l.var) == Some(Stride::neighbours()) && known(l.extent).is_some_and(|n| n % 2 == 0)
         }
-        _ => Left::Evaluated,
-    }
+        _ => false,
+    };
+    let in_place = kernel.is_even(contract.x, &contract.sums) && (!contract.pairs || is_paired());
+    if in_place { Left::InPlace } else { Left::Evaluated }
 }
 
 fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
@@ -260,10 +254,13 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
                 ]),
             }
         }
+        (Body::Attend(attend), BodySchedule::Attend(tile)) => tile.units(attend),
         (Body::TopK(TopK { rows, .. }), _) => {
             UnitsExpr::Mul(rows.iter().map(|l| UnitsExpr::Extent(l.extent)).collect())
         }
-        (Body::GroupRows(GroupRows { .. }), _) | (Body::Nest(_) | Body::Contract(_), _) => UnitsExpr::Known(1),
+        (Body::GroupRows(GroupRows { .. }), _) | (Body::Nest(_) | Body::Contract(_) | Body::Attend(_), _) => {
+            UnitsExpr::Known(1)
+        }
     }
 }
 
@@ -287,6 +284,7 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
             let rows = UnitsExpr::Mul(vec![UnitsExpr::Known(each * i64::from(rows)), sum]);
             UnitsExpr::Add(vec![UnitsExpr::Known(tile.fixed_bytes(each)), rows])
         }
+        (Body::Attend(attend), BodySchedule::Attend(tile)) => tile.scratch(attend, accumulator(kernel)),
         // Whole vectors of ranks.
         (Body::TopK(top_k), BodySchedule::Ranked) => {
             let lanes = i64::from(schedule.lanes);

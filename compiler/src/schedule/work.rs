@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::UnitsExpr;
-use crate::kernel::{Body, BufferId, Contract, Expr, ExprId, Extent, Index, Kernel, Loop, Stage, Store, Var, index};
+use crate::kernel::{
+    Attend, Body, BufferId, Contract, Expr, ExprId, Extent, Index, Kernel, Loop, Stage, Store, Var, index,
+};
 use crate::scalar::{Binary, Unary};
 
 /// The work of one call.
@@ -78,6 +80,7 @@ impl Count<'_> {
                 }
             }
             Body::Contract(contract) => self.contract(contract),
+            Body::Attend(attend) => self.attend(attend),
             Body::TopK(top_k) => {
                 self.around = self.declare(&top_k.rows);
                 self.declare(std::slice::from_ref(&top_k.over));
@@ -107,6 +110,24 @@ impl Count<'_> {
         contract.stores.iter().for_each(|store| self.store(store));
     }
 
+    /// Masks are not looked at: what they pass over is counted.
+    fn attend(&mut self, attend: &Attend) {
+        let [batch, rows, over, cols] = [&attend.batch, &attend.rows, &attend.over, &attend.cols].map(Clone::clone);
+        let points = self.declare(&[batch, rows]);
+        self.declare(&attend.sums);
+        self.declare(std::slice::from_ref(&cols));
+        let scores = &points | &self.declare(std::slice::from_ref(&over));
+        self.around = scores.clone();
+        self.expressions();
+        self.expr(attend.x);
+        self.expr(attend.score);
+        // Two products, and an exponential and its addition for each score.
+        let inner = UnitsExpr::Add(vec![UnitsExpr::Extent(cols.extent), product(&attend.sums), UnitsExpr::Known(1)]);
+        let all = self.points(&scores).into_iter().chain([UnitsExpr::Known(2), inner]);
+        self.flops.push(UnitsExpr::Mul(all.collect()));
+        attend.stores.iter().for_each(|store| self.store(store));
+    }
+
     fn declare(&mut self, loops: &[Loop]) -> Vars {
         self.extents.extend(loops.iter().map(|l| (l.var, l.extent)));
         loops.iter().map(|l| l.var).collect()
@@ -123,7 +144,13 @@ impl Count<'_> {
                 Expr::Select(c, a, b) => {
                     [a, b].iter().fold(self.vars[c.0 as usize].clone(), |vars, x| &vars | &self.vars[x.0 as usize])
                 }
-                Expr::Temp(_) | Expr::Acc(_) => self.around.clone(),
+                Expr::Temp(_) => self.around.clone(),
+                Expr::Acc(number) => match &self.kernel.body {
+                    Body::Attend(a) if *number != Attend::PRODUCT => {
+                        [&a.batch, &a.rows, &a.cols].iter().map(|l| l.var).collect()
+                    }
+                    _ => self.around.clone(),
+                },
             };
             self.vars.push(vars);
         }
@@ -214,6 +241,7 @@ impl Count<'_> {
                 .collect();
             match &self.kernel.body {
                 Body::Contract(contract) => elements.extend(operands(contract, id)),
+                Body::Attend(attend) => elements.extend(packed(attend, id)),
                 Body::GroupRows(group) if id == group.order => elements.push(product(&group.rows)),
                 Body::GroupRows(group) if id == group.offsets => elements.push(UnitsExpr::Extent(group.experts)),
                 _ => {}
@@ -241,6 +269,17 @@ fn operands(contract: &Contract, id: BufferId) -> Option<UnitsExpr> {
         id if id == grouping.offsets => Some(UnitsExpr::Extent(grouping.experts)),
         _ => None,
     }
+}
+
+/// The packed operands of attention.
+fn packed(attend: &Attend, id: BufferId) -> Option<UnitsExpr> {
+    let extent = |l: &Loop| UnitsExpr::Extent(l.extent);
+    let matrix = match id {
+        id if id == attend.keys => product(&attend.sums),
+        id if id == attend.values => extent(&attend.cols),
+        _ => return None,
+    };
+    Some(UnitsExpr::Mul(vec![extent(&attend.batch), extent(&attend.over), matrix]))
 }
 
 fn product(loops: &[Loop]) -> UnitsExpr {

@@ -185,7 +185,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     }
 
     /// Division by a positive number, rounded down.
-    fn floor_div(&self, n: Val<'ctx>, by: Val<'ctx>) -> Val<'ctx> {
+    pub fn floor_div(&self, n: Val<'ctx>, by: Val<'ctx>) -> Val<'ctx> {
         let e = self.emit;
         let quotient = e.op(InstructionOpcode::SDiv, n, by);
         let rest = e.sub(n, e.mul(quotient, by));

@@ -5,16 +5,15 @@
 //! changes the order in which a sum is made.
 
 use inkwell::IntPredicate;
-use inkwell::types::BasicType;
 use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::{Frame, Lanes};
 use super::super::llvm::loops::{Range, smallest};
-use super::micro::{Elems, Micros, Shape, micro};
+use super::micro::{Elems, Micros, Shape, Steps, micro};
 use super::prologue;
 use super::tall::{self, Packing};
-use crate::kernel::index::{Stride, stride};
+use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index};
 use crate::schedule::{Left, STREAMED_BYTES, Tile};
@@ -32,11 +31,8 @@ struct Plan<'a, 'ctx> {
     part_elements: Val<'ctx>,
     panel_elements: Val<'ctx>,
     matrix_elements: Val<'ctx>,
-    counts: PointerValue<'ctx>,
-    strides: PointerValue<'ctx>,
-    /// Loops of the sum in the left operand.
-    loops: u32,
-    dense: bool,
+    /// The loops of the sum in the left operand.
+    steps: Steps<'ctx>,
     /// In scratch memory: accumulators of a block of rows, numbers of its rows, pointers to them, the rows packed.
     sums: PointerValue<'ctx>,
     numbers: PointerValue<'ctx>,
@@ -92,25 +88,11 @@ pub fn contract<'ctx>(
         sum = div_up(e, sum, e.index(2));
     }
     // An evaluated row is one loop over neighbours, and so is one of pairs.
-    let steps: Vec<(Val<'ctx>, Stride)> = match (tile.left, kernel.expr(contract.x)) {
-        (Left::InPlace, Expr::Load { index, .. }) if !contract.pairs => {
-            contract.sums.iter().map(|l| (frame.extent(l.extent), stride(index, l.var).unwrap_or_default())).collect()
-        }
+    let steps = match (tile.left, kernel.expr(contract.x)) {
+        (Left::InPlace, Expr::Load { index, .. }) if !contract.pairs => Steps::of_load(frame, index, &contract.sums),
         _ => vec![(sum, Stride::neighbours())],
     };
-    let dense = steps.last().is_some_and(|(_, step)| *step == Stride::neighbours());
-    let loops = steps.len().max(1) as u32;
-    let array = e.i64().array_type(loops);
-    let (counts, strides) = (e.variable(e.function(), array.into()), e.variable(e.function(), array.into()));
-    for (i, (extent, step)) in steps.iter().enumerate() {
-        let step = step.dims.iter().fold(e.index(step.known), |s, d| e.mul(s, frame.dims[d.0 as usize]));
-        e.store(*extent, e.at(counts, e.i64(), e.index(i as i64)));
-        e.store(step, e.at(strides, e.i64(), e.index(i as i64)));
-    }
-    if steps.is_empty() {
-        e.store(e.index(1), counts);
-        e.store(e.index(0), strides);
-    }
+    let steps = Steps::new(frame, &steps);
     let step_elements = i64::from(tile.vectors * tile.lanes);
     let cols = frame.extent(contract.cols.extent);
     let panels = div_up(e, cols, e.index(i64::from(tile.panel)));
@@ -146,10 +128,7 @@ pub fn contract<'ctx>(
         part_elements,
         panel_elements,
         matrix_elements: e.mul(panels, panel_elements),
-        counts,
-        strides,
-        loops,
-        dense,
+        steps,
         sums: range.scratch,
         numbers,
         pointers,
@@ -243,7 +222,8 @@ fn grouped<'ctx>(
         e.go(after);
         // Sums of no steps: nothing is read, the stores see zeros. It is the last segment, the counts are done with.
         e.builder.position_at_end(none);
-        (0..i64::from(plan.loops)).for_each(|i| e.store(e.index(0), e.at(plan.counts, e.i64(), e.index(i))));
+        (0..i64::from(plan.steps.loops))
+            .for_each(|i| e.store(e.index(0), e.at(plan.steps.counts, e.i64(), e.index(i))));
         let height = i64::from(plan.tile.most_rows());
         e.each(from, to, height, |first| {
             let rows = (first, e.min(to, e.add(first, e.index(height))));
@@ -339,8 +319,8 @@ fn few<'ctx>(
             rows,
             panels: parts,
             vectors: plan.tile.vectors,
-            sums: plan.loops,
-            dense: plan.dense,
+            sums: plan.steps.loops,
+            dense: plan.steps.dense,
             lanes: plan.tile.lanes,
             elems: plan.elems,
         };
@@ -352,8 +332,8 @@ fn few<'ctx>(
                 plan.pointers.into(),
                 panels.into(),
                 plan.part_elements,
-                plan.counts.into(),
-                plan.strides.into(),
+                plan.steps.counts.into(),
+                plan.steps.strides.into(),
                 sums.into(),
             ];
             e.call_function(function, &args);
@@ -393,10 +373,15 @@ fn many<'ctx>(
     let e = frame.emit;
     let acc = e.register(plan.elems.acc);
     let (x, lanes) = (plan.elems.x, plan.tile.lanes);
-    tall::tiles(frame, &plan.tile.tall, count, |rows, row| {
-        let packing = Packing { rows, sums: plan.loops, dense: plan.dense, lanes, x, acc: plan.elems.acc };
+    tall::tiles(e, &plan.tile.tall, count, |rows, row| {
+        let packing = Packing { rows, sums: plan.steps.loops, dense: plan.steps.dense, lanes, x, acc: plan.elems.acc };
         let to = e.at(plan.packed, acc, e.mul(row, plan.sum));
-        let args = [e.at(plan.pointers, e.pointer(), row).into(), plan.counts.into(), plan.strides.into(), to.into()];
+        let args = [
+            e.at(plan.pointers, e.pointer(), row).into(),
+            plan.steps.counts.into(),
+            plan.steps.strides.into(),
+            to.into(),
+        ];
         e.call_function(tall::pack(micros, e, packing), &args);
     });
     let width = plan.width();
@@ -419,7 +404,7 @@ fn many<'ctx>(
                 let first = e.mul(number, depth);
                 let steps = e.min(depth, e.sub(plan.sum, first));
                 let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(first, e.index(width)));
-                tall::tiles(frame, &plan.tile.tall, count, |rows, row| {
+                tall::tiles(e, &plan.tile.tall, count, |rows, row| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
                     let passed = e.add(e.index(step_bytes), e.mul(e.udiv(row, tallest), stride));
                     let args = [

@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 
 use inkwell::module::Linkage;
-use inkwell::types::BasicTypeEnum;
-use inkwell::values::{BasicValueEnum, FunctionValue};
+use inkwell::types::{BasicType, BasicTypeEnum};
+use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
-use crate::kernel::Elem;
+use super::super::llvm::expr::Frame;
+use crate::kernel::index::{Stride, stride};
+use crate::kernel::{Elem, Index, Loop};
 
 /// How far ahead of its use a panel is fetched, in steps of the sum: by one row and two, which take several panels at once, and
 /// by more. Farther, weights in the second-level cache come more slowly; nearer, those in distant caches and memory do.
@@ -53,6 +55,42 @@ impl Elems {
     /// `x * w + sum`; of pairs, both products.
     pub(super) fn add_product<'ctx>(&self, e: &Emit<'ctx>, x: Val<'ctx>, w: Val<'ctx>, sum: Val<'ctx>) -> Val<'ctx> {
         if self.pairs { e.fma_pairs(x, w, sum) } else { e.fma(x, w, sum) }
+    }
+}
+
+/// The loops of a sum, outermost first, as functions take them: how many steps each has, and how far apart they are in elements.
+#[derive(Clone, Copy)]
+pub struct Steps<'ctx> {
+    pub counts: PointerValue<'ctx>,
+    pub strides: PointerValue<'ctx>,
+    pub loops: u32,
+    /// The innermost one steps over neighbours.
+    pub dense: bool,
+}
+
+impl<'ctx> Steps<'ctx> {
+    /// No loops: one step.
+    pub fn new(frame: &Frame<'_, 'ctx>, steps: &[(Val<'ctx>, Stride)]) -> Self {
+        let e = frame.emit;
+        let loops = steps.len().max(1) as u32;
+        let array = e.i64().array_type(loops);
+        let [counts, strides] = [(); 2].map(|()| e.variable(e.function(), array.into()));
+        for (i, (extent, step)) in steps.iter().enumerate() {
+            let step = step.dims.iter().fold(e.index(step.known), |s, d| e.mul(s, frame.dims[d.0 as usize]));
+            e.store(*extent, e.at(counts, e.i64(), e.index(i as i64)));
+            e.store(step, e.at(strides, e.i64(), e.index(i as i64)));
+        }
+        if steps.is_empty() {
+            e.store(e.index(1), counts);
+            e.store(e.index(0), strides);
+        }
+        let dense = steps.last().is_some_and(|(_, step)| *step == Stride::neighbours());
+        Self { counts, strides, loops, dense }
+    }
+
+    /// The loops of a load where it stands.
+    pub fn of_load(frame: &Frame<'_, 'ctx>, index: &Index, sums: &[Loop]) -> Vec<(Val<'ctx>, Stride)> {
+        sums.iter().map(|l| (frame.extent(l.extent), stride(index, l.var).unwrap_or_default())).collect()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Kernels for CPUs: one exported function each.
 
+mod attend;
 mod contract;
 mod group;
+mod mask;
 mod micro;
 mod prologue;
 pub mod roof;
@@ -50,6 +52,7 @@ pub fn kernel<'ctx>(
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {
             contract::contract(&mut frame, micros, contract, tile, range);
         }
+        (Body::Attend(attend), BodySchedule::Attend(tile)) => attend::attend(&mut frame, micros, attend, tile, range),
         (Body::TopK(top_k), BodySchedule::Ranked) => top_k::ranked_top_k(&mut frame, top_k, range),
         (Body::TopK(top_k), _) => top_k::top_k(&mut frame, top_k, range),
         (Body::GroupRows(group), _) => group::group_rows(&mut frame, group),

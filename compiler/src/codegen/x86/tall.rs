@@ -9,7 +9,6 @@ use inkwell::IntPredicate;
 use inkwell::values::{FunctionValue, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
-use super::super::llvm::expr::Frame;
 use super::micro::{Elems, Micros, begin, outer_sums};
 use crate::kernel::Elem;
 
@@ -167,8 +166,7 @@ fn transposed<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], lanes: u32) -> Vec<Val<'
 }
 
 /// `count` rows as tiles: as many of the tallest as there are, then what is least work.
-pub fn tiles<'ctx>(frame: &Frame<'_, 'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: impl FnMut(u32, Val<'ctx>)) {
-    let e = frame.emit;
+pub fn tiles<'ctx>(e: &Emit<'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: impl FnMut(u32, Val<'ctx>)) {
     let row = e.variable(e.function(), e.i64());
     e.store(e.index(0), row);
     let (head, body, after) = (e.block("rows"), e.block("tile"), e.block("tiled"));

@@ -262,3 +262,100 @@ fn results_that_exceed_the_caches_are_stored_past_them() {
         }
     }
 }
+
+/// Attention of two heads over `q[2][rows][sum]`: its text, with a score (of `%1`, the product; masks see row `%2` and element `%3`).
+fn attention(elem: &str, cols: i64, sum: i64, score: &[&str]) -> String {
+    let score: String = score.iter().enumerate().map(|(i, s)| format!("%{} = {s} ", i + 6)).collect();
+    let number = score.matches('=').count() + 5;
+    format!(
+        "kernel \"attend\" dims 2 vars 5 {{ b0 = read {elem} \"q\" b1 = read packed {elem} \"k\" b2 = read packed {elem} \"v\"
+         b3 = read {elem} \"bias\" b4 = write {elem} \"y\" %0 = load b0[{sum}*i0*n0 + {sum}*i1 + i4] %1 = acc 0 %2 = index i32 i1
+         %3 = index i32 i2 %4 = const {elem} -inf %5 = load b3[i1*n1 + i2] {score} %{w} = acc 1 %{t} = acc 2 %{y} = div %{w}, %{t}
+         attend batch i0 \"h\" in 2 rows i1 \"t\" in n0 over i2 \"s\" in n1 by 64 cols i3 \"v\" in {cols} sums i4 \"k\" in {sum}
+         x %0 keys b1 score %{number} values b2 {{ b4[{cols}*i0*n0 + {cols}*i1 + i3] = %{y} }} }}",
+        w = number + 1,
+        t = number + 2,
+        y = number + 3,
+    )
+}
+
+/// Operands of [`attention`]: panels of a processor.
+fn operands(kernel: &Kernel, isa: Isa, [rows, over, cols, sum]: [i64; 4], seed: u64) -> Vec<Vec<f64>> {
+    let mut numbers = Numbers(seed);
+    let elem = kernel.buffers[0].elem;
+    let panel = i64::from(crate::schedule::packed_lanes(1, elem, isa));
+    let mut some = |count: i64| (0..count).map(|_| 3.0 * numbers.small()).collect::<Vec<f64>>();
+    let whole = |n: i64| (n + panel - 1) / panel * panel;
+    let mut operands = vec![some(2 * rows * sum), some(2 * whole(over) * sum), some(2 * over * whole(cols))];
+    operands.extend([some(rows * over), vec![0.0; (2 * rows * cols) as usize]]);
+    operands
+}
+
+#[test]
+fn attention_streams() {
+    // Plain; scaled, biased, causal; a window, masked the other way round; nothing at all for the first rows.
+    let scores: [&[&str]; 4] = [
+        &["neg %1"],
+        &["add %1, %5", "ge %2, %3", "select %7, %6, %4"],
+        &["const i32 5.0", "sub %2, %6", "lt %3, %7", "gt %3, %2", "or %8, %9", "select %10, %4, %1"],
+        &[
+            "const i32 3.0",
+            "ge %2, %6",
+            "eq %2, %3",
+            "or %7, %8",
+            "select %9, %1, %4",
+            "tanh %10",
+            "select %7, %11, %4",
+        ],
+    ];
+    for isa in isas() {
+        // Rows around tiles and blocks, elements around panels and blocks, columns around panels and vectors.
+        for [rows, over, cols, sum] in
+            [[1, 1, 1, 1], [7, 63, 33, 5], [15, 64, 16, 16], [130, 130, 40, 17], [300, 65, 8, 3]]
+        {
+            for (elem, tolerance) in [("f32", 2e-5), ("f64", 1e-13)] {
+                for score in scores {
+                    let text = attention(elem, cols, sum, score);
+                    let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+                    verify(&kernel).unwrap_or_else(|faults| panic!("{faults:?} in {text}"));
+                    let chosen = schedule(&kernel, isa);
+                    let buffers = operands(&kernel, isa, [rows, over, cols, sum], 11);
+                    let mut expected = buffers.clone();
+                    let units = interp::units(&kernel, &chosen, &[rows, over]);
+                    interp::run(&kernel, &chosen, &[rows, over], &mut expected, std::slice::from_ref(&(0..units)))
+                        .unwrap();
+                    let found = compiled(&kernel, &chosen, &[rows, over], &buffers);
+                    for (i, (a, b)) in found[4].iter().zip(&expected[4]).enumerate() {
+                        let same = a.is_nan() && b.is_nan() || (a - b).abs() <= tolerance;
+                        assert!(same, "{isa}, {rows}x{over}x{cols}x{sum} [{i}]: {a}, not {b}\n{text}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whatever rows stand beside it, and so whatever blocks their tiles pass over.
+#[test]
+fn a_row_of_attention_has_the_same_bits_among_few_and_many() {
+    let causal: &[&str] = &["add %1, %5", "ge %2, %3", "select %7, %6, %4"];
+    let (over, cols, sum) = (200, 40, 12);
+    for isa in isas() {
+        let text = attention("f32", cols, sum, causal);
+        let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+        let chosen = schedule(&kernel, isa);
+        let all = operands(&kernel, isa, [200, over, cols, sum], 5);
+        let whole = compiled(&kernel, &chosen, &[200, over], &all);
+        for rows in [1i64, 3, 16, 113] {
+            let mut few = all.clone();
+            // The second head's rows follow the first's.
+            let head = |from: i64, width: i64| from as usize..(from + rows * width) as usize;
+            few[0] = [&all[0][head(0, sum)], &all[0][head(200 * sum, sum)]].concat();
+            few[4].truncate((2 * rows * cols) as usize);
+            let found = compiled(&kernel, &chosen, &[rows, over], &few);
+            let expected = [&whole[4][head(0, cols)], &whole[4][head(200 * cols, cols)]].concat();
+            let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<u64>>();
+            assert_eq!(bits(&found[4]), bits(&expected), "{isa}, {rows} rows");
+        }
+    }
+}

@@ -3,8 +3,8 @@
 use super::MAX_DEPTH;
 use super::lex::{Spot, Token, lex};
 use crate::kernel::{
-    Access, Body, Bound, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Grouping, Index,
-    Kernel, Loop, Nest, Stage, Store, Temp, TopK, Var,
+    Access, Attend, Body, Bound, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows,
+    Grouping, Index, Kernel, Loop, Nest, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
 
@@ -157,6 +157,7 @@ impl Parser {
         let body = match self.any_word("the kernel's class")?.as_str() {
             "nest" => Body::Nest(self.nest()?),
             "contract" => Body::Contract(self.contract()?),
+            "attend" => Body::Attend(self.attend()?),
             "top_k" => Body::TopK(self.top_k()?),
             "group_rows" => Body::GroupRows(self.group_rows()?),
             other => return Err(self.error(format!("no class `{other}`"))),
@@ -337,6 +338,30 @@ impl Parser {
             grouping = Some(Grouping { experts, last_is_none, order, offsets: self.buffer_id()? });
         }
         Ok(Contract { batch, rows, cols, sums, groups, pairs, x, w, grouping, stores: self.stores()? })
+    }
+
+    fn attend(&mut self) -> Result<Attend> {
+        self.word("batch")?;
+        let batch = self.one_loop()?;
+        self.word("rows")?;
+        let rows = self.one_loop()?;
+        self.word("over")?;
+        let over = self.one_loop()?;
+        self.word("by")?;
+        let block = self.parsed("a count")?;
+        self.word("cols")?;
+        let cols = self.one_loop()?;
+        self.word("sums")?;
+        let sums = self.loops()?;
+        self.word("x")?;
+        let x = self.expr_id()?;
+        self.word("keys")?;
+        let keys = self.buffer_id()?;
+        self.word("score")?;
+        let score = self.expr_id()?;
+        self.word("values")?;
+        let values = self.buffer_id()?;
+        Ok(Attend { batch, rows, over, cols, sums, block, x, keys, score, values, stores: self.stores()? })
     }
 
     fn top_k(&mut self) -> Result<TopK> {

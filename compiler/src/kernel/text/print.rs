@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::super::{
-    Access, Body, Bound, Contract, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest, Stage, Store, TopK,
+    Access, Attend, Body, Bound, Contract, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest, Stage,
+    Store, TopK,
 };
 
 /// A kernel as text.
@@ -32,6 +33,11 @@ pub fn print(kernel: &Kernel) -> String {
         Body::Contract(contract) => {
             line(1, format!("{} {{", contract_head(contract)));
             contract.stores.iter().for_each(|s| line(2, store(s)));
+            line(1, "}".into());
+        }
+        Body::Attend(attend) => {
+            line(1, format!("{} {{", attend_head(attend)));
+            attend.stores.iter().for_each(|s| line(2, store(s)));
             line(1, "}".into());
         }
         Body::TopK(t) => line(1, top_k(t)),
@@ -81,6 +87,13 @@ fn contract_head(c: &Contract) -> String {
         let _ = write!(text, " experts {}{none} order b{} offsets b{}", extent(g.experts), g.order.0, g.offsets.0);
     }
     text
+}
+
+fn attend_head(a: &Attend) -> String {
+    let [batch, rows, over, cols] = [&a.batch, &a.rows, &a.over, &a.cols].map(one_loop);
+    let sums = spaced(&a.sums);
+    let operands = format!("x %{} keys b{} score %{} values b{}", a.x.0, a.keys.0, a.score.0, a.values.0);
+    format!("attend batch {batch} rows {rows} over {over} by {} cols {cols} sums{sums} {operands}", a.block)
 }
 
 fn top_k(t: &TopK) -> String {

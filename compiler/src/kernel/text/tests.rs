@@ -93,6 +93,26 @@ pub(crate) const KERNELS: &[&str] = &[
   }
 }
 "#,
+    r#"kernel "attend" dims 2 vars 5 {
+  b0 = read f32 "q"
+  b1 = read packed f32 "packed keys"
+  b2 = read packed f32 "packed values"
+  b3 = write f32 "y"
+  %0 = load b0[8*i0*n0 + 8*i1 + i4]
+  %1 = acc 0
+  %2 = index i32 i1
+  %3 = index i32 i2
+  %4 = ge %2, %3
+  %5 = const f32 -inf
+  %6 = select %4, %1, %5
+  %7 = acc 1
+  %8 = acc 2
+  %9 = div %7, %8
+  attend batch i0 "head" in 2 rows i1 "t" in n0 over i2 "src" in n1 by 64 cols i3 "v" in 5 sums i4 "k" in 8 x %0 keys b1 score %6 values b2 {
+    b3[5*i0*n0 + 5*i1 + i3] = %9
+  }
+}
+"#,
     r#"kernel "top_k" dims 1 vars 3 {
   b0 = read f32 "scores"
   b1 = write i32 "index"
@@ -150,7 +170,7 @@ fn the_kernels_of_the_documentation_are_as_they_print_and_verify() {
     let texts: Vec<String> = starts
         .map(|start| lines[start..].iter().take_while(|l| !l.is_empty()).flat_map(|l| [l, "\n"]).collect())
         .collect();
-    assert_eq!(texts.len(), 2);
+    assert_eq!(texts.len(), 3);
     for text in texts {
         let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in\n{text}"));
         assert_eq!(print(&kernel), text);

@@ -4,6 +4,7 @@
 //! element, reads beyond a buffer or lets two units write one place is found here. Arithmetic is exact where hardware rounds;
 //! what is stored is rounded to the buffer's element type.
 
+mod attend;
 mod contract;
 mod eval;
 mod nest;
@@ -124,6 +125,7 @@ impl Machine<'_> {
             (Body::Nest(nest), BodySchedule::Gpu(gpu)) => self.nest_on_gpu(nest, gpu),
             (Body::Contract(c), BodySchedule::Contract(tile)) => self.contract_on_cpu(c, tile),
             (Body::Contract(c), BodySchedule::Gpu(Gpu::Contract(tile))) => self.contract_on_gpu(c, tile),
+            (Body::Attend(a), BodySchedule::Attend(tile)) => self.attend_on_cpu(a, tile),
             (Body::TopK(t), BodySchedule::Scalar | BodySchedule::Ranked) => self.top_k(t, self.unit),
             (Body::TopK(t), BodySchedule::Gpu(Gpu::Points)) => {
                 let total = self.product(&t.rows);

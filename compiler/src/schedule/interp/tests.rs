@@ -148,6 +148,43 @@ fn grouped_rows_take_the_matrix_of_their_expert() {
 }
 
 #[test]
+fn attention_of_every_processor_agrees_with_plain_loops() {
+    // Causal, two heads, values times their weights over the weights' sum.
+    let kernel = kernel(
+        "kernel \"attend\" dims 4 vars 5 { b0 = read f32 \"q\" b1 = read packed f32 \"k\" b2 = read packed f32 \"v\" b3 = write f32 \"y\"
+         %0 = load b0[i0*n0*n3 + i1*n3 + i4] %1 = acc 0 %2 = index i32 i1 %3 = index i32 i2 %4 = ge %2, %3 %5 = const f32 -inf
+         %6 = select %4, %1, %5 %7 = acc 1 %8 = acc 2 %9 = div %7, %8
+         attend batch i0 \"h\" in 2 rows i1 \"t\" in n0 over i2 \"s\" in n1 by 64 cols i3 \"v\" in n2 sums i4 \"k\" in n3
+         x %0 keys b1 score %6 values b2 { b3[i0*n0*n2 + i1*n2 + i3] = %9 } }",
+    );
+    for isa in Isa::ALL.into_iter().filter(|isa| *isa != Isa::Sm80) {
+        let lanes = packed_lanes(1, crate::kernel::Elem::F32, isa) as usize;
+        for [rows, over, cols, sum] in
+            [[1, 1, 1, 1], [5, 70, lanes + 1, 3], [131, 131, 3, 4], [2, 2, 5, 0], [0, 3, 4, 2]]
+        {
+            let (q, k, v) = (numbers(2 * rows * sum, 1), numbers(2 * sum * over, 2), numbers(2 * over * cols, 3));
+            let (keys, values) = (pack(&k, [2, sum, 1, over], lanes, isa), pack(&v, [2, over, 1, cols], lanes, isa));
+            let buffers = [q.clone(), keys, values, vec![f64::NAN; 2 * rows * cols]];
+            let dims = [rows, over, cols, sum].map(|n| n as i64);
+            let result = run_all(&kernel, &schedule(&kernel, isa), &dims, &buffers);
+            for (i, y) in result[3].iter().enumerate() {
+                let (col, row, head) = (i % cols, i / cols % rows, i / cols / rows);
+                let score = |s: usize| -> f64 {
+                    (0..sum).map(|d| q[(head * rows + row) * sum + d] * k[(head * sum + d) * over + s]).sum()
+                };
+                let weights: Vec<f64> = (0..over.min(row + 1)).map(|s| score(s).exp()).collect();
+                let mixed: f64 = weights.iter().enumerate().map(|(s, w)| w * v[(head * over + s) * cols + col]).sum();
+                let want = mixed / weights.iter().sum::<f64>();
+                assert!(
+                    (y - want).abs() <= 1e-6 * want.abs().max(1.0),
+                    "{isa}: {y} for {want} at {head}, {row}, {col}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn nests_of_every_machine_agree_with_plain_loops() {
     let softmax = kernel(
         "kernel \"softmax\" dims 2 vars 4 { b0 = read f32 \"x\" b1 = write f32 \"y\"
