@@ -28,7 +28,7 @@ enum Form {
 const FORMS: [Form; 5] = [Form::Plain, Form::Gated, Form::Grouped, Form::Batched, Form::Across];
 
 /// (computed in, rows stored as, weights stored as)
-const TYPES: [(Elem, Elem, Elem); 12] = [
+const TYPES: [(Elem, Elem, Elem); 15] = [
     (Elem::F32, Elem::F32, Elem::F32),
     (Elem::F32, Elem::F32, Elem::Bf16),
     (Elem::F32, Elem::F32, Elem::F16),
@@ -41,6 +41,9 @@ const TYPES: [(Elem, Elem, Elem); 12] = [
     (Elem::F64, Elem::F32, Elem::Bf16),
     (Elem::F64, Elem::F16, Elem::F16),
     (Elem::F64, Elem::F32, Elem::F64),
+    (Elem::F32, Elem::F32, Elem::I8),
+    (Elem::F32, Elem::Bf16, Elem::U8),
+    (Elem::F64, Elem::F64, Elem::I8),
 ];
 
 /// A program.

@@ -388,7 +388,8 @@ impl Check<'_> {
         self.access(at, w, Access::Read, true);
         if let Some(w) = self.kernel.buffers.get(w.0 as usize) {
             let wide = w.elem == Elem::F64 && accumulator(self.kernel) != Elem::F64;
-            if !w.elem.is_float() || wide {
+            let is_exact = w.elem.is_float() || matches!(w.elem, Elem::I8 | Elem::U8);
+            if !is_exact || wide {
                 self.fault("K04", format!("{at}: a right operand of {} for a left one of {}", w.elem, self.type_of(x)));
             }
         }

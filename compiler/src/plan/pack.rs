@@ -125,7 +125,7 @@ impl Planner<'_> {
     }
 
     /// The element type of the buffers that a float's values come from, by views and widening casts alone: it holds each of
-    /// them exactly.
+    /// them exactly. Integers of a byte are among them: every float type has their values.
     pub(super) fn exact_elem(&self, region: RegionId, value: Value) -> Option<Elem> {
         let graph = self.graph(region);
         let op = graph.op(value);
@@ -142,7 +142,8 @@ impl Planner<'_> {
             Op::Capture(capture) => outside(&|scan| capture_operand(scan, capture.index)),
             Op::Cast(_) => {
                 let from = graph.ty(operands[0]).elem;
-                let widens = from.is_float() && elem.is_float() && from.bytes() < elem.bytes();
+                let is_byte = matches!(from, Elem::I8 | Elem::U8);
+                let widens = (from.is_float() || is_byte) && elem.is_float() && from.bytes() < elem.bytes();
                 if widens || from == elem { self.exact_elem(region, operands[0]) } else { None }
             }
             // What is filled in where there is no element may be any number.

@@ -70,9 +70,14 @@ impl<'ctx> Emit<'ctx> {
         }
     }
 
-    /// Stored floats in the type of an accumulator, which holds each of their values.
+    /// Stored floats, or integers of a byte, in the type of an accumulator, which holds each of their values.
     pub fn widened(&self, elem: Elem, v: Val<'ctx>, to: BasicTypeEnum<'ctx>) -> Val<'ctx> {
         let v = self.from_memory(elem, v);
+        match elem {
+            Elem::I8 if to.is_float_type() => return self.cast(InstructionOpcode::SIToFP, v, to),
+            Elem::U8 if to.is_float_type() => return self.cast(InstructionOpcode::UIToFP, v, to),
+            _ => {}
+        }
         if to == self.f64() && elem != Elem::F64 { self.cast(InstructionOpcode::FPExt, v, to) } else { v }
     }
 
