@@ -71,6 +71,10 @@ pub struct Tile {
     pub panel: u32,
     /// Rows whose left operand stays in the second-level cache while the panels pass by.
     pub row_block: u32,
+    /// Many rows that stand near one another are read there, too: packing them is dear where few panels pass by.
+    pub near: bool,
+    /// Slices of an expert's rows: threads share them where there are too few panels to share.
+    pub slices: u32,
     /// Panels that a microkernel of one and of two rows works on at once: one alone has too few sums under way.
     pub panels_at_once: [u32; 2],
 }
@@ -195,8 +199,15 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
     debug_assert_eq!(parts * vectors, groups * panel / lanes, "the parts are the panel");
     // Eight sums under way hide the latency of an addition, on every machine in the table.
     let at_once = |rows: u32| (8 / (rows * vectors * parts)).clamp(1, 4);
+    let left = left(kernel, contract);
+    let of_sums = matches!(kernel.expr(contract.x), Expr::Load { buffer, .. } if kernel.buffer(*buffer).elem == acc);
+    let is_narrow = known(contract.cols.extent).is_some_and(|n| n <= i64::from(NARROW_PANELS * panel));
+    let by_pairs = tall.iter().all(|rows| rows % 2 == 0);
+    let at_once = [at_once(1), at_once(2)];
+    let spans = known(contract.cols.extent)
+        .map_or(GROUPED_UNITS, |n| (n / i64::from(panel * span(at_once))).clamp(1, i64::from(GROUPED_UNITS)) as u32);
     Tile {
-        left: left(kernel, contract),
+        left,
         lanes,
         rows,
         tall: tall.to_vec(),
@@ -205,12 +216,18 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
         vectors,
         panel,
         row_block: block.next_multiple_of(tallest),
-        panels_at_once: [at_once(1), at_once(2)],
+        near: left == Left::InPlace && of_sums && !contract.pairs && is_narrow && by_pairs,
+        slices: (GROUPED_UNITS / spans).max(1),
+        panels_at_once: at_once,
     }
 }
 
 /// Rows of a block whose accumulators stay in the first-level cache, or near it.
 const MAX_ROW_BLOCK: i64 = 128;
+/// Units of an expert that threads can share.
+const GROUPED_UNITS: u32 = 8;
+/// Panels that are too few for packed rows to pay: packing a step costs about as much as a tenth of a panel's products.
+const NARROW_PANELS: u32 = 4;
 /// Results of more bytes than this are stored past the caches: more than the share of a core in the last of them.
 pub const STREAMED_BYTES: i64 = 16 << 20;
 /// Bytes of a panel that stay in the first-level cache while tiles pass by, beside what passes.
@@ -242,10 +259,11 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {
             let panels = div_up(UnitsExpr::Extent(contract.cols.extent), tile.panel);
             match &contract.grouping {
-                // Panel after panel, all experts for each: threads share evenly, however rows are spread.
+                // Panel after panel, slice after slice, all experts for each: threads share evenly, however rows are spread.
                 Some(grouping) => {
                     let spans = div_up(UnitsExpr::Extent(contract.cols.extent), tile.panel * tile.span());
-                    UnitsExpr::Mul(vec![spans, UnitsExpr::Extent(grouping.experts)])
+                    let slices = UnitsExpr::Known(i64::from(tile.slices));
+                    UnitsExpr::Mul(vec![spans, slices, UnitsExpr::Extent(grouping.experts)])
                 }
                 None => UnitsExpr::Mul(vec![
                     UnitsExpr::Extent(contract.batch.extent),
@@ -295,6 +313,10 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
     }
 }
 
+fn span(panels_at_once: [u32; 2]) -> u32 {
+    panels_at_once[0].max(2)
+}
+
 impl Tile {
     /// Rows of the largest microkernel.
     pub fn most_rows(&self) -> u32 {
@@ -319,7 +341,7 @@ impl Tile {
 
     /// Panels of a unit of a grouped contraction.
     pub fn span(&self) -> u32 {
-        self.panels_at_once[0].max(2)
+        span(self.panels_at_once)
     }
 
     /// Bytes beside packed and evaluated rows: accumulators of `each` bytes, numbers of rows, pointers to them, what packing writes

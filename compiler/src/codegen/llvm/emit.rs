@@ -379,6 +379,9 @@ impl<'ctx> Emit<'ctx> {
     pub fn min(&self, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
         self.select(self.icmp(IntPredicate::SLT, a, b), a, b)
     }
+    pub fn max(&self, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
+        self.select(self.icmp(IntPredicate::SGT, a, b), a, b)
+    }
     /// `floor(n / by)`, both not negative as the kernels use it.
     pub fn udiv(&self, n: Val<'ctx>, by: Val<'ctx>) -> Val<'ctx> {
         self.op(InstructionOpcode::UDiv, n, by)

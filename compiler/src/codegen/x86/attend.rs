@@ -16,7 +16,7 @@ use super::super::llvm::expr::{Frame, Lanes};
 use super::super::llvm::loops::{Range, vectors_of};
 use super::mask::Masks;
 use super::micro::{Elems, Micros, Steps};
-use super::tall::{self, Packing};
+use super::tall::{self, Packing, Tall};
 use crate::codegen::math;
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
@@ -255,7 +255,8 @@ fn multiply<'ctx>(
 ) {
     let e = frame.emit;
     let elems = Elems { x: plan.acc, w, acc: plan.acc, pairs: false };
-    let function = tall::micro(micros, e, tiled.height, plan.tile.vectors, plan.tile.lanes, elems);
+    let (vectors, lanes) = (plan.tile.vectors, plan.tile.lanes);
+    let function = tall::micro(micros, e, Tall { rows: tiled.height, vectors, lanes, elems });
     // Each tile fetches its share of the panel that takes this one's place: `next` elements on.
     let line = plan.panel() * w.bytes() as i64;
     let tiles = i64::from(plan.tile.row_block / plan.tile.tallest());

@@ -5,6 +5,7 @@
 //! changes the order in which a sum is made.
 
 use inkwell::IntPredicate;
+use inkwell::types::BasicType;
 use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
@@ -12,7 +13,7 @@ use super::super::llvm::expr::{Frame, Lanes};
 use super::super::llvm::loops::{Range, smallest};
 use super::micro::{Elems, Micros, Shape, Steps, micro};
 use super::prologue;
-use super::tall::{self, Packing};
+use super::tall::{self, Packing, Tall};
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index};
@@ -178,8 +179,9 @@ fn plain<'ctx>(
     e.builder.position_at_end(after);
 }
 
-/// Unit = (few panels, expert), the expert fastest: however rows are spread, threads have equal shares. Of each expert a range
-/// then has neighbouring panels, which are walked together: one block of its rows passes by all of them.
+/// Unit = (few panels, slice of the rows, expert), the expert fastest: however rows are spread, threads have equal shares. Of each
+/// expert a range then has neighbouring slices and panels: those of whole experts are walked together, a block of rows passing by all
+/// the panels.
 fn grouped<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     micros: &mut Micros<'ctx>,
@@ -192,47 +194,74 @@ fn grouped<'ctx>(
     let experts = frame.extent(grouping.experts);
     let offsets = frame.buffers[grouping.offsets.0 as usize];
     let offset = |at| e.cast(InstructionOpcode::SExt, e.load(e.int(32), e.at(offsets, e.int(32), at)), e.i64());
-    let span = e.index(i64::from(plan.tile.span()));
+    let (span, slices) = (e.index(i64::from(plan.tile.span())), e.index(i64::from(plan.tile.slices)));
+    let tallest = e.index(i64::from(plan.tile.tallest()));
+    let part = e.variable(e.function(), e.i64());
     e.each(e.index(0), experts, 1, |expert| {
         // The first unit of the expert that is not below `unit` is `number * experts + expert`.
         let number = |unit| {
             let above = e.add(unit, e.sub(experts, e.index(1)));
             e.udiv(e.sub(above, expert), experts)
         };
-        let panel = e.mul(number(range.begin), span);
-        let last = e.min(panels, e.mul(number(range.end), span));
         let (from, to) = (offset(expert), offset(e.add(expert, e.index(1))));
-        // A range of few units has nothing of some experts.
-        let to = e.select(e.icmp(IntPredicate::SLT, panel, last), to, from);
-        let block = e.index(i64::from(plan.tile.row_block));
-        let rows_of = |frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, matrix| {
-            e.each(from, to, i64::from(plan.tile.row_block), |first| {
-                let rows = (first, e.min(to, e.add(first, block)));
-                share(frame, micros, plan, Share { batch: e.index(0), matrix, rows, panels: (panel, last) });
-            });
-        };
-        if !grouping.last_is_none {
-            return rows_of(frame, micros, expert);
-        }
-        let (none, has_one, after) = (e.block("none"), e.block("expert"), e.block("segment"));
-        let is_none = e.icmp(IntPredicate::EQ, expert, e.sub(experts, e.index(1)));
-        e.branch(is_none, none, has_one);
-        e.builder.position_at_end(has_one);
-        rows_of(frame, micros, expert);
-        e.go(after);
-        // Sums of no steps: nothing is read, the stores see zeros. It is the last segment, the counts are done with.
-        e.builder.position_at_end(none);
-        (0..i64::from(plan.steps.loops))
-            .for_each(|i| e.store(e.index(0), e.at(plan.steps.counts, e.i64(), e.index(i))));
-        let height = i64::from(plan.tile.most_rows());
-        e.each(from, to, height, |first| {
-            let rows = (first, e.min(to, e.add(first, e.index(height))));
-            share(frame, micros, plan, Share { batch: e.index(0), matrix: e.index(0), rows, panels: (panel, last) });
-        });
-        e.go(after);
+        let tiles = div_up(e, e.sub(to, from), tallest);
+        let cut = |slice| e.min(to, e.add(from, e.mul(e.udiv(e.mul(tiles, slice), slices), tallest)));
+        let end = number(range.end);
+        e.store(number(range.begin), part);
+        let (head, body, after) = (e.block("parts"), e.block("part"), e.block("done"));
+        e.go(head);
+        e.builder.position_at_end(head);
+        let p = e.load(e.i64(), part);
+        e.branch(e.icmp(IntPredicate::SLT, p, end), body, after);
+        e.builder.position_at_end(body);
+        let left = e.sub(end, p);
+        let (first, slice) = (e.udiv(p, slices), e.urem(p, slices));
+        // Some slices of one span of panels, or all of several.
+        let is_whole = e.and(e.icmp(IntPredicate::EQ, slice, e.index(0)), e.icmp(IntPredicate::SGE, left, slices));
+        let spans = e.select(is_whole, e.udiv(left, slices), e.index(1));
+        let some = e.min(slices, e.add(slice, left));
+        let panels = (e.mul(first, span), e.min(panels, e.mul(e.add(first, spans), span)));
+        let rows = (cut(slice), cut(some));
+        expert_rows(frame, micros, plan, grouping, (experts, expert), rows, panels);
+        e.store(e.add(p, e.mul(spans, e.sub(some, slice))), part);
+        e.go(head);
         e.builder.position_at_end(after);
         frame.forget();
     });
+    frame.forget();
+}
+
+/// Some rows of an expert, block after block.
+fn expert_rows<'ctx>(
+    frame: &mut Frame<'_, 'ctx>,
+    micros: &mut Micros<'ctx>,
+    plan: &Plan<'_, 'ctx>,
+    grouping: &Grouping,
+    (experts, expert): (Val<'ctx>, Val<'ctx>),
+    (from, to): (Val<'ctx>, Val<'ctx>),
+    panels: (Val<'ctx>, Val<'ctx>),
+) {
+    let e = frame.emit;
+    let mut blocks = |frame: &mut Frame<'_, 'ctx>, matrix, height: u32| {
+        e.each(from, to, i64::from(height), |first| {
+            let rows = (first, e.min(to, e.add(first, e.index(i64::from(height)))));
+            share(frame, micros, plan, Share { batch: e.index(0), matrix, rows, panels });
+        });
+    };
+    if !grouping.last_is_none {
+        return blocks(frame, expert, plan.tile.row_block);
+    }
+    let (none, has_one, after) = (e.block("none"), e.block("expert"), e.block("segment"));
+    e.branch(e.icmp(IntPredicate::EQ, expert, e.sub(experts, e.index(1))), none, has_one);
+    e.builder.position_at_end(has_one);
+    blocks(frame, expert, plan.tile.row_block);
+    e.go(after);
+    // Sums of no steps: nothing is read, the stores see zeros. It is the last segment, the counts are done with.
+    e.builder.position_at_end(none);
+    (0..i64::from(plan.steps.loops)).for_each(|i| e.store(e.index(0), e.at(plan.steps.counts, e.i64(), e.index(i))));
+    blocks(frame, e.index(0), plan.tile.most_rows());
+    e.go(after);
+    e.builder.position_at_end(after);
     frame.forget();
 }
 
@@ -362,7 +391,8 @@ fn few<'ctx>(
     frame.forget();
 }
 
-/// Many rows: they are packed, then each panel passes by in pieces of the sum.
+/// Many rows: they are packed, or read where they stand if they are near one another and few panels pass by. Then each panel
+/// passes by in pieces of the sum.
 fn many<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     micros: &mut Micros<'ctx>,
@@ -373,24 +403,30 @@ fn many<'ctx>(
     let e = frame.emit;
     let acc = e.register(plan.elems.acc);
     let (x, lanes) = (plan.elems.x, plan.tile.lanes);
+    let tall = |rows| Tall { rows, vectors: plan.tile.vectors, lanes, elems: plan.elems };
+    let pointers = |row| e.at(plan.pointers, e.pointer(), row);
     tall::tiles(e, &plan.tile.tall, count, |rows, row| {
         let packing = Packing { rows, sums: plan.steps.loops, dense: plan.steps.dense, lanes, x, acc: plan.elems.acc };
         let to = e.at(plan.packed, acc, e.mul(row, plan.sum));
-        let args = [
-            e.at(plan.pointers, e.pointer(), row).into(),
-            plan.steps.counts.into(),
-            plan.steps.strides.into(),
-            to.into(),
-        ];
-        e.call_function(tall::pack(micros, e, packing), &args);
+        let args = [pointers(row).into(), plan.steps.counts.into(), plan.steps.strides.into(), to.into()];
+        let mut pack = || e.call_function(tall::pack(micros, e, packing), &args);
+        match plan.tile.near {
+            true => e.when(e.not(tall::apart(e, pointers(row), tall(rows)).1), pack),
+            false => pack(),
+        }
     });
     let width = plan.width();
     let step_bytes = width * plan.elems.w.bytes() as i64;
     let one = e.index(1);
     // An empty sum has one piece too, of no steps.
-    let end = e.select(e.icmp(IntPredicate::SGT, plan.sum, one), plan.sum, one);
+    let end = e.max(plan.sum, one);
+    // Rows where they stand are cut between turns of the outermost loop of the sum.
+    let turns = if plan.tile.near { Some(Turns::new(e, plan)) } else { None };
+    let of_turn = turns.as_ref().map_or(one, |turns| turns.steps);
     // Pieces as equal as they can be. While the tiles pass by one, each fetches its share of the next.
-    let depth = div_up(e, end, div_up(e, end, e.index(i64::from(plan.tile.depth))));
+    let all = e.max(one, e.udiv(end, of_turn));
+    let deepest = e.max(one, e.udiv(e.index(i64::from(plan.tile.depth)), of_turn));
+    let depth = div_up(e, all, div_up(e, all, deepest));
     let tallest = e.index(i64::from(plan.tile.tallest()));
     let stride = div_up(e, e.index(step_bytes), div_up(e, count, tallest));
     let streams = streams(frame, plan);
@@ -400,23 +436,38 @@ fn many<'ctx>(
         e.each(e.index(0), e.index(i64::from(plan.tile.parts)), 1, |part| {
             let part_start = e.at(panel_start, e.memory(plan.elems.w), e.mul(part, plan.part_elements));
             let part_sums = e.at(plan.sums, acc, e.mul(part, e.index(plan.part_sums())));
-            e.each(e.index(0), div_up(e, end, depth), 1, |number| {
-                let first = e.mul(number, depth);
-                let steps = e.min(depth, e.sub(plan.sum, first));
+            e.each(e.index(0), div_up(e, all, depth), 1, |number| {
+                let turn = e.mul(number, depth);
+                let of_piece = e.min(depth, e.sub(all, turn));
+                let first = e.mul(turn, of_turn);
+                let steps = e.min(e.mul(of_piece, of_turn), e.sub(plan.sum, first));
                 let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(first, e.index(width)));
+                let start = turns.as_ref().map(|turns| turns.begin(e, turn, of_piece));
                 tall::tiles(e, &plan.tile.tall, count, |rows, row| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
                     let passed = e.add(e.index(step_bytes), e.mul(e.udiv(row, tallest), stride));
-                    let args = [
-                        e.at(plan.packed, acc, left).into(),
-                        piece.into(),
-                        steps,
-                        first,
-                        e.at(part_sums, acc, e.mul(row, e.index(width))).into(),
-                        e.at(piece, e.int(8), e.mul(steps, passed)).into(),
-                        stride,
-                    ];
-                    e.call_function(tall::micro(micros, e, rows, plan.tile.vectors, lanes, plan.elems), &args);
+                    let tile = e.at(part_sums, acc, e.mul(row, e.index(width)));
+                    let next = e.at(piece, e.int(8), e.mul(steps, passed));
+                    let mut packed = || {
+                        let left = e.at(plan.packed, acc, left);
+                        let args = [left.into(), piece.into(), steps, first, tile.into(), next.into(), stride];
+                        e.call_function(tall::micro(micros, e, tall(rows)), &args);
+                    };
+                    let (Some(turns), Some(start)) = (&turns, start) else { return packed() };
+                    let (apart, is_near) = tall::apart(e, pointers(row), tall(rows));
+                    let (direct, other, after) = (e.block("direct"), e.block("packed"), e.block("passed"));
+                    e.branch(is_near, direct, other);
+                    e.builder.position_at_end(other);
+                    packed();
+                    e.go(after);
+                    e.builder.position_at_end(direct);
+                    let steps = [turns.counts.into(), plan.steps.strides.into(), start];
+                    let args =
+                        [&[pointers(row).into(), apart], &steps[..], &[piece.into(), first, tile.into()]].concat();
+                    let args = [&args[..], &[next.into(), stride]].concat();
+                    e.call_function(tall::direct(micros, e, tall(rows), plan.steps.loops), &args);
+                    e.go(after);
+                    e.builder.position_at_end(after);
                 });
             });
         });
@@ -425,6 +476,40 @@ fn many<'ctx>(
     frame.streams = None;
     e.when(streams, || e.fence_streams());
     frame.forget();
+}
+
+/// The outermost loop of a sum, of which a piece has some turns.
+struct Turns<'ctx> {
+    /// Steps of a turn.
+    steps: Val<'ctx>,
+    /// Of the whole sum.
+    turns: Val<'ctx>,
+    /// Steps of each loop, where the outermost one has those of a piece.
+    counts: PointerValue<'ctx>,
+    /// Elements from turn to turn.
+    stride: Val<'ctx>,
+}
+
+impl<'ctx> Turns<'ctx> {
+    fn new(e: &Emit<'ctx>, plan: &Plan<'_, 'ctx>) -> Self {
+        let loops = plan.steps.loops;
+        let counts = e.variable(e.function(), e.i64().array_type(loops).into());
+        let mut steps = e.index(1);
+        for i in 1..i64::from(loops) {
+            let count = e.load(e.i64(), e.at(plan.steps.counts, e.i64(), e.index(i)));
+            e.store(count, e.at(counts, e.i64(), e.index(i)));
+            steps = e.mul(steps, count);
+        }
+        let steps = e.max(steps, e.index(1));
+        let turns = e.load(e.i64(), plan.steps.counts);
+        Self { steps, turns, counts, stride: e.load(e.i64(), plan.steps.strides) }
+    }
+
+    /// Sets out for a piece: how many elements into a row it begins.
+    fn begin(&self, e: &Emit<'ctx>, turn: Val<'ctx>, turns: Val<'ctx>) -> Val<'ctx> {
+        e.store(e.min(turns, e.sub(self.turns, turn)), self.counts);
+        e.mul(turn, self.stride)
+    }
 }
 
 /// Do the results of the whole call exceed the caches? Then they are gone from there before anybody reads them.

@@ -359,3 +359,40 @@ fn a_row_of_attention_has_the_same_bits_among_few_and_many() {
         }
     }
 }
+
+/// Rows of a convolution: neighbours in an image, also across its lines, over several pieces of the sum; those of an image, or of
+/// any place, with an expert.
+#[test]
+fn rows_near_one_another_are_read_where_they_stand() {
+    let mut numbers = Numbers(21);
+    for (width, images, scattered) in [(16i64, 3i64, false), (7, 3, false), (6, 4, true), (2, 1, false)] {
+        let (side, positions) = (width + 2, width * width);
+        let plane = side * side;
+        let rows = images * positions;
+        let x = format!("{plane}*i3 + {side}*i4 + i5 + {}*(i1 / {positions})", 40 * plane);
+        let x = format!("{x} + (i1 mod {width}) + {side}*((i1 / {width}) mod {width})");
+        let sums = "sums i3 \"c\" in 40, i4 \"kh\" in 3, i5 \"kw\" in 3";
+        let values: Vec<f64> = (0..images * 40 * plane).map(|_| numbers.small()).collect();
+        let w: Vec<f64> = (0..2 * 64 * 360).map(|_| numbers.small()).collect();
+        let y = vec![0.0; (rows * 40) as usize];
+        let plain = format!(
+            "kernel \"conv\" dims 1 vars 6 {{ b0 = read f32 \"x\" b1 = read packed f32 \"w\" b2 = write f32 \"y\"
+             %0 = load b0[{x}] %1 = acc 0
+             contract batch i0 \"\" in 1 rows i1 \"at\" in n0 cols i2 \"m\" in 40 {sums} groups 1 x %0 w b1 {{ b2[40*i1 + i2] = %1 }} }}"
+        );
+        agrees(&plain, &[rows], &[values.clone(), w.clone(), y.clone()], 1e-4);
+        let expert = |row: i64| if scattered { (row * row / 3) % 2 } else { (row / positions) % 2 };
+        let mut order: Vec<i64> = (0..rows).collect();
+        order.sort_by_key(|row| expert(*row));
+        let first = order.iter().filter(|row| expert(**row) == 0).count();
+        let grouped = format!(
+            "kernel \"conv\" dims 1 vars 6 {{ b0 = read f32 \"x\" b1 = read packed f32 \"w\" b2 = read i32 \"order\"
+             b3 = read i32 \"offsets\" b4 = write f32 \"y\" %0 = load b0[{x}] %1 = acc 0
+             contract batch i0 \"\" in 1 rows i1 \"at\" in n0 cols i2 \"m\" in 40 {sums} groups 1 x %0 w b1
+             experts 2 order b2 offsets b3 {{ b4[40*i1 + i2] = %1 }} }}"
+        );
+        let order = order.iter().map(|row| *row as f64).collect();
+        let offsets = vec![0.0, first as f64, rows as f64];
+        agrees(&grouped, &[rows], &[values, w, order, offsets, y], 1e-4);
+    }
+}
