@@ -264,6 +264,22 @@ pub enum Kind {
         index: NodeId,
         x: NodeId,
     },
+    /// `segment_sum[from -> to](x, index)`: the elements of `from` that have one index are folded; the unit of the fold where
+    /// none has (the mean of none is 0).
+    Segment {
+        with: Reduce,
+        from: AxisId,
+        to: AxisId,
+        index: NodeId,
+        x: NodeId,
+    },
+    /// `segment_softmax[from -> to](x, index)`: a softmax over the elements that have one index.
+    SegmentSoftmax {
+        from: AxisId,
+        to: AxisId,
+        index: NodeId,
+        x: NodeId,
+    },
     /// `x[t = t + by else fill]`
     Shift {
         axis: AxisId,

@@ -155,6 +155,7 @@ impl Instance {
         let style = rng.below(3);
         let experts = entry.graph.ids().filter_map(|id| match &entry.graph.node(id).op {
             Op::Gather(gather) => extents.get(gather.axis),
+            Op::Segment(segment) => extents.get(segment.to),
             _ => None,
         });
         let experts = experts.min().unwrap_or(1);

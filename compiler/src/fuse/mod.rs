@@ -360,9 +360,16 @@ impl Fuser<'_> {
             return;
         }
         let axes = self.graph.ty(value).axes.clone();
+        // Rows are sorted into segments before the fold's own kernel.
+        let sorted_by = match self.graph.op(value) {
+            Op::Segment(_) => Some(self.graph.operands(id)[1]),
+            _ => None,
+        };
+        sorted_by.into_iter().for_each(|index| self.demand(index));
         let joined = self.latest_of(id).filter(|&group| {
             matches!(&self.fusion.groups[group.0].core, Core::Nest { outer } if *outer == axes)
                 && self.follows(id, group)
+                && sorted_by.is_none_or(|index| self.fusion.home(index) != Some(group))
         });
         let group = match joined {
             Some(group) => {

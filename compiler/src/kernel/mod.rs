@@ -161,12 +161,22 @@ pub struct Nest {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
-    /// Folds `value` over `inner` into `temp`, accumulating in f32 (f64 for f64, exact for integers).
-    Reduce { temp: Temp, elem: Elem, fold: Fold, inner: Vec<Loop>, value: ExprId },
+    /// Folds `value` over `inner` into `temp`, accumulating in f32 (f64 for f64, exact for integers). Of a segment, `inner` is one
+    /// loop, of which it takes the iterations that the segment lists.
+    Reduce { temp: Temp, elem: Elem, fold: Fold, inner: Vec<Loop>, segment: Option<Segment>, value: ExprId },
     /// Running fold along the one loop `over`, storing at every step (`exclusive`: before the element).
     Running { fold: Fold, over: Loop, exclusive: bool, value: ExprId, store: Store },
     /// Stores at every point of `inner`.
     Map { inner: Vec<Loop>, stores: Vec<Store> },
+}
+
+/// Iterations that an index tells: `order[offsets[at] .. offsets[at + 1]]`, as [`GroupRows`] makes them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    pub order: BufferId,
+    pub offsets: BufferId,
+    /// Does not vary along the loop that vectors run along.
+    pub at: Index,
 }
 
 /// How a reduction folds. `ArgMax`/`ArgMin` leave the linear index over `inner` of the first extreme element, NaN never wins.
@@ -376,19 +386,24 @@ impl Kernel {
 
     /// All loads that an expression stands on.
     pub fn loads(&self, id: ExprId) -> Vec<&Expr> {
+        self.all_below(id).into_iter().filter(|e| matches!(e, Expr::Load { .. })).collect()
+    }
+
+    /// An expression and all that it stands on.
+    pub fn all_below(&self, id: ExprId) -> Vec<&Expr> {
         let mut seen = vec![false; id.0 as usize + 1];
         let mut below = vec![id];
-        let mut loads = Vec::new();
+        let mut all = Vec::new();
         while let Some(id) = below.pop() {
             if std::mem::replace(&mut seen[id.0 as usize], true) {
                 continue;
             }
             let expr = self.expr(id);
+            all.push(expr);
             match expr {
                 Expr::Const { .. } | Expr::Temp(_) | Expr::Acc(_) => {}
                 Expr::Index { index, .. } => index::values(index, &mut below),
                 Expr::Load { index, bounds, .. } => {
-                    loads.push(expr);
                     index::values(index, &mut below);
                     bounds.iter().for_each(|b| index::values(&b.index, &mut below));
                 }
@@ -397,7 +412,7 @@ impl Kernel {
                 Expr::Select(c, a, b) => below.extend([*c, *a, *b]),
             }
         }
-        loads
+        all
     }
 
     /// The kernel without the names of buffers and loops: two that are equal then have the same code.

@@ -8,7 +8,8 @@
 //! - K06: indices are sums of products: none nested, none of fewer than two parts; divisors are positive;
 //! - K07: sizes known when building are not negative, loaded indices are integers;
 //! - K08: a contraction's left operand varies with batch, rows and sums only, its accumulators are there;
-//! - K09: of attention, the left operand is a plain load of elements at equal distances, and blocks are whole panels of any machine.
+//! - K09: of attention, the left operand is a plain load of elements at equal distances, and blocks are whole panels of any machine;
+//! - K10: a fold over a segment has one loop, and leaves no place.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +17,7 @@ use std::fmt;
 use super::types::{accumulator, computed_in, types};
 use super::{
     Access, Attend, Body, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop,
-    Nest, Stage, Store, Temp, TopK, Var,
+    Nest, Segment, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
 
@@ -308,7 +309,10 @@ impl Check<'_> {
                     let inside = self.enter(&at, &scope, inner);
                     stores.iter().for_each(|s| self.store(&at, s, &inside));
                 }
-                Stage::Reduce { temp, elem, fold, inner, value } => {
+                Stage::Reduce { temp, elem, fold, inner, segment, value } => {
+                    if let Some(segment) = segment {
+                        self.segment(&at, segment, (*fold, inner), &scope);
+                    }
                     let inside = self.enter(&at, &scope, inner);
                     self.uses(&at, *value, &inside);
                     self.fold(&at, *fold, *value);
@@ -331,6 +335,18 @@ impl Check<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// K10.
+    fn segment(&mut self, at: &str, segment: &Segment, (fold, inner): (Fold, &[Loop]), scope: &Scope) {
+        for buffer in [segment.order, segment.offsets] {
+            self.access(at, buffer, Access::Read, false);
+            self.holds_i32(at, buffer);
+        }
+        self.uses_index(at, &segment.at, scope);
+        if inner.len() != 1 || matches!(fold, Fold::ArgMax | Fold::ArgMin) {
+            self.fault("K10", format!("{at}: `{}` over {} loops of a segment", fold.name(), inner.len()));
         }
     }
 

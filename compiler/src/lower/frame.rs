@@ -151,6 +151,14 @@ impl Frame<'_, '_> {
                 let axis = self.scene.names.axis(*axis);
                 self.build.try_add(ops::Gather::new(axis), &operands)?
             }
+            Kind::Segment { with, from, to, index, x } => {
+                let (x, index) = (self.value(*x)?, self.value(*index)?);
+                self.segment(*with, (self.scene.names.axis(*from), self.scene.names.axis(*to)), x, index)?
+            }
+            Kind::SegmentSoftmax { from, to, index, x } => {
+                let (x, index) = (self.value(*x)?, self.value(*index)?);
+                self.segment_softmax((self.scene.names.axis(*from), self.scene.names.axis(*to)), x, index)?
+            }
             Kind::TopK { axis, slot, x } => {
                 let x = self.value(*x)?;
                 let (axis, slot) = (self.scene.names.axis(*axis), self.scene.names.axis(*slot));

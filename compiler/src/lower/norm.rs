@@ -2,7 +2,9 @@
 
 use super::Problem;
 use super::frame::Frame;
-use crate::graph::{AxisSet, Value};
+use gatec_lang::program::Reduce;
+
+use crate::graph::{Axis, AxisSet, Value};
 use crate::ops;
 use crate::scalar::{Binary, Fold, Unary};
 
@@ -14,6 +16,23 @@ impl Frame<'_, '_> {
         let exp = self.unary(Unary::Exp, shifted)?;
         let sum = self.fold(Fold::Sum, over, exp)?;
         let scale = self.unary(Unary::Recip, sum)?;
+        self.mul(&[exp, scale])
+    }
+
+    /// [`Self::softmax`] over the elements of a segment: each looks up the maximum and the scale of its own.
+    pub(super) fn segment_softmax(
+        &mut self,
+        (from, to): (Axis, Axis),
+        x: Value,
+        index: Value,
+    ) -> Result<Value, Problem> {
+        let max = self.segment(Reduce::Max, (from, to), x, index)?;
+        let max = self.build.try_add(ops::Gather::new(to), &[max, index])?;
+        let shifted = self.binary(Binary::Sub, x, max)?;
+        let exp = self.unary(Unary::Exp, shifted)?;
+        let sum = self.segment(Reduce::Sum, (from, to), exp, index)?;
+        let scale = self.unary(Unary::Recip, sum)?;
+        let scale = self.build.try_add(ops::Gather::new(to), &[scale, index])?;
         self.mul(&[exp, scale])
     }
 

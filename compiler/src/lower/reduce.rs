@@ -7,22 +7,29 @@ use super::Problem;
 use super::frame::Frame;
 use crate::graph::{Axis, AxisSet, Value};
 use crate::ops;
-use crate::scalar::{Extreme, Fold, Unary};
+use crate::scalar::{Binary, Extreme, Fold, Unary};
+
+/// The fold of a reduction that is nothing else.
+fn fold_of(with: Reduce) -> Result<Fold, Problem> {
+    Ok(match with {
+        Reduce::Sum => Fold::Sum,
+        Reduce::Prod => Fold::Prod,
+        Reduce::Max => Fold::Max,
+        Reduce::Min => Fold::Min,
+        Reduce::Any => Fold::Any,
+        Reduce::All => Fold::All,
+        Reduce::Mean | Reduce::Argmax | Reduce::Argmin => return Err(Problem::new(format!("{with:?} is no plain fold"))),
+    })
+}
 
 impl Frame<'_, '_> {
     pub(super) fn reduce(&mut self, with: Reduce, over: &[Axis], x: Value) -> Result<Value, Problem> {
-        let fold = match with {
-            Reduce::Sum => Fold::Sum,
-            Reduce::Prod => Fold::Prod,
-            Reduce::Max => Fold::Max,
-            Reduce::Min => Fold::Min,
-            Reduce::Any => Fold::Any,
-            Reduce::All => Fold::All,
-            Reduce::Mean => return self.mean(over.iter().copied().collect(), x),
-            Reduce::Argmax => return self.arg_reduce(Extreme::Max, over, x),
-            Reduce::Argmin => return self.arg_reduce(Extreme::Min, over, x),
-        };
-        self.fold(fold, over.iter().copied().collect(), x)
+        match with {
+            Reduce::Mean => self.mean(over.iter().copied().collect(), x),
+            Reduce::Argmax => self.arg_reduce(Extreme::Max, over, x),
+            Reduce::Argmin => self.arg_reduce(Extreme::Min, over, x),
+            with => self.fold(fold_of(with)?, over.iter().copied().collect(), x),
+        }
     }
 
     pub(super) fn fold(&mut self, fold: Fold, over: AxisSet, x: Value) -> Result<Value, Problem> {
@@ -45,6 +52,27 @@ impl Frame<'_, '_> {
         let sum = self.fold(Fold::Sum, over, x)?;
         factors.extend([sum, self.number_like(x, 1.0 / known)?]);
         self.mul(&factors)
+    }
+
+    /// The mean is the sum by the number of elements, or by 1 where there is none.
+    pub(super) fn segment(
+        &mut self,
+        with: Reduce,
+        (from, to): (Axis, Axis),
+        x: Value,
+        index: Value,
+    ) -> Result<Value, Problem> {
+        let fold = if with == Reduce::Mean { Fold::Sum } else { fold_of(with)? };
+        let folded = self.build.try_add(ops::Segment { fold, from, to }, &[x, index])?;
+        if with != Reduce::Mean {
+            return Ok(folded);
+        }
+        let one = self.number_like(x, 1.0)?;
+        let ones = self.build.try_add(ops::Broadcast { over: from.into() }, &[one])?;
+        let count = self.build.try_add(ops::Segment { fold, from, to }, &[ones, index])?;
+        let count = self.binary(Binary::Max, count, one)?;
+        let by = self.unary(Unary::Recip, count)?;
+        self.mul(&[folded, by])
     }
 
     /// Several axes count as one, outermost first.

@@ -91,7 +91,7 @@ ops! {
     input::Input, param::Param, state::State, constant::Const, table::Table, index::Index, size_of::SizeOf,
     loaded::Loaded, carry::Carry, item::Item, capture::Capture, step::Step,
     unary::Unary, binary::Binary, add::Add, mul::Mul, select::Select, cast::Cast, broadcast::Broadcast,
-    contract::Contract, reduce::Reduce, arg_reduce::ArgReduce, running::Running,
+    contract::Contract, reduce::Reduce, arg_reduce::ArgReduce, running::Running, segment::Segment,
     rename::Rename, split::Split, merge::Merge, pick::Pick, slice::Slice, shift::Shift, pad::Pad, window::Window,
     concat::Concat, stack::Stack, gather::Gather, top_k::TopK,
     scan::Scan,

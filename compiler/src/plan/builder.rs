@@ -11,7 +11,7 @@ use crate::kernel::{
     Access, Body, Bound, Buffer, BufferId, Dim, Elem, Expr, ExprId, Extent, Index, Kernel, Loop, Store, Var,
 };
 
-use super::region::{Location, RegionId};
+use super::region::{Location, RegionId, Sorting};
 use super::steps::Spot;
 use super::walk::Walked;
 use super::{PlanError, Planner};
@@ -46,6 +46,8 @@ pub struct KernelBuilder<'p, 'g> {
     pub loop_vars: Vec<Option<Index>>,
     /// Set where the kernel walks a loop by itself.
     pub walked: Option<Walked>,
+    /// The loops over rows of segments.
+    pub segment_loops: Vec<(Sorting, Loop)>,
     memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
 }
 
@@ -72,6 +74,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             gates: None,
             loop_vars: Vec::new(),
             walked: None,
+            segment_loops: Vec::new(),
             memo: Vec::new(),
         }
     }

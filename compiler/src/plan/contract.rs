@@ -2,16 +2,15 @@
 
 use gatec_lang::Size;
 
-use crate::fuse::{GroupId, Roles};
+use crate::fuse::{GroupId, Grouped, Roles};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::kernel::types::computed_in;
 use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, Index, Loop, index};
 use crate::schedule;
 
 use super::builder::{Guard, KernelBuilder, Point};
-use super::region::{Location, RegionId, SortedRows};
+use super::region::{Location, RegionId, Sorting};
 use super::sizes::product;
-use super::steps::Spot;
 use super::{PlanError, Planner};
 
 /// Instructions that pass while an element of the weights comes from memory, roughly.
@@ -106,7 +105,11 @@ impl Planner<'_> {
         let shape = PackShape { matrices, sums: sums_of, cols: cols_of, gate: roles.gate, parts, lanes, elem, pairs };
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {
-            Some(grouped) => Some((self.sorted_rows(region, grouped, &rows)?, grouped.clone())),
+            Some(grouped) => {
+                let Grouped { index, or_zero, expert: into, .. } = *grouped;
+                let by = Sorting { index, or_zero, rows: rows.clone(), apart: Vec::new(), into };
+                Some((self.sorted_rows(region, &by)?, by))
+            }
             None => None,
         };
         let label = self.label(region, group, if sorted.is_some() { "grouped contract" } else { "contract" });
@@ -124,11 +127,11 @@ impl Planner<'_> {
         let sums = builder.sum_loops(&sums, roles.x, &mut point)?;
         let x = builder.expand(region, roles.x, &point, &Guard::default())?;
         let w = builder.buffer("w", &packed, elem, Access::Read, true);
-        let grouping = sorted.map(|((order, offsets), grouped)| {
-            let segments = builder.planner.segments(&grouped);
+        let grouping = sorted.map(|((order, offsets), by)| {
+            let segments = builder.planner.segments(&by);
             Grouping {
                 experts: builder.extent(&segments),
-                last_is_none: grouped.or_zero,
+                last_is_none: by.or_zero,
                 order: builder.buffer("order", &order, Elem::I32, Access::Read, false),
                 offsets: builder.buffer("offsets", &offsets, Elem::I32, Access::Read, false),
             }
@@ -177,24 +180,6 @@ impl Planner<'_> {
         // Widest stride first; equal strides keep the order of the operand.
         strides.sort_by_key(|(stride, _)| std::cmp::Reverse(*stride));
         Ok(strides.into_iter().map(|(_, axis)| axis).collect())
-    }
-
-    /// Rows sorted by expert: the kernel that sorts, once for each choice and order of rows.
-    fn sorted_rows(
-        &mut self,
-        region: RegionId,
-        grouped: &crate::fuse::Grouped,
-        rows: &[Axis],
-    ) -> Result<(Spot, Spot), PlanError> {
-        let by = (grouped.index, grouped.or_zero);
-        let known = self.regions[region.0].sorted_rows.iter().find(|s| s.by == by && s.rows == rows);
-        if let Some(known) = known {
-            return Ok((known.order.clone(), known.offsets.clone()));
-        }
-        let (order, offsets) = self.plan_group_rows(region, grouped, rows)?;
-        let sorted = SortedRows { by, rows: rows.to_vec(), order: order.clone(), offsets: offsets.clone() };
-        self.regions[region.0].sorted_rows.push(sorted);
-        Ok((order, offsets))
     }
 }
 

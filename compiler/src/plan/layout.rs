@@ -37,6 +37,10 @@ impl Planner<'_> {
             Op::Item(item) => self.outer_order(region, |scan| item_operand(scan, item.index), depth),
             Op::Capture(capture) => self.outer_order(region, |scan| capture_operand(scan, capture.index), depth),
             Op::Contract(_) => self.order_of_contraction(region, value, depth),
+            Op::Segment(segment) => {
+                let order = self.order_within(region, operands[0], depth);
+                order.into_iter().map(|a| if a == segment.from { segment.to } else { a }).collect()
+            }
             Op::Rename(rename) => {
                 let order = self.order_within(region, operands[0], depth);
                 order.into_iter().map(|a| if a == rename.from { rename.to } else { a }).collect()

@@ -2,11 +2,11 @@
 
 use crate::fuse::{Group, GroupId};
 use crate::graph::{Axis, AxisSet, Value};
-use crate::kernel::{Body, Expr, Fold, Nest, Stage, Store, Temp};
-use crate::ops::{Op, Running};
+use crate::kernel::{self, Access, Body, Elem, Expr, Fold, Index, Loop, Nest, Stage, Store, Temp};
+use crate::ops::{Op, Running, Segment};
 
 use super::builder::{Guard, KernelBuilder, Point};
-use super::region::{Location, RegionId};
+use super::region::{Location, RegionId, Sorting};
 use super::{PlanError, Planner};
 
 impl Planner<'_> {
@@ -23,6 +23,11 @@ impl Planner<'_> {
         let innermost = if members.folds.is_empty() { outer.pop() } else { None };
         let label = self.label(region, group, if members.folds.is_empty() { "map" } else { "reduce" });
         let work = todo.iter().map(|v| self.work(region, *v)).sum();
+        for value in &members.folds {
+            if let Some(by) = self.sorting(region, *value) {
+                self.sorted_rows(region, &by)?;
+            }
+        }
 
         let mut builder = KernelBuilder::new(self, region, Some(group));
         let mut point = Point::new();
@@ -74,6 +79,16 @@ impl Planner<'_> {
         let store = builder.store(&name, to, &point, x);
         let stages = vec![Stage::Map { inner, stores: vec![store] }];
         builder.finish("copy", Body::Nest(Nest { outer: loops, walk: None, stages }), work)
+    }
+
+    /// By what the rows of a fold over segments are sorted.
+    pub(super) fn sorting(&self, region: RegionId, value: Value) -> Option<Sorting> {
+        let graph = self.graph(region);
+        let Op::Segment(Segment { from, to, .. }) = *graph.op(value) else { return None };
+        let index = graph.operands(value.node)[1];
+        let apart = self.complete(self.order_of(region, index), &graph.ty(index).axes.without(from));
+        let rows = apart.iter().copied().chain([from]).collect();
+        Some(Sorting { index, or_zero: false, rows, apart, into: to })
     }
 
     pub(super) fn location(&self, region: RegionId, value: Value) -> Option<Location> {
@@ -142,17 +157,25 @@ impl KernelBuilder<'_, '_> {
         let region = self.region;
         let graph = self.planner.graph(region);
         let operands = graph.operands(value.node);
-        let (fold, over, elem) = match graph.op(value) {
-            Op::Reduce(reduce) => (reduce.fold.into(), reduce.over.clone(), graph.ty(value).elem),
-            Op::ArgReduce(arg) => (arg.which.into(), AxisSet::from(arg.over), graph.ty(value).elem),
-            Op::Contract(contract) => (Fold::Sum, contract.over.clone(), graph.ty(value).elem),
+        let elem = graph.ty(value).elem;
+        let (fold, over) = match graph.op(value) {
+            Op::Reduce(reduce) => (reduce.fold.into(), reduce.over.clone()),
+            Op::ArgReduce(arg) => (arg.which.into(), AxisSet::from(arg.over)),
+            Op::Contract(contract) => (Fold::Sum, contract.over.clone()),
+            Op::Segment(segment) => (segment.fold.into(), AxisSet::from(segment.from)),
             other => return Err(PlanError::Internal(format!("`{}` is no fold", other.name()))),
         };
         let natural =
             operands.iter().map(|v| self.planner.order_of(region, *v)).max_by_key(Vec::len).unwrap_or_default();
         let order = self.planner.complete(natural, &over);
         let mut inner_point = point.clone();
-        let inner = self.loops(&order, &mut inner_point);
+        let (inner, segment) = match self.planner.sorting(region, value) {
+            Some(by) => {
+                let (l, segment) = self.segment_loop(&by, &mut inner_point)?;
+                (vec![l], Some(segment))
+            }
+            None => (self.loops(&order, &mut inner_point), None),
+        };
         let guard = Guard::default();
         let x = match graph.op(value) {
             // The product is evaluated element by element.
@@ -165,7 +188,34 @@ impl KernelBuilder<'_, '_> {
         };
         let result = self.push(Expr::Temp(temp));
         self.known.insert(value, result);
-        Ok(Stage::Reduce { temp, elem, fold, inner, value: x })
+        Ok(Stage::Reduce { temp, elem, fold, inner, segment, value: x })
+    }
+
+    /// The loop over the rows of a segment, the one that the point is of; folds of the same rows share it.
+    fn segment_loop(&mut self, by: &Sorting, point: &mut Point) -> Result<(Loop, kernel::Segment), PlanError> {
+        let (order, offsets) = self.planner.sorted_rows(self.region, by)?;
+        let segments: Vec<Axis> = by.apart.iter().copied().chain([by.into]).collect();
+        let segment = kernel::Segment {
+            at: self.merge(&segments, point),
+            order: self.buffer("order", &order, Elem::I32, Access::Read, false),
+            offsets: self.buffer("offsets", &offsets, Elem::I32, Access::Read, false),
+        };
+        let l = match self.segment_loops.iter().find(|(known, _)| known == by) {
+            Some((_, l)) => l.clone(),
+            None => {
+                let l = self.merged_loop(&by.rows, &mut Point::new());
+                self.segment_loops.push((by.clone(), l.clone()));
+                l
+            }
+        };
+        let (from, rows) = (by.rows[by.apart.len()], self.planner.extent_of(&by.rows[by.apart.len()..]));
+        let mut row = Index::Var(l.var);
+        if !by.apart.is_empty() {
+            let rows = self.number(&rows);
+            row = self.rem(row, rows);
+        }
+        point.insert(from, row);
+        Ok((l, segment))
     }
 
     /// Stores a value wherever it must stand.

@@ -36,12 +36,24 @@ pub struct Region<'g> {
     pub sorted_rows: Vec<SortedRows>,
 }
 
-/// Rows sorted by expert, and where their order and the experts' offsets stand.
-pub struct SortedRows {
-    /// The index of experts, and may it be none?
-    pub by: (Value, bool),
+/// By what rows are sorted into segments, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sorting {
+    /// The number of a row's segment.
+    pub index: Value,
+    /// May it be negative? Such rows come last, in a segment of their own.
+    pub or_zero: bool,
     /// Axes of the rows, outermost first.
     pub rows: Vec<Axis>,
+    /// Of these, the outermost that have segments of their own at each point.
+    pub apart: Vec<Axis>,
+    /// The axis of segments.
+    pub into: Axis,
+}
+
+/// Rows sorted into segments, and where their order and the segments' offsets stand.
+pub struct SortedRows {
+    pub by: Sorting,
     pub order: Spot,
     pub offsets: Spot,
 }

@@ -2,14 +2,14 @@
 
 use gatec_lang::Size;
 
-use crate::fuse::{GroupId, Grouped};
+use crate::fuse::GroupId;
 use crate::graph::{Axis, Value};
 use crate::kernel::{Access, Body, Elem, Expr, ExprId, GroupRows, TopK};
 use crate::ops::Op;
 use crate::scalar::Binary;
 
 use super::builder::{Guard, KernelBuilder, Point};
-use super::region::RegionId;
+use super::region::{RegionId, SortedRows, Sorting};
 use super::sizes::{sum, times};
 use super::steps::Spot;
 use super::{PlanError, Planner};
@@ -43,45 +43,72 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Segments of sorted rows: the experts, and a last one for rows without any.
-    pub(super) fn segments(&self, grouped: &Grouped) -> Size {
-        sum(&self.size(grouped.expert), &Size::known(i64::from(grouped.or_zero)))
+    /// How many segments rows are sorted into.
+    pub(super) fn segments(&self, by: &Sorting) -> Size {
+        let axes: Vec<Axis> = by.apart.iter().copied().chain([by.into]).collect();
+        sum(&self.extent_of(&axes), &Size::known(i64::from(by.or_zero)))
     }
 
-    /// Sorts rows by expert; the spots of their order and of the experts' offsets.
-    pub(super) fn plan_group_rows(
-        &mut self,
-        region: RegionId,
-        grouped: &Grouped,
-        rows: &[Axis],
-    ) -> Result<(Spot, Spot), PlanError> {
+    /// Rows sorted into segments, once for each choice and order of rows: the spots of their order and of the segments' offsets.
+    pub(super) fn sorted_rows(&mut self, region: RegionId, by: &Sorting) -> Result<(Spot, Spot), PlanError> {
+        let known = self.regions[region.0].sorted_rows.iter().find(|s| s.by == *by);
+        if let Some(known) = known {
+            return Ok((known.order.clone(), known.offsets.clone()));
+        }
+        let (order, offsets) = self.plan_group_rows(region, by)?;
+        let sorted = SortedRows { by: by.clone(), order: order.clone(), offsets: offsets.clone() };
+        self.regions[region.0].sorted_rows.push(sorted);
+        Ok((order, offsets))
+    }
+
+    fn plan_group_rows(&mut self, region: RegionId, by: &Sorting) -> Result<(Spot, Spot), PlanError> {
         let int = Elem::I32.bytes() as i64;
-        let count = self.extent_of(rows);
+        let count = self.extent_of(&by.rows);
         let order_bytes = self.symbols.expr(&times(&count, int));
         let order = Spot::start_of(self.steps.scratch("order", order_bytes));
-        let experts = self.segments(grouped);
-        let offset_bytes = self.symbols.expr(&times(&sum(&experts, &Size::known(1)), int));
+        let segments = self.segments(by);
+        let offset_bytes = self.symbols.expr(&times(&sum(&segments, &Size::known(1)), int));
         let offsets = Spot::start_of(self.steps.scratch("offsets", offset_bytes));
         let work = self.symbols.estimate(&count) as f64 * GROUP_FLOPS;
 
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
-        let rows = builder.loops(rows, &mut point);
-        let mut expert = builder.expand(region, grouped.index, &point, &Guard::default())?;
-        if grouped.or_zero {
-            let elem = builder.planner.graph(region).ty(grouped.index).elem;
-            expert = builder.segment_or_last(expert, elem, &experts);
+        let rows = builder.loops(&by.rows, &mut point);
+        let mut segment = builder.expand(region, by.index, &point, &Guard::default())?;
+        let mut elem = builder.planner.graph(region).ty(by.index).elem;
+        if elem != Elem::I64 && (elem != Elem::I32 || !by.apart.is_empty()) {
+            elem = if by.apart.is_empty() { Elem::I32 } else { Elem::I64 };
+            segment = builder.push(Expr::Cast(elem, segment));
         }
-        let experts = builder.extent(&experts);
+        if !by.apart.is_empty() {
+            segment = builder.segment_apart(segment, elem, by, &point);
+        }
+        if by.or_zero {
+            segment = builder.segment_or_last(segment, elem, &segments);
+        }
+        let experts = builder.extent(&segments);
         let order_id = builder.buffer("order", &order, Elem::I32, Access::Write, false);
         let offsets_id = builder.buffer("offsets", &offsets, Elem::I32, Access::Write, false);
-        let body = Body::GroupRows(GroupRows { rows, experts, expert, order: order_id, offsets: offsets_id });
+        let body = Body::GroupRows(GroupRows { rows, experts, expert: segment, order: order_id, offsets: offsets_id });
         builder.finish("group_rows", body, work)?;
         Ok((order, offsets))
     }
 }
 
 impl KernelBuilder<'_, '_> {
+    /// The number among the segments of all points. What is outside of its point's stays outside of all.
+    fn segment_apart(&mut self, segment: ExprId, elem: Elem, by: &Sorting, point: &Point) -> ExprId {
+        let size = self.size(by.into);
+        let (first, size) = (self.merge(&by.apart, point), self.number(&size));
+        let first = self.mul(vec![first, size.clone()]);
+        let [first, size] = [first, size].map(|index| self.push(Expr::Index { elem, index }));
+        let [zero, outside] = [0.0, -1.0].map(|value| self.push(Expr::Const { elem, value }));
+        let [low, high] = [(Binary::Ge, zero), (Binary::Lt, size)].map(|(f, b)| self.push(Expr::Binary(f, segment, b)));
+        let inside = self.push(Expr::Binary(Binary::And, low, high));
+        let segment = self.push(Expr::Binary(Binary::Add, first, segment));
+        self.push(Expr::Select(inside, segment, outside))
+    }
+
     /// The segment of a row: its expert's, or the last of all where the expert is negative. What is beyond the experts stays
     /// outside.
     fn segment_or_last(&mut self, expert: ExprId, elem: Elem, segments: &Size) -> ExprId {

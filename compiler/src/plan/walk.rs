@@ -60,6 +60,10 @@ impl Planner<'_> {
         let mut kept = BTreeSet::new();
         for group in &fusion.groups {
             let Core::Nest { .. } = &group.core else { return None };
+            // Rows are sorted by a kernel of its own.
+            if group.folds.iter().any(|v| matches!(graph.op(*v), Op::Segment(_))) {
+                return None;
+            }
             for value in group.roots.iter().chain(&group.folds) {
                 meet(&graph.ty(*value).axes);
             }

@@ -88,7 +88,9 @@ fn of_nest(nest: &Nest) -> Gpu {
     }
     let shares = |stage: &Stage| match stage {
         // One element after the other.
-        Stage::Running { .. } | Stage::Reduce { fold: Fold::ArgMax | Fold::ArgMin, .. } => None,
+        Stage::Running { .. }
+        | Stage::Reduce { fold: Fold::ArgMax | Fold::ArgMin, .. }
+        | Stage::Reduce { segment: Some(_), .. } => None,
         Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => {
             Some(inner.iter().map(|l| known(l.extent).unwrap_or(SHARED_FOLD)).product::<i64>())
         }

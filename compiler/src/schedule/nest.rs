@@ -1,7 +1,7 @@
 //! What the vectors of a nest run along.
 
-use crate::kernel::index::known_stride;
-use crate::kernel::{Expr, Extent, Index, Kernel, Loop, Nest, Stage, Var};
+use crate::kernel::index::{self, known_stride};
+use crate::kernel::{Expr, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
 
 /// The loop that vectors run along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,11 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
     let outer = nest.outer.last().map(|l| l.var);
     let neighbours =
         |vars: &[Var]| accesses(kernel, nest).filter(|i| vars.iter().any(|v| known_stride(i, *v) == Some(1))).count();
-    let by_inner = if inner.is_empty() { 0 } else { neighbours(&inner) };
+    let segments: Vec<&Segment> = nest.stages.iter().filter_map(segment).collect();
+    // Iterations of a segment are not neighbours.
+    let by_inner = if inner.is_empty() || !segments.is_empty() { 0 } else { neighbours(&inner) };
     let by_outer = outer.map_or(0, |v| neighbours(&[v]));
-    if serial {
+    if serial || segments.iter().any(|s| outer.is_some_and(|v| index::mentions(&s.at, v))) {
         return Along::Nothing;
     }
     match (by_outer > by_inner, inner.is_empty()) {
@@ -47,7 +49,7 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
             _ => Along::Outer,
         },
         // Each element follows the one before.
-        (false, _) if is_running => Along::Nothing,
+        (false, _) if is_running || !segments.is_empty() => Along::Nothing,
         (false, false) => Along::Inner,
         (false, true) => Along::Nothing,
     }
@@ -58,6 +60,14 @@ pub fn innermost(stage: &Stage) -> Option<&Loop> {
     match stage {
         Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => inner.last(),
         Stage::Running { over, .. } => Some(over),
+    }
+}
+
+/// The segment that a stage folds over.
+pub fn segment(stage: &Stage) -> Option<&Segment> {
+    match stage {
+        Stage::Reduce { segment, .. } => segment.as_ref(),
+        Stage::Map { .. } | Stage::Running { .. } => None,
     }
 }
 

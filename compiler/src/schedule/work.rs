@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::UnitsExpr;
 use crate::kernel::{
-    Attend, Body, BufferId, Contract, Expr, ExprId, Extent, Index, Kernel, Loop, Stage, Store, Var, index,
+    Attend, Body, BufferId, Contract, Expr, ExprId, Extent, Index, Kernel, Loop, Segment, Stage, Store, Var, index,
 };
 use crate::scalar::{Binary, Unary};
 
@@ -70,6 +70,9 @@ impl Count<'_> {
                 self.expressions();
                 for stage in &nest.stages {
                     match stage {
+                        Stage::Reduce { inner, segment: Some(segment), value, .. } => {
+                            self.segment(segment, *value, inner);
+                        }
                         Stage::Reduce { inner, value, .. } => self.fold(*value, inner),
                         Stage::Running { over, value, store, .. } => {
                             self.fold(*value, std::slice::from_ref(over));
@@ -224,6 +227,14 @@ impl Count<'_> {
         self.flops.push(UnitsExpr::Mul(self.points(&vars)));
     }
 
+    /// A fold over each segment: an operation for an element of all of them.
+    fn segment(&mut self, segment: &Segment, value: ExprId, inner: &[Loop]) {
+        self.expr(value);
+        let segments = self.index_vars(&segment.at);
+        let points = &(&self.around - &segments) | &inner.iter().map(|l| l.var).collect();
+        self.flops.push(UnitsExpr::Mul(self.points(&points)));
+    }
+
     fn store(&mut self, store: &Store) {
         self.expr(store.value);
         self.values(&store.index);
@@ -242,6 +253,7 @@ impl Count<'_> {
             match &self.kernel.body {
                 Body::Contract(contract) => elements.extend(operands(contract, id)),
                 Body::Attend(attend) => elements.extend(packed(attend, id)),
+                Body::Nest(nest) => elements.extend(nest.stages.iter().find_map(|s| self.listed(s, id))),
                 Body::GroupRows(group) if id == group.order => elements.push(product(&group.rows)),
                 Body::GroupRows(group) if id == group.offsets => elements.push(UnitsExpr::Extent(group.experts)),
                 _ => {}
@@ -249,6 +261,18 @@ impl Count<'_> {
             UnitsExpr::Mul(vec![UnitsExpr::Known(elem.bytes() as i64), UnitsExpr::Add(elements)])
         });
         Work { bytes: bytes.collect(), flops: UnitsExpr::Add(self.flops) }
+    }
+}
+
+impl Count<'_> {
+    /// What a fold over segments reads beside its expressions: the order, and where segments begin.
+    fn listed(&self, stage: &Stage, id: BufferId) -> Option<UnitsExpr> {
+        let Stage::Reduce { inner, segment: Some(segment), .. } = stage else { return None };
+        match id {
+            id if id == segment.order => Some(product(inner)),
+            id if id == segment.offsets => Some(UnitsExpr::Mul(self.points(&self.index_vars(&segment.at)))),
+            _ => None,
+        }
     }
 }
 

@@ -191,7 +191,7 @@ pub enum Infix {
 pub struct Call {
     pub label: Option<Name>,
     pub callee: Name,
-    /// `sum[d](x)`, `pad[t: 1..1](x)`
+    /// `sum[d](x)`, `pad[t: 1..1](x)`, `segment_sum[edge -> node](x, index)`
     pub axes: Vec<CallAxis>,
     pub args: Vec<Argument>,
     /// After the semicolon.
@@ -201,6 +201,7 @@ pub struct Call {
 #[derive(Clone, Debug)]
 pub struct CallAxis {
     pub name: Name,
+    pub into: Option<Name>,
     pub from: Option<Expr>,
     pub to: Option<Expr>,
 }

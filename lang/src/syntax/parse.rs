@@ -425,8 +425,9 @@ impl Tree<'_> {
             let axes = p.into_inner().map(|axis| {
                 let mut parts = Parts::of(axis);
                 let name = self.name(parts.next());
+                let into = parts.take(Rule::ident).map(|p| self.name(p));
                 let mut sizes = parts.all(Rule::expr).into_iter().map(|p| self.expr(p));
-                CallAxis { name, from: sizes.next(), to: sizes.next() }
+                CallAxis { name, into, from: sizes.next(), to: sizes.next() }
             });
             axes.collect()
         });

@@ -4,6 +4,7 @@ use super::pointwise::{BINARY, UNARY};
 use super::policy::is_policy;
 use super::reduce::{REDUCTIONS, RUNNING};
 use super::scope::Scope;
+use super::segment::{SEGMENT_SOFTMAX, SEGMENTS};
 use super::{Checked, Checker, Val, elem_of};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{Elem, Kind, Span};
@@ -42,10 +43,6 @@ const LATER: &[&str] = &[
     "scatter",
     "onehot",
     "roll",
-    "segment_sum",
-    "segment_mean",
-    "segment_max",
-    "segment_softmax",
     "grad",
     "stop_gradient",
     "straight_through",
@@ -66,6 +63,16 @@ impl Checker<'_> {
     /// A call of a function of the language; `None` if there is none of that name.
     pub fn builtin(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Option<Checked<Val>> {
         let name = call.callee.text.as_str();
+        if let Some((_, with)) = SEGMENTS.iter().find(|(n, _)| *n == name) {
+            return Some(self.segment(scope, *with, call, span));
+        }
+        if name == SEGMENT_SOFTMAX {
+            return Some(self.segment_softmax(scope, call, span));
+        }
+        if let Some(into) = call.axes.iter().find_map(|axis| axis.into.as_ref()) {
+            let message = format!("`{name}` takes axes, and none into another");
+            return Some(Err(self.say(Diagnostic::error(codes::ARGUMENTS, into.span, message))));
+        }
         if !call.axes.is_empty() {
             if let Some((_, with)) = REDUCTIONS.iter().find(|(n, _)| *n == name) {
                 return Some(self.reduction(scope, *with, call, span));

@@ -80,8 +80,9 @@ impl<'s> Checker<'s> {
     fn unknown(&mut self, scope: &Scope, name: &Name) -> Reported {
         let tables = super::pointwise::UNARY.iter().map(|(n, _)| *n);
         let reductions = super::reduce::REDUCTIONS.iter().map(|(n, _)| *n);
-        let mut names: Vec<String> =
-            tables.chain(reductions).chain(super::builtin::OTHERS.iter().copied()).map(str::to_string).collect();
+        let segments = super::segment::SEGMENTS.iter().map(|(n, _)| *n).chain([super::segment::SEGMENT_SOFTMAX]);
+        let others = segments.chain(super::builtin::OTHERS.iter().copied());
+        let mut names: Vec<String> = tables.chain(reductions).chain(others).map(str::to_string).collect();
         names.extend(self.known().callables.keys().cloned());
         let message = format!("no block or function `{}`", name.text);
         let mut diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);

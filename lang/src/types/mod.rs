@@ -19,6 +19,7 @@ mod policy;
 mod reduce;
 mod route;
 mod scope;
+mod segment;
 mod source;
 mod window;
 

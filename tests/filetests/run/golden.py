@@ -215,6 +215,29 @@ def brackets():
     })
 
 
+def segments():
+    n, e, g, d = 7, 11, 2, 5
+    x, score = rand(e, d), rand(e)
+    # Nodes without edges: 3 and 6.
+    to = rng.choice([0, 1, 2, 4, 5], e)
+    of = np.array([0, 0, 1, 0, 1, 1, 0])
+    fold = lambda f, empty: np.array([f(x[to == i], axis=0) if (to == i).any() else np.full(d, empty) for i in range(n)])
+    total = fold(np.sum, 0.0)
+    part = np.exp(score - score.max())
+    part = part / np.array([part[to == i].sum() for i in range(n)])[to]
+    batch, per = rand(2, e, 3), rng.integers(0, n, (2, e))
+    batched = np.zeros((2, n, 3))
+    for b in range(2):
+        np.add.at(batched[b], per[b], batch[b])
+    write("segments", {
+        "in.x": x, "in.score": score, "in.to": to, "in.of": of, "in.batch": batch, "in.per": per,
+        "out.total": total, "out.mean": fold(np.mean, 0.0), "out.most": np.maximum(fold(np.max, -9.0), -9.0),
+        "out.product": fold(np.prod, 1.0), "out.degree": np.bincount(to, minlength=n).astype(float), "out.share": part,
+        "out.mixed": np.array([(part[:, None] * x)[to == i].sum(axis=0) for i in range(n)]),
+        "out.graphs": np.array([total[of == i].sum(axis=0) for i in range(g)]), "out.batched": batched,
+    })
+
+
 def scans():
     t, b, d = 5, 3, 3
     x, u = rand(t, b, d), rand(d, d)
@@ -281,5 +304,6 @@ def nested_loops():
 
 for make in [
     route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
+    segments,
 ]:
     make()

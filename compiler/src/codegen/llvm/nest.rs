@@ -3,16 +3,18 @@
 //! A fold keeps one vector of partial results and folds that by halves at the end: the order depends on the extent alone, so a
 //! result does not depend on what else is computed with it.
 
+use std::collections::BTreeSet;
+
 use inkwell::IntPredicate;
 use inkwell::types::BasicTypeEnum;
-use inkwell::values::PointerValue;
+use inkwell::values::{InstructionOpcode, PointerValue};
 
 use super::emit::Val;
 use super::expr::Frame;
 use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
 use crate::codegen::math;
 use crate::kernel::index::renamed;
-use crate::kernel::{Elem, Expr, ExprId, Fold, Loop, Nest, Stage, Store, Temp};
+use crate::kernel::{Elem, Expr, ExprId, Fold, Kernel, Loop, Nest, Segment, Stage, Store, Temp};
 use crate::scalar::Binary;
 use crate::schedule::Along;
 
@@ -46,9 +48,16 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
     let stages = |frame: &mut Frame<'_, 'ctx>| {
         let mut left = nest.stages.as_slice();
         while let [first, rest @ ..] = left {
+            let together = folded_together(frame.kernel, left);
+            if together > 0 {
+                fold_segment(frame, &left[..together]);
+                left = &left[together..];
+                continue;
+            }
             left = rest;
-            if let (Stage::Map { inner: a, stores }, [Stage::Reduce { temp, elem, fold, inner: b, value }, rest @ ..]) =
+            if let (Stage::Map { inner: a, stores }, [Stage::Reduce { temp, elem, fold, inner: b, segment, value }, rest @ ..]) =
                 (first, rest)
+                && segment.is_none()
                 && let ([a], [b]) = (a.as_slice(), b.as_slice())
                 && along == Along::Nothing
                 && folds_along(frame, (a, stores), (b, *fold, *value))
@@ -63,6 +72,62 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
     match &nest.walk {
         Some(walk) => nested(frame, std::slice::from_ref(walk), &mut |frame| stages(frame)),
         None => stages(frame),
+    }
+}
+
+/// How many stages at the front fold over the same segment, none needing the result of another.
+fn folded_together(kernel: &Kernel, stages: &[Stage]) -> usize {
+    let mut temps = BTreeSet::new();
+    let first = stages.first().and_then(list);
+    let goes_along = |stage: &&Stage| {
+        let Stage::Reduce { temp, value, .. } = stage else { return false };
+        let needs = |t: &Temp| kernel.all_below(*value).contains(&&Expr::Temp(*t));
+        let goes = first.is_some() && list(stage) == first && !temps.iter().any(needs);
+        temps.insert(*temp);
+        goes
+    };
+    stages.iter().take_while(goes_along).count()
+}
+
+/// The segment that a stage folds over, and the loop of which it takes iterations.
+fn list(stage: &Stage) -> Option<(&Segment, &Loop)> {
+    match stage {
+        Stage::Reduce { inner, segment: Some(segment), .. } => Some((segment, inner.first()?)),
+        _ => None,
+    }
+}
+
+/// Folds of one segment, side by side.
+fn fold_segment<'ctx>(frame: &mut Frame<'_, 'ctx>, stages: &[Stage]) {
+    let Some((segment, l)) = stages.first().and_then(list) else { return };
+    let e = frame.emit;
+    let lanes = frame.lanes.map_or(1, |l| l.count);
+    let mut sums = Vec::new();
+    for stage in stages {
+        if let Stage::Reduce { temp, elem, fold, value, .. } = stage {
+            sums.push((*temp, (*elem, *fold), *value, begin_fold(frame, *elem, *fold, lanes)));
+        }
+    }
+    let at = frame.index(&segment.at);
+    let i32 = e.int(32);
+    let [order, offsets] = [segment.order, segment.offsets].map(|b| frame.buffers[b.0 as usize]);
+    let entry = |buffer, at| {
+        let entry = e.load(i32, e.at(buffer, i32, at));
+        e.cast(InstructionOpcode::SExt, entry, e.i64())
+    };
+    let (from, to) = (entry(offsets, at), entry(offsets, e.add(at, e.index(1))));
+    e.each(from, to, 1, |place| {
+        let iteration = entry(order, place);
+        frame.vars.insert(l.var, iteration);
+        frame.forget();
+        for (_, fold, value, sum) in &sums {
+            fold_in(frame, *fold, *value, *sum, None);
+        }
+    });
+    frame.forget();
+    for (temp, .., (sum, ty)) in sums {
+        let result = e.load(ty, sum);
+        frame.temps.insert(temp, result);
     }
 }
 
@@ -152,7 +217,7 @@ pub(in crate::codegen) fn declare_temps(frame: &mut Frame<'_, '_>, nest: &Nest) 
 fn stage<'ctx>(frame: &mut Frame<'_, 'ctx>, stage: &Stage, along: Along) {
     match stage {
         Stage::Map { inner, stores } => map(frame, inner, stores, along),
-        Stage::Reduce { temp, elem, fold, inner, value } => match fold {
+        Stage::Reduce { temp, elem, fold, inner, value, .. } => match fold {
             Fold::ArgMax | Fold::ArgMin => arg_extreme(frame, *temp, *fold, inner, *value),
             fold => reduce(frame, *temp, *elem, *fold, inner, *value, along),
         },

@@ -33,7 +33,7 @@ pub fn row<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, block: &Block<'ctx>) 
             Stage::Map { inner, stores } => {
                 share(frame, inner, block, |frame| stores.iter().for_each(|s| frame.store(s)));
             }
-            Stage::Reduce { temp, elem, fold, inner, value } => {
+            Stage::Reduce { temp, elem, fold, inner, value, .. } => {
                 reduce(frame, *temp, *elem, *fold, inner, *value, block);
             }
             Stage::Running { .. } => unreachable!("a running fold is one thread's"),

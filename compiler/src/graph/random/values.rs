@@ -45,6 +45,7 @@ fn indexed(entry: &Entry, input: usize, extents: &Extents) -> Option<usize> {
     let uses = leaves.flat_map(|id| graph.uses(Value::of(id)));
     let axes = uses.filter_map(|(user, operand)| match &graph.node(user).op {
         Op::Gather(g) if operand == 1 => extents.get(g.axis),
+        Op::Segment(s) if operand == 1 => extents.get(s.to),
         _ => None,
     });
     axes.min()

@@ -4,7 +4,7 @@ use super::MAX_DEPTH;
 use super::lex::{Spot, Token, lex};
 use crate::kernel::{
     Access, Attend, Body, Bound, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows,
-    Grouping, Index, Kernel, Loop, Nest, Stage, Store, Temp, TopK, Var,
+    Grouping, Index, Kernel, Loop, Nest, Segment, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
 
@@ -305,8 +305,17 @@ impl Parser {
         let elem = self.elem()?;
         self.word("over")?;
         let inner = self.loops()?;
+        let segment = if self.eat("segment") { Some(self.segment()?) } else { None };
         self.word("of")?;
-        Ok(Stage::Reduce { temp, elem, fold, inner, value: self.expr_id()? })
+        Ok(Stage::Reduce { temp, elem, fold, inner, segment, value: self.expr_id()? })
+    }
+
+    fn segment(&mut self) -> Result<Segment> {
+        let at = self.index(0)?;
+        self.word("order")?;
+        let order = self.buffer_id()?;
+        self.word("offsets")?;
+        Ok(Segment { order, offsets: self.buffer_id()?, at })
     }
 
     fn contract(&mut self) -> Result<Contract> {

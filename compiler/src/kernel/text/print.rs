@@ -52,8 +52,12 @@ fn print_nest(line: &mut impl FnMut(usize, String), nest: &Nest) {
     line(1, format!("nest{}{walk} {{", spaced(&nest.outer)));
     for stage in &nest.stages {
         match stage {
-            Stage::Reduce { temp, elem, fold, inner, value } => {
-                line(2, format!("t{} = {} {elem} over{} of %{}", temp.0, fold.name(), spaced(inner), value.0));
+            Stage::Reduce { temp, elem, fold, inner, segment, value } => {
+                let segment = segment.as_ref().map_or_else(String::new, |s| {
+                    format!(" segment {} order b{} offsets b{}", index(&s.at), s.order.0, s.offsets.0)
+                });
+                let over = spaced(inner);
+                line(2, format!("t{} = {} {elem} over{over}{segment} of %{}", temp.0, fold.name(), value.0));
             }
             Stage::Running { fold, over, exclusive, value, store } => {
                 let exclusive = if *exclusive { " exclusive" } else { "" };

@@ -1,7 +1,7 @@
 //! Nests: stages at a point, folds shared by lanes or threads.
 
 use super::{Done, InterpError, Machine};
-use crate::kernel::{Elem, ExprId, Fold, Loop, Nest, Stage};
+use crate::kernel::{Elem, ExprId, Fold, Loop, Nest, Segment, Stage};
 use crate::scalar;
 use crate::schedule::gpu::ELEMENTS;
 use crate::schedule::{Along, GPU_THREADS, Gpu};
@@ -82,8 +82,11 @@ impl Machine<'_> {
                 self.unfold(inner, at);
                 self.store_all(stores)
             }),
-            Stage::Reduce { temp, elem, fold, inner, value } => {
-                let result = self.fold(*elem, *fold, inner, *value, shared_by)?;
+            Stage::Reduce { temp, elem, fold, inner, segment, value } => {
+                let result = match segment {
+                    Some(segment) => self.fold_segment(*elem, *fold, &inner[0], segment, *value)?,
+                    None => self.fold(*elem, *fold, inner, *value, shared_by)?,
+                };
                 let number = temp.0 as usize;
                 self.temps.resize(self.temps.len().max(number + 1), f64::NAN);
                 self.temps[number] = result;
@@ -102,6 +105,24 @@ impl Machine<'_> {
                 })
             }
         })
+    }
+
+    fn fold_segment(
+        &mut self,
+        elem: Elem,
+        fold: Fold,
+        l: &Loop,
+        segment: &Segment,
+        value: ExprId,
+    ) -> Result<f64, InterpError> {
+        let at = self.index(&segment.at)?;
+        let [from, to] = [at, at + 1].map(|i| self.read(segment.offsets, i));
+        let mut sum = unit(fold, elem);
+        for place in from? as i64..to? as i64 {
+            self.vars[l.var.0 as usize] = self.read(segment.order, place)? as i64;
+            sum = join(fold, elem, sum, self.eval(value)?);
+        }
+        Ok(sum)
     }
 
     fn fold(
