@@ -101,7 +101,7 @@ fn work(graph: &Graph, extents: &tensor::Extents) -> f64 {
 fn indices(graph: &Graph, extents: &tensor::Extents) -> usize {
     let axes = graph.ids().filter_map(|id| match &graph.node(id).op {
         Op::Gather(gather) => extents.get(gather.axis),
-            Op::Segment(segment) => extents.get(segment.to),
+        Op::Segment(segment) => extents.get(segment.to),
         _ => None,
     });
     axes.min().unwrap_or(4)

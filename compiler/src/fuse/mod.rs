@@ -293,14 +293,16 @@ impl Fuser<'_> {
     fn follows(&self, id: NodeIndex, group: GroupId) -> bool {
         let operands = self.graph.operands(id);
         let is_member = |v: &Value| self.fusion.home(*v) == Some(group);
+        operands.iter().any(is_member) && operands.iter().all(|v| is_member(v) || self.is_before(*v, group))
+    }
+
+    /// Is a value there before a group runs?
+    fn is_before(&self, value: Value, group: GroupId) -> bool {
         let is_before = |latest: &GroupId| match self.late.get(&group) {
             Some(before) => Some(*latest) <= *before,
             None => *latest < group,
         };
-        operands.iter().any(is_member)
-            && operands
-                .iter()
-                .all(|v| is_member(v) || self.latest.get(v).is_none_or(is_before) && !self.floats_on(*v, group))
+        self.latest.get(&value).is_none_or(is_before) && !self.floats_on(value, group)
     }
 
     /// Does a floating value read members of a late group? What was there before the group does not know.
@@ -371,6 +373,7 @@ impl Fuser<'_> {
                 && self.follows(id, group)
                 && sorted_by.is_none_or(|index| self.fusion.home(index) != Some(group))
         });
+        let joined = joined.or_else(|| sorted_by.and_then(|index| self.beside(value, index)));
         let group = match joined {
             Some(group) => {
                 self.read_from_group(id, group);
@@ -383,6 +386,21 @@ impl Fuser<'_> {
             }
         };
         self.fusion.groups[group.0].folds.push(value);
+    }
+
+    /// The group that folds the same segments as `value`, if all that it reads is there before.
+    fn beside(&self, value: Value, index: Value) -> Option<GroupId> {
+        let op = |v: Value| (self.graph.op(v), self.graph.operands(v.node));
+        let folds_same = |fold: &Value| {
+            let (Op::Segment(a), Op::Segment(b)) = (op(*fold).0, op(value).0) else { return false };
+            (a.from, a.to, op(*fold).1[1]) == (b.from, b.to, index)
+        };
+        let axes = &self.graph.ty(value).axes;
+        let group = self.fusion.groups.iter().rposition(|group| {
+            matches!(&group.core, Core::Nest { outer } if outer == axes) && group.folds.iter().any(folds_same)
+        });
+        let group = group.map(GroupId)?;
+        self.graph.operands(value.node).iter().all(|v| self.is_before(*v, group)).then_some(group)
     }
 
     fn visit_contract(&mut self, value: Value) {

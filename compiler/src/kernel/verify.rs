@@ -550,6 +550,23 @@ mod tests {
     }
 
     #[test]
+    fn segments_keep_their_roles() {
+        let rules = |fold: &str, order: &str| -> Vec<&'static str> {
+            let text = format!(
+                "kernel \"k\" dims 0 vars 3 {{ b0 = read f32 \"x\" b1 = read i32 \"order\" %0 = load b0[i1]\n nest i0 \"n\" in 2 {{ \
+                 t0 = {fold} f32 over i1 \"e\" in 5 segment {order} offsets b1 of %0 }} }}"
+            );
+            let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+            verify(&kernel).err().unwrap_or_default().iter().map(|f| f.rule).collect()
+        };
+        assert_eq!(rules("sum", "i0 order b1"), Vec::<&str>::new());
+        assert_eq!(rules("sum", "i1 order b1"), ["K02"]);
+        assert_eq!(rules("sum", "i0 order b0"), ["K05"]);
+        assert_eq!(rules("sum", "i0 order b7"), ["K01"]);
+        assert_eq!(rules("arg_max", "i0 order b1"), ["K10"]);
+    }
+
+    #[test]
     fn attention_keeps_its_roles() {
         let rules = |x: &str, block: u32, score: u32, stored: u32| -> Vec<&'static str> {
             let text = format!(

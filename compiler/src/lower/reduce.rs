@@ -18,7 +18,9 @@ fn fold_of(with: Reduce) -> Result<Fold, Problem> {
         Reduce::Min => Fold::Min,
         Reduce::Any => Fold::Any,
         Reduce::All => Fold::All,
-        Reduce::Mean | Reduce::Argmax | Reduce::Argmin => return Err(Problem::new(format!("{with:?} is no plain fold"))),
+        Reduce::Mean | Reduce::Argmax | Reduce::Argmin => {
+            return Err(Problem::new(format!("{with:?} is no plain fold")));
+        }
     })
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::graph::interp::run_graph;
 use crate::graph::tensor::Extents;
 use crate::graph::{Axis, Builder, Elem};
-use crate::scalar;
+use crate::scalar::{self, Fold};
 
 /// Axes by name and extent, in order.
 fn axes(list: &[(&str, usize)]) -> Vec<(Axis, usize)> {
@@ -225,6 +225,27 @@ fn gather_aligns_shared_axes_and_refuses_what_is_outside() {
     assert_eq!(eval(or_zero.clone(), &[x.clone(), i32s(&[("s", 2)], &[-1.0, 1.0])], &[]), [0.0, 0.0, 10.0, 11.0]);
     let error = try_eval(or_zero, &[x, i32s(&[], &[3.0])], &[]).unwrap_err();
     assert!(error.contains("is outside axis e of extent 3"), "{error}");
+}
+
+#[test]
+fn segments_fold_what_shares_an_index() {
+    let x = f32s(&[("a", 4), ("d", 2)], &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0]);
+    let to = i32s(&[("a", 4)], &[2.0, 0.0, 2.0, 0.0]);
+    let op = |fold| Segment { fold, from: axis("a"), to: axis("n") };
+    // In the order d, n; nothing has index 1.
+    assert_eq!(eval(op(Fold::Sum), &[x.clone(), to.clone()], &[("n", 3)]), [6.0, 0.0, 4.0, 60.0, 0.0, 40.0]);
+    assert_eq!(eval(op(Fold::Max), &[x.clone(), to.clone()], &[("n", 3)]), [4.0, -INF, 3.0, 40.0, -INF, 30.0]);
+    // An index for each d.
+    let each = i32s(&[("d", 2), ("a", 4)], &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+    assert_eq!(eval(op(Fold::Sum), &[x.clone(), each], &[("n", 2)]), [10.0, 0.0, 40.0, 60.0]);
+    for outside in [-1.0, 3.0] {
+        let to = i32s(&[("a", 4)], &[0.0, 1.0, outside, 2.0]);
+        let error = try_eval(op(Fold::Sum), &[x.clone(), to], &[("n", 3)]).unwrap_err();
+        assert!(error.contains("is outside axis n of extent 3"), "{error}");
+    }
+    let nothing = [f32s(&[("a", 0)], &[]), i32s(&[("a", 0)], &[])];
+    assert_eq!(eval(op(Fold::Prod), &nothing, &[("n", 2)]), [1.0, 1.0]);
+    assert!(try_eval(op(Fold::Sum), &[x.clone(), x], &[("n", 3)]).unwrap_err().contains("is not of integers"));
 }
 
 #[test]

@@ -121,6 +121,15 @@ pub enum Statement {
     State { name: Name, ty: Ty, init: Expr },
     Let { names: Vec<Name>, is_record: bool, value: Expr },
     NextState { name: Name, value: Expr },
+    Exit(Exit),
+}
+
+/// `exit axis when condition yield value`
+#[derive(Clone, Debug)]
+pub struct Exit {
+    pub axis: Name,
+    pub condition: Expr,
+    pub value: Expr,
 }
 
 /// `from "name"[order]`
@@ -160,7 +169,6 @@ pub enum ExprKind {
     Scan(Box<Scan>),
     Repeat(Box<Repeat>),
     Route(Box<Route>),
-    Exit(Name),
     Last(Name),
 }
 

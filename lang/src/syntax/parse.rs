@@ -246,6 +246,10 @@ impl Tree<'_> {
                 let (name, ty) = (self.name(parts.next()), self.ty(parts.next()));
                 Statement::State { name, ty, init: self.expr(parts.next()) }
             }
+            Rule::exit => {
+                let (axis, condition) = (self.name(parts.next()), self.expr(parts.next()));
+                Statement::Exit(Exit { axis, condition, value: self.expr(parts.next()) })
+            }
             Rule::next_state => {
                 let name = self.name(parts.next());
                 Statement::NextState { name, value: self.expr(parts.next()) }
@@ -411,7 +415,6 @@ impl Tree<'_> {
                 let mix_axis = parts.take(Rule::mix_axis).map(|p| self.name(Parts::of(p).next()));
                 ExprKind::Route(Box::new(Route { x, expert, policy, body, mix, mix_axis }))
             }
-            Rule::exit => ExprKind::Exit(self.name(Parts::of(pair).next())),
             _ => ExprKind::Last(self.name(Parts::of(pair).next())),
         };
         Expr { kind, span }

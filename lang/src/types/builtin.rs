@@ -69,7 +69,9 @@ impl Checker<'_> {
         if name == SEGMENT_SOFTMAX {
             return Some(self.segment_softmax(scope, call, span));
         }
-        if let Some(into) = call.axes.iter().find_map(|axis| axis.into.as_ref()) {
+        if let Some(into) = call.axes.iter().find_map(|axis| axis.into.as_ref())
+            && (OTHERS.contains(&name) || is_reduction(name) || RUNNING.iter().any(|(n, _)| *n == name))
+        {
             let message = format!("`{name}` takes axes, and none into another");
             return Some(Err(self.say(Diagnostic::error(codes::ARGUMENTS, into.span, message))));
         }

@@ -39,7 +39,6 @@ impl Checker<'_> {
             ExprKind::Scan(scan) => self.scan(scope, scan, expr.span),
             ExprKind::Repeat(repeat) => self.repeat(scope, repeat, expr.span),
             ExprKind::Route(route) => self.route(scope, route, expr.span),
-            ExprKind::Exit(_) => self.not_yet("`exit`", expr.span),
             ExprKind::Last(name) => {
                 let message = format!("`last {}` stands in the `yield` of a loop only", name.text);
                 Err(self.say(Diagnostic::error(codes::LOOP, expr.span, message)))

@@ -1,5 +1,6 @@
 //! `scan` and `repeat`.
 
+use super::exit::Exits;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
@@ -54,8 +55,9 @@ impl Checker<'_> {
         let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
         let yielded = self.loop_yields(scope, Some(&scan.yields), &carries, &nexts);
         self.leave(scope);
-        let (nexts, yielded) = (nexts?, yielded?);
-        let of = self.finish_loop(axis, scan.reverse, start, &carries, nexts, yielded.each(), span)?;
+        let ((nexts, _), yielded) = (nexts?, yielded?);
+        let inits = carries.iter().map(|c| c.init).collect();
+        let of = self.finish_loop((axis, scan.reverse), start, (inits, nexts), yielded.each(), span)?;
         self.results(of, axis, &carries, yielded, span)
     }
 
@@ -72,18 +74,22 @@ impl Checker<'_> {
             Some(id) => scope.axes.insert(repeat.axis.text.clone(), id),
             None => scope.axes.remove(&repeat.axis.text),
         };
-        let (of, carries, yielded) = done?;
+        let (of, carries, yielded, exits) = done?;
         let mut lasts = Vec::new();
         for (index, carry) in carries.iter().enumerate() {
             let last = self.tensor(Kind::Last { of, index }, carry.ty.elem, carry.ty.axes.clone(), span)?;
             lasts.push((carry.name.clone(), last));
         }
-        if let Some(otherwise) = &repeat.otherwise {
+        if repeat.otherwise.is_some() || exits.is_some() {
             scope.values.push(Default::default());
             for (name, val) in &lasts {
                 scope.bind(name, val.clone(), self.loops.len(), span);
             }
-            let val = self.expr(scope, otherwise);
+            let val = match (&exits, &repeat.otherwise) {
+                (Some(exits), otherwise) => self.left_with(scope, exits, (of, carries.len()), otherwise.as_ref(), span),
+                (None, Some(otherwise)) => self.expr(scope, otherwise),
+                (None, None) => Ok(Val::Error),
+            };
             scope.values.pop();
             return val;
         }
@@ -100,7 +106,7 @@ impl Checker<'_> {
         repeat: &Repeat,
         axis: AxisId,
         span: Span,
-    ) -> Checked<(NodeId, Vec<Carry>, Yields)> {
+    ) -> Checked<(NodeId, Vec<Carry>, Yields, Option<Exits>)> {
         if let (Some(_), Some(otherwise)) = (&repeat.yields, &repeat.otherwise) {
             let message = "a `repeat` has a `yield` or an `else`, not both";
             return Err(self.say(Diagnostic::error(codes::LOOP, otherwise.span, message)));
@@ -114,9 +120,18 @@ impl Checker<'_> {
         let yielded = self.loop_yields(scope, repeat.yields.as_ref(), &carries, &nexts);
         self.gained.pop();
         self.leave(scope);
-        let (nexts, yielded) = (nexts?, yielded?);
-        let of = self.finish_loop(axis, false, start, &carries, nexts, yielded.each(), span)?;
-        Ok((of, carries, yielded))
+        let ((mut nexts, exits), yielded) = (nexts?, yielded?);
+        let mut inits: Vec<NodeId> = carries.iter().map(|c| c.init).collect();
+        if let Some(exits) = &exits {
+            if let Some(yields) = &repeat.yields {
+                let message = "a `repeat` that rows leave gives what they leave with: it has no `yield` of its own";
+                return Err(self.say(Diagnostic::error(codes::LOOP, yields.span, message)));
+            }
+            inits.extend(&exits.inits);
+            nexts.extend(&exits.nexts);
+        }
+        let of = self.finish_loop((axis, false), start, (inits, nexts), yielded.each(), span)?;
+        Ok((of, carries, yielded, exits))
     }
 
     fn loop_yields(
@@ -124,10 +139,10 @@ impl Checker<'_> {
         scope: &mut Scope,
         yields: Option<&Expr>,
         carries: &[Carry],
-        nexts: &Checked<Vec<NodeId>>,
+        nexts: &Checked<(Vec<NodeId>, Option<Exits>)>,
     ) -> Checked<Yields> {
         let mut all = Yields { list: Vec::new(), names: None };
-        if let (Some(yields), Ok(nexts)) = (yields, nexts) {
+        if let (Some(yields), Ok((nexts, _))) = (yields, nexts) {
             all.names = self.yields(scope, yields, carries, nexts, &mut all.list)?;
         }
         Ok(all)
@@ -170,7 +185,12 @@ impl Checker<'_> {
             scope.bind(&carry.name.text, Val::Error, self.loops.len(), carry.name.span);
         }
         for statement in statements {
-            let _ = self.statement(scope, statement);
+            match statement {
+                Statement::Exit(exit) => {
+                    [&exit.condition, &exit.value].map(|x| drop(self.expr(scope, x))).into_iter().collect()
+                }
+                statement => drop(self.statement(scope, statement)),
+            }
         }
         for next in nexts {
             let _ = self.expr(scope, next);
@@ -245,7 +265,7 @@ impl Checker<'_> {
         self.loops.pop();
     }
 
-    /// Statements and `next`: one value for each carry.
+    /// Statements and `next`: one value for each carry, and what rows leave with.
     fn loop_body(
         &mut self,
         scope: &mut Scope,
@@ -253,10 +273,15 @@ impl Checker<'_> {
         nexts: &[Expr],
         carries: &[Carry],
         span: Span,
-    ) -> Checked<Vec<NodeId>> {
+    ) -> Checked<(Vec<NodeId>, Option<Exits>)> {
         let mut failed = false;
+        let mut exits = None;
         for statement in statements {
-            failed |= self.statement(scope, statement).is_err();
+            let done = match statement {
+                Statement::Exit(exit) => self.exit(scope, exit, carries.len(), &mut exits),
+                statement => self.statement(scope, statement),
+            };
+            failed |= done.is_err();
         }
         if nexts.len() != carries.len() {
             let message = format!("`next` gives {} values for {} carries", nexts.len(), carries.len());
@@ -271,7 +296,7 @@ impl Checker<'_> {
                 Err(Reported) => failed = true,
             }
         }
-        if failed { Err(Reported) } else { Ok(nodes) }
+        if failed { Err(Reported) } else { Ok((nodes, exits)) }
     }
 
     /// What `yield` asks for: the names of a record, or one value. A carry is read as `next` set it.
@@ -316,19 +341,16 @@ impl Checker<'_> {
         shape
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of a loop")]
+    /// The loop of a body that began with node `start`.
     fn finish_loop(
         &mut self,
-        axis: AxisId,
-        reverse: bool,
+        (axis, reverse): (AxisId, bool),
         start: u32,
-        carries: &[Carry],
-        nexts: Vec<NodeId>,
+        (inits, nexts): (Vec<NodeId>, Vec<NodeId>),
         yields: Vec<NodeId>,
         span: Span,
     ) -> Checked<NodeId> {
         let body = start..self.nodes.len() as u32;
-        let inits = carries.iter().map(|c| c.init).collect();
         let kind = Kind::Loop(Box::new(Loop { axis, reverse, body, inits, nexts, yields }));
         self.push(kind, Elem::F32, Vec::new(), span)
     }

@@ -11,6 +11,7 @@ mod calls;
 mod capacity;
 mod contract;
 mod entry;
+mod exit;
 mod expr;
 mod loops;
 mod params;

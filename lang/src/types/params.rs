@@ -13,7 +13,7 @@ impl Checker<'_> {
             Statement::Param { names, .. } => names.first().map(|name| ("parameter", name)),
             Statement::Part { name, .. } => Some(("part", name)),
             Statement::State { name, .. } => Some(("state", name)),
-            Statement::Let { .. } | Statement::NextState { .. } => None,
+            Statement::Let { .. } | Statement::NextState { .. } | Statement::Exit(_) => None,
         };
         if let (Some((what, name)), true) = (owned, scope.is_pure) {
             let message = format!("a `fn` has no {what}s, so no `{}`", name.text);
@@ -65,6 +65,7 @@ impl Checker<'_> {
             }
             Statement::Let { names, is_record, value } => self.bind_let(scope, names, *is_record, value),
             Statement::NextState { name, value } => self.next_state(scope, name, value),
+            Statement::Exit(exit) => Err(self.say(super::exit::outside(exit.axis.span))),
         }
     }
 

@@ -67,7 +67,8 @@ impl Checker<'_> {
         for (node, at) in [(x, at), (index, index_at)] {
             if self.has(node, to) {
                 let ty = self.ty(node).clone();
-                let message = format!("this has axis `{}` of the segments already: it is {}", into.text, self.show(&ty));
+                let message =
+                    format!("this has axis `{}` of the segments already: it is {}", into.text, self.show(&ty));
                 return Err(self.say(Diagnostic::error(codes::AXES, at, message)));
             }
         }

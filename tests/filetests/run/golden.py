@@ -238,6 +238,31 @@ def segments():
     })
 
 
+def exits():
+    t, d, c = 9, 4, 3
+    x, w, head = rand(t, d), rand(5, d, d), rand(d, c)
+
+    def leave(sure, otherwise):
+        y, at = np.zeros((t, c)), np.full(t, -1)
+        for row in range(t):
+            h = x[row]
+            for layer in range(5):
+                h = h + np.tanh(h @ w[layer])
+                p = softmax(h @ head)
+                if p.max() > sure or (otherwise is None and layer == 4):
+                    y[row], at[row] = p, layer
+                    break
+            else:
+                y[row], at[row] = otherwise(h), -1
+        return y, at
+
+    first, last = leave(0.8, None), leave(0.9, lambda h: h @ head)
+    write("exits", {
+        "in.x": x, "w": w, "head": head,
+        "out.p": first[0], "out.at": first[1], "out.q": last[0], "out.place": last[1],
+    })
+
+
 def scans():
     t, b, d = 5, 3, 3
     x, u = rand(t, b, d), rand(d, d)
@@ -304,6 +329,6 @@ def nested_loops():
 
 for make in [
     route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
-    segments,
+    segments, exits,
 ]:
     make()

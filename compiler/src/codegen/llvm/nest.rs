@@ -55,8 +55,10 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
                 continue;
             }
             left = rest;
-            if let (Stage::Map { inner: a, stores }, [Stage::Reduce { temp, elem, fold, inner: b, segment, value }, rest @ ..]) =
-                (first, rest)
+            if let (
+                Stage::Map { inner: a, stores },
+                [Stage::Reduce { temp, elem, fold, inner: b, segment, value }, rest @ ..],
+            ) = (first, rest)
                 && segment.is_none()
                 && let ([a], [b]) = (a.as_slice(), b.as_slice())
                 && along == Along::Nothing

@@ -5,6 +5,7 @@
 //!
 //! The same seed gives the same module and values everywhere.
 
+mod indexed;
 mod mixtures;
 mod steps;
 mod values;

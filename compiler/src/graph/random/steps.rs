@@ -13,7 +13,7 @@ impl Generator<'_, '_> {
     /// Adds one value to the pool; tries again where a step does not fit.
     pub(super) fn step(&mut self) {
         for _ in 0..20 {
-            let value = match self.rng.below(32) {
+            let value = match self.rng.below(34) {
                 0 | 1 => self.unary(),
                 2..=4 => self.pointwise(),
                 5 => self.select(),
@@ -28,6 +28,7 @@ impl Generator<'_, '_> {
                 16 => self.window(),
                 17 => self.joined(),
                 18 => self.gather(),
+                32 | 33 => self.segment(),
                 19 | 20 if self.options.routes => self.route(),
                 21 | 22 if self.options.loops => self.scan(),
                 23 => self.leaf(),
@@ -127,7 +128,7 @@ impl Generator<'_, '_> {
         Some(axes.into_iter().filter(|a| *a == first || self.rng.chance(25)).collect())
     }
 
-    fn own_axis(&mut self, x: Value) -> Option<Axis> {
+    pub(super) fn own_axis(&mut self, x: Value) -> Option<Axis> {
         let axes: Vec<Axis> = self.build.ty(x).axes.iter().collect();
         axes.get(self.rng.below(axes.len())).copied()
     }
@@ -422,22 +423,6 @@ impl Generator<'_, '_> {
         let to = self.build.sizes.fresh(along.name(), size);
         let y = self.build.add(ops::Concat { to, axes: vec![along, along] }, &[a, b]);
         self.is_small(&ty.without(along).with(to)).then_some(y)
-    }
-
-    /// By an index that is an input.
-    fn gather(&mut self) -> Option<Value> {
-        let x = self.any();
-        let (axis, n) = self.known_axis(x)?;
-        if n == 0 {
-            return None;
-        }
-        let order = self.some_axes(2);
-        let axes = self.build.ty(x).axes.without(axis).union(&order.iter().copied().collect());
-        if !self.is_small(&axes) {
-            return None;
-        }
-        let index = self.input_over(Elem::I32, order)?;
-        Some(self.build.add(ops::Gather::new(axis), &[x, index]))
     }
 
     /// Experts, as `route` lowers: every expert's value, of which top-k of an exact score keeps a few.

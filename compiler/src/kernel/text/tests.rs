@@ -113,6 +113,21 @@ pub(crate) const KERNELS: &[&str] = &[
   }
 }
 "#,
+    r#"kernel "reduce" dims 2 vars 3 {
+  b0 = read f32 "said"
+  b1 = read i32 "order"
+  b2 = read i32 "offsets"
+  b3 = write f32 "sum"
+  %0 = load b0[8*i2 + i1]
+  %1 = temp t0
+  nest i0 "node" in n0, i1 "d" in 8 {
+    t0 = sum f32 over i2 "edge" in n1 segment i0 order b1 offsets b2 of %0
+    map {
+      b3[8*i0 + i1] = %1
+    }
+  }
+}
+"#,
     r#"kernel "top_k" dims 1 vars 3 {
   b0 = read f32 "scores"
   b1 = write i32 "index"

@@ -1,0 +1,200 @@
+//! Which rows of a value anybody needs: those that a select will take.
+//!
+//! `select(left, kept, value)` needs `value` only where `left` is false, and so on down through whatever keeps the rows of `left`
+//! apart: pointwise functions, reductions and contractions over other axes. In a loop it holds of a carry, too, if all that reads
+//! the carry needs it only where another one, which never turns back, is still false. So the rows that have left an early exit
+//! (see `lang/src/types/exit.rs`) cost nothing, and so does any other row that nobody will look at.
+//!
+//! Known weakness: the condition of a select must be a leaf: something that is there before all kernels of its graph.
+
+use std::collections::BTreeMap;
+
+use crate::graph::{Axis, Graph, Value};
+use crate::ops::{Class, Op, Scan};
+use crate::scalar::Binary;
+
+/// The rows of a value that are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Nowhere,
+    /// Where a value of `bool` is this.
+    Where(Value, bool),
+    Everywhere,
+}
+
+impl Need {
+    fn join(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nowhere, need) | (need, Self::Nowhere) => need,
+            (a, b) if a == b => a,
+            _ => Self::Everywhere,
+        }
+    }
+}
+
+/// What is needed of the values of a graph.
+#[derive(Clone, Debug, Default)]
+pub struct Needs(BTreeMap<Value, Need>);
+
+impl Needs {
+    /// All results are needed everywhere.
+    pub fn of_graph(graph: &Graph) -> Self {
+        Self::below(graph, &vec![Need::Everywhere; graph.results.len()])
+    }
+
+    /// Of a loop's body; `outside` is what is needed of the results of the loop `node`.
+    pub fn of_body(scan: &Scan, outside: &dyn Fn(u32) -> (Value, Need)) -> Self {
+        let (graph, carries) = (&*scan.body, scan.carries as usize);
+        let carry = |i: usize| {
+            let is_carry = |op: &Op| matches!(op, Op::Carry(c) if c.index as usize == i);
+            graph.ids().filter(move |id| is_carry(&graph.node(*id).op)).map(Value::of)
+        };
+        // Carries that never turn back: `left or ..` stays true, `here and ..` stays false.
+        let lasting: Vec<(usize, Need)> = (0..carries)
+            .filter_map(|j| {
+                let next = graph.results[j];
+                let when = match graph.op(next) {
+                    Op::Binary(b) if b.f == Binary::Or => false,
+                    Op::Binary(b) if b.f == Binary::And => true,
+                    _ => return None,
+                };
+                let kept = carry(j).find(|c| graph.operands(next.node).contains(c))?;
+                Some((j, Need::Where(kept, when)))
+            })
+            .collect();
+        let axes = |need: &Need| if let Need::Where(c, _) = need { Some(&graph.ty(*c).axes) } else { None };
+        let candidate = |i: usize| {
+            let of = &graph.ty(graph.results[i]).axes;
+            let fits = |(j, need): &&(usize, Need)| *j != i && axes(need).is_some_and(|a| a.is_subset(of));
+            lasting.iter().find(fits).map_or(Need::Everywhere, |(_, need)| *need)
+        };
+        // What the loop's own condition at the end says is weaker than what it says in the iteration before.
+        let after = |i: usize| match outside(i as u32) {
+            (result, Need::Where(c, when)) if c.node == result.node => {
+                let same = |(j, need): &&(usize, Need)| {
+                    *j == c.result as usize && matches!(need, Need::Where(_, w) if *w == when)
+                };
+                lasting.iter().find(same).map_or(Need::Everywhere, |(_, need)| *need)
+            }
+            (_, Need::Nowhere) => Need::Nowhere,
+            _ => Need::Everywhere,
+        };
+        let mut next: Vec<Need> = (0..carries).map(candidate).collect();
+        // Taken for granted until a reader says otherwise.
+        loop {
+            let results: Vec<Need> =
+                (0..graph.results.len()).map(|i| next.get(i).map_or(after(i), |need| need.join(after(i)))).collect();
+            let needs = Self::below(graph, &results);
+            let fails = |i: &usize| {
+                let read = carry(*i).map(|c| needs.of(c)).fold(Need::Nowhere, Need::join);
+                next[*i] != Need::Everywhere && next[*i].join(read) != next[*i]
+            };
+            let Some(wrong) = (0..carries).find(fails) else { return needs };
+            next[wrong] = Need::Everywhere;
+        }
+    }
+
+    pub fn of(&self, value: Value) -> Need {
+        self.0.get(&value).copied().unwrap_or(Need::Nowhere)
+    }
+
+    /// From what is needed of the results.
+    fn below(graph: &Graph, results: &[Need]) -> Self {
+        let mut needs = Self::default();
+        for (value, need) in graph.results.iter().zip(results) {
+            needs.add(*value, *need);
+        }
+        let mut ids: Vec<_> = graph.ids().collect();
+        ids.reverse();
+        for id in ids {
+            for (number, operand) in graph.operands(id).into_iter().enumerate() {
+                let need = needs.of_operand(graph, Value::of(id), number, operand);
+                needs.add(operand, need);
+            }
+        }
+        needs
+    }
+
+    fn add(&mut self, value: Value, need: Need) {
+        let before = self.of(value);
+        self.0.insert(value, before.join(need));
+    }
+
+    /// What a node needs of an operand.
+    fn of_operand(&self, graph: &Graph, user: Value, number: usize, operand: Value) -> Need {
+        let own = self.of(user);
+        let op = graph.op(user);
+        // Rows stay rows where both sides have their axes; these take from other rows, or tell which are taken.
+        if op.class() == Class::Loop || matches!(op, Op::Shift(_) | Op::Running(_) | Op::Gather(_) | Op::Segment(_)) {
+            return Need::Everywhere;
+        }
+        let is_leaf = |v: Value| graph.op(v).class() == Class::Leaf && !matches!(graph.op(v), Op::Const(_));
+        let has = |v: Value, axis: Axis| graph.ty(v).axes.contains(axis);
+        let fits = |c: Value| {
+            let axes = &graph.ty(c).axes;
+            !axes.is_empty() && is_leaf(c) && axes.iter().all(|a| has(operand, a) && has(user, a))
+        };
+        let operands = graph.operands(user.node);
+        let condition = match (op, number) {
+            (Op::Select(_), 1) => Some((operands[0], true)),
+            (Op::Select(_), 2) => Some((operands[0], false)),
+            (Op::Binary(b), _) if b.f == Binary::Or => Some((operands[1 - number], false)),
+            (Op::Binary(b), _) if b.f == Binary::And => Some((operands[1 - number], true)),
+            _ => None,
+        };
+        match (own, condition) {
+            (Need::Nowhere, _) => Need::Nowhere,
+            (Need::Where(c, when), _) if fits(c) => Need::Where(c, when),
+            (_, Some((c, when))) if fits(c) => Need::Where(c, when),
+            _ => Need::Everywhere,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::text::parse;
+
+    /// What is needed of the results of a loop's body, by name.
+    fn body(text: &str) -> Vec<String> {
+        let module = parse(text).unwrap_or_else(|e| panic!("{e}"));
+        let graph = &module.entries[0].graph;
+        let node = graph.ids().find(|id| matches!(graph.node(*id).op, Op::Scan(_))).unwrap();
+        let Op::Scan(scan) = &graph.node(node).op else { unreachable!() };
+        let outer = Needs::of_graph(graph);
+        let outside = |i: u32| {
+            let result = Value { node, result: i };
+            (result, outer.of(result))
+        };
+        let needs = Needs::of_body(scan, &outside);
+        let show = |value: &Value| match needs.of(*value) {
+            Need::Where(c, when) => format!("{} is {when}", scan.body.op(c).name()),
+            need => format!("{need:?}"),
+        };
+        scan.body.results.iter().map(show).collect()
+    }
+
+    fn exit(next: &str, result: &str) -> Vec<String> {
+        body(&format!(
+            "module m\nsymbol t\naxis t = t\naxis l = 3\naxis d = 2\ngraph @m(%x: f32[t, d], %p: bool[t]) -> (y: f32[t, d]) {{\n\
+             %0 = scan[l, forward, 3, 0] %x, %p, %x : f32[t, d], bool[t], f32[t, d] {{\n\
+             %0 = carry[0] : f32[t, d]\n %1 = carry[1] : bool[t]\n %2 = carry[2] : f32[t, d]\n\
+             %3 = unary[exp] %0 : f32[t, d]\n %4 = reduce[sum, d] %3 : f32[t]\n %5 = const[1.0] : f32[]\n\
+             %6 = binary[gt] %4, %5 : bool[t]\n %7 = {next} : bool[t]\n %8 = select %1, %2, %3 : f32[t, d]\n\
+             return %3, %7, %8\n }}\n return %0#{result}\n}}\n"
+        ))
+    }
+
+    #[test]
+    fn rows_that_have_left_need_nothing() {
+        assert_eq!(exit("binary[or] %1, %6", "2"), ["carry is false", "Everywhere", "Everywhere"]);
+    }
+
+    #[test]
+    fn rows_that_may_come_back_need_all() {
+        assert_eq!(exit("binary[gt] %4, %5", "2"), ["Everywhere", "Everywhere", "Everywhere"]);
+        // Of a carry that is a result all rows are looked at.
+        assert_eq!(exit("binary[or] %1, %6", "0")[0], "Everywhere");
+    }
+}
