@@ -17,6 +17,7 @@
 //! Known weakness: a floating value that several groups read is evaluated in each, unless it is dear.
 
 mod attend;
+mod needed;
 mod prologue;
 mod roles;
 
@@ -30,6 +31,7 @@ use crate::ops::{Class, Op};
 use crate::scalar::Unary;
 
 pub use attend::Attention;
+pub use needed::{Needs, Only};
 pub use roles::{Grouped, Roles, axes_below, is_plain_view, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.

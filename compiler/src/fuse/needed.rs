@@ -5,7 +5,7 @@
 //! the carry needs it only where another one, which never turns back, is still false. So the rows that have left an early exit
 //! (see `lang/src/types/exit.rs`) cost nothing, and so does any other row that nobody will look at.
 //!
-//! Known weakness: the condition of a select must be a leaf: something that is there before all kernels of its graph.
+//! Known weakness: the condition of a select must be a leaf, something that is there before all kernels of its graph, or a loop's result.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ impl Needs {
     pub fn of_body(scan: &Scan, outside: &dyn Fn(u32) -> (Value, Need)) -> Self {
         let (graph, carries) = (&*scan.body, scan.carries as usize);
         let carry = |i: usize| {
-            let is_carry = |op: &Op| matches!(op, Op::Carry(c) if c.index as usize == i);
+            let is_carry = move |op: &Op| matches!(op, Op::Carry(c) if c.index as usize == i);
             graph.ids().filter(move |id| is_carry(&graph.node(*id).op)).map(Value::of)
         };
         // Carries that never turn back: `left or ..` stays true, `here and ..` stays false.
@@ -128,11 +128,11 @@ impl Needs {
         if op.class() == Class::Loop || matches!(op, Op::Shift(_) | Op::Running(_) | Op::Gather(_) | Op::Segment(_)) {
             return Need::Everywhere;
         }
-        let is_leaf = |v: Value| graph.op(v).class() == Class::Leaf && !matches!(graph.op(v), Op::Const(_));
+        let is_told = |v: Value| is_leaf(graph, v) || graph.op(v).class() == Class::Loop;
         let has = |v: Value, axis: Axis| graph.ty(v).axes.contains(axis);
         let fits = |c: Value| {
             let axes = &graph.ty(c).axes;
-            !axes.is_empty() && is_leaf(c) && axes.iter().all(|a| has(operand, a) && has(user, a))
+            !axes.is_empty() && is_told(c) && axes.iter().all(|a| has(operand, a) && has(user, a))
         };
         let operands = graph.operands(user.node);
         let condition = match (op, number) {
@@ -149,6 +149,28 @@ impl Needs {
             _ => Need::Everywhere,
         }
     }
+}
+
+/// The rows that a kernel has to compute: where a leaf is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Only {
+    pub flag: Value,
+    pub when: bool,
+}
+
+impl Only {
+    /// Of the kernel that makes these values.
+    pub fn of(graph: &Graph, needs: &Needs, values: impl IntoIterator<Item = Value>) -> Option<Self> {
+        let need = values.into_iter().map(|v| needs.of(v)).fold(Need::Nowhere, Need::join);
+        match need {
+            Need::Where(flag, when) if is_leaf(graph, flag) => Some(Self { flag, when }),
+            _ => None,
+        }
+    }
+}
+
+fn is_leaf(graph: &Graph, value: Value) -> bool {
+    graph.op(value).class() == Class::Leaf && !matches!(graph.op(value), Op::Const(_))
 }
 
 #[cfg(test)]
@@ -178,7 +200,7 @@ mod tests {
     fn exit(next: &str, result: &str) -> Vec<String> {
         body(&format!(
             "module m\nsymbol t\naxis t = t\naxis l = 3\naxis d = 2\ngraph @m(%x: f32[t, d], %p: bool[t]) -> (y: f32[t, d]) {{\n\
-             %0 = scan[l, forward, 3, 0] %x, %p, %x : f32[t, d], bool[t], f32[t, d] {{\n\
+             %0:3 = scan[l, forward, 3, 0] %x, %p, %x : f32[t, d], bool[t], f32[t, d] {{\n\
              %0 = carry[0] : f32[t, d]\n %1 = carry[1] : bool[t]\n %2 = carry[2] : f32[t, d]\n\
              %3 = unary[exp] %0 : f32[t, d]\n %4 = reduce[sum, d] %3 : f32[t]\n %5 = const[1.0] : f32[]\n\
              %6 = binary[gt] %4, %5 : bool[t]\n %7 = {next} : bool[t]\n %8 = select %1, %2, %3 : f32[t, d]\n\

@@ -154,6 +154,9 @@ pub enum Body {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
     pub outer: Vec<Loop>,
+    /// Points where this is false are passed over: nobody reads what would be stored there. It does not vary along the loop that
+    /// vectors run along.
+    pub only: Option<ExprId>,
     /// At each point the stages run once for every iteration of this loop, in its order: a recurrence that no point shares with another.
     pub walk: Option<Loop>,
     pub stages: Vec<Stage>,

@@ -301,6 +301,12 @@ impl Check<'_> {
 
     fn nest(&mut self, nest: &Nest) {
         let points = self.enter("nest", &Scope::new(), &nest.outer);
+        if let Some(only) = nest.only {
+            self.uses("nest", only, &points);
+            if self.type_of(only) != Elem::Bool {
+                self.fault("K04", format!("nest: only where %{}, which is {}", only.0, self.type_of(only)));
+            }
+        }
         let mut scope = self.enter("walk", &points, nest.walk.as_slice());
         for (number, stage) in nest.stages.iter().enumerate() {
             let at = format!("stage {number}");
@@ -509,6 +515,7 @@ mod tests {
         assert_eq!(walk("", "b0[i0]"), Vec::<&str>::new());
         assert_eq!(walk("walk i0 \"t\" in 3", "b0[i0]"), ["K02"]);
         assert_eq!(walk("", "b0[i0 + i1]"), ["K02", "K02"]);
+        assert_eq!(walk("only %0", "b0[i0]"), ["K04"]);
     }
 
     /// The rules that a nest with such a walk breaks, which stores there what it loads.

@@ -60,7 +60,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             vars: 0,
             exprs: Vec::new(),
             // Replaced by `finish`.
-            body: Body::Nest(crate::kernel::Nest { outer: Vec::new(), walk: None, stages: Vec::new() }),
+            body: Body::Nest(crate::kernel::Nest { outer: Vec::new(), only: None, walk: None, stages: Vec::new() }),
         };
         Self {
             planner,

@@ -9,7 +9,7 @@ use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, Index, Loop, i
 use crate::schedule;
 
 use super::builder::{Guard, KernelBuilder, Point};
-use super::region::{Location, RegionId, Sorting};
+use super::region::{By, Location, RegionId, Sorting};
 use super::sizes::product;
 use super::{PlanError, Planner};
 
@@ -106,10 +106,24 @@ impl Planner<'_> {
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {
             Some(grouped) => {
-                let Grouped { index, or_zero, expert: into, .. } = *grouped;
-                let by = Sorting { index, or_zero, rows: rows.clone(), apart: Vec::new(), into };
-                Some((self.sorted_rows(region, &by)?, by))
+                let Grouped { index, or_zero, expert, .. } = *grouped;
+                let by = By::Expert { index, or_zero, expert };
+                Some((
+                    self.sorted_rows(region, &Sorting { by: by.clone(), rows: rows.clone() })?,
+                    self.segments(&by),
+                    or_zero,
+                ))
             }
+            None if batch.is_empty() => match self.only_rows(region, [value], &rows) {
+                Some(only) => {
+                    let sorting = Sorting { by: By::Flag(only), rows: rows.clone() };
+                    // Where the others' results are not needed either, they are of no segment that is looked at.
+                    let is_whole = self.only_rows(region, roots.iter().copied(), &rows) == Some(only);
+                    let segments = Size::known(if is_whole { 1 } else { 2 });
+                    Some((self.sorted_rows(region, &sorting)?, segments, !is_whole))
+                }
+                None => None,
+            },
             None => None,
         };
         let label = self.label(region, group, if sorted.is_some() { "grouped contract" } else { "contract" });
@@ -127,14 +141,11 @@ impl Planner<'_> {
         let sums = builder.sum_loops(&sums, roles.x, &mut point)?;
         let x = builder.expand(region, roles.x, &point, &Guard::default())?;
         let w = builder.buffer("w", &packed, elem, Access::Read, true);
-        let grouping = sorted.map(|((order, offsets), by)| {
-            let segments = builder.planner.segments(&by);
-            Grouping {
-                experts: builder.extent(&segments),
-                last_is_none: by.or_zero,
-                order: builder.buffer("order", &order, Elem::I32, Access::Read, false),
-                offsets: builder.buffer("offsets", &offsets, Elem::I32, Access::Read, false),
-            }
+        let grouping = sorted.map(|((order, offsets), segments, last_is_none)| Grouping {
+            experts: builder.extent(&segments),
+            last_is_none,
+            order: builder.buffer("order", &order, Elem::I32, Access::Read, false),
+            offsets: builder.buffer("offsets", &offsets, Elem::I32, Access::Read, false),
         });
         match roles.gate {
             Some(gate) => builder.gates = Some((value, gate)),

@@ -26,10 +26,10 @@ use gatec_lang::Size;
 use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, SizeExpr};
 use thiserror::Error;
 
-use crate::fuse::{self, Core, GroupId, Note, Way};
+use crate::fuse::{self, Core, GroupId, Needs, Note, Way};
 use crate::graph::{Axis, Elem, Graph, Module, Value};
 use crate::kernel::{Extent, Kernel};
-use crate::ops::Class;
+use crate::ops::{Class, Op};
 use crate::schedule::{self, Schedule, UnitsExpr};
 
 pub use manifest::{manifest, param_order};
@@ -79,6 +79,7 @@ pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Plann
     let load = Region {
         graph: &module.load,
         fusion: fuse::Fusion::default(),
+        needs: Needs::default(),
         parent: None,
         depth: 0,
         locations: BTreeMap::new(),
@@ -198,14 +199,27 @@ impl<'g> Planner<'g> {
     ) -> RegionId {
         let at_load = self.find_at_load(graph, parent);
         let fusion = fuse::fuse(graph, &self.module.sizes, wanted, &|v| at_load.contains(&v), self.isa);
+        let needs = match parent {
+            Some((outer, node, _)) => self.needs_of_body(outer, node),
+            None => Needs::of_graph(graph),
+        };
         let (locations, placed, sorted_rows) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let notes = fusion.notes.clone();
-        self.regions.push(Region { graph, fusion, parent, depth, locations, at_load, placed, sorted_rows });
+        self.regions.push(Region { graph, fusion, needs, parent, depth, locations, at_load, placed, sorted_rows });
         let region = RegionId(self.regions.len() - 1);
         for Note { value, way, why } in notes {
             self.note(region, value, way, why);
         }
         region
+    }
+
+    fn needs_of_body(&self, outer: RegionId, node: petgraph::graph::NodeIndex) -> Needs {
+        let Op::Scan(scan) = &self.graph(outer).node(node).op else { return Needs::default() };
+        let outside = |result| {
+            let result = Value { node, result };
+            (result, self.regions[outer.0].needs.of(result))
+        };
+        Needs::of_body(scan, &outside)
     }
 
     /// Plans the groups of a region; `targets` says where values must stand at the end.

@@ -1,12 +1,15 @@
 //! Nests: maps, reductions, running folds, copies.
 
-use crate::fuse::{Group, GroupId};
+use gatec_runtime::format::Isa;
+
+use crate::fuse::{Group, GroupId, Only};
 use crate::graph::{Axis, AxisSet, Value};
-use crate::kernel::{self, Access, Body, Elem, Expr, Fold, Index, Loop, Nest, Stage, Store, Temp};
+use crate::kernel::{self, Access, Body, Elem, Expr, ExprId, Fold, Index, Loop, Nest, Stage, Store, Temp};
 use crate::ops::{Op, Running, Segment};
+use crate::scalar::Unary;
 
 use super::builder::{Guard, KernelBuilder, Point};
-use super::region::{Location, RegionId, Sorting};
+use super::region::{By, Location, RegionId, Sorting};
 use super::{PlanError, Planner};
 
 impl Planner<'_> {
@@ -29,14 +32,17 @@ impl Planner<'_> {
             }
         }
 
+        let values = members.folds.iter().chain(&members.roots).copied();
+        let only = self.only_rows(region, values, &outer);
         let mut builder = KernelBuilder::new(self, region, Some(group));
         let mut point = Point::new();
         let loops = builder.loops(&outer, &mut point);
+        let only = only.map(|only| builder.only(only, &point)).transpose()?;
         let mut stages = Vec::new();
         for value in todo {
             builder.value_stages(&members, value, (innermost, &outer), &point, &mut stages)?;
         }
-        builder.finish(&label, Body::Nest(Nest { outer: loops, walk: None, stages }), work)
+        builder.finish(&label, Body::Nest(Nest { outer: loops, only, walk: None, stages }), work)
     }
 
     /// A running fold along one axis.
@@ -58,7 +64,7 @@ impl Planner<'_> {
         let name = builder.planner.name_of(region, value);
         let store = builder.store(&name, &locations[0], &point, x);
         let stage = Stage::Running { fold: fold.into(), over, exclusive, value: x, store };
-        builder.finish(&label, Body::Nest(Nest { outer: loops, walk: None, stages: vec![stage] }), work)?;
+        builder.finish(&label, Body::Nest(Nest { outer: loops, only: None, walk: None, stages: vec![stage] }), work)?;
         for location in &locations[1..] {
             self.copy(region, value, location)?;
         }
@@ -78,17 +84,31 @@ impl Planner<'_> {
         let name = builder.planner.name_of(region, value);
         let store = builder.store(&name, to, &point, x);
         let stages = vec![Stage::Map { inner, stores: vec![store] }];
-        builder.finish("copy", Body::Nest(Nest { outer: loops, walk: None, stages }), work)
+        builder.finish("copy", Body::Nest(Nest { outer: loops, only: None, walk: None, stages }), work)
+    }
+
+    /// The rows of which a kernel that makes these values has to compute any, if that is told along these of its axes. On a GPU it
+    /// computes all.
+    pub(super) fn only_rows(
+        &self,
+        region: RegionId,
+        values: impl IntoIterator<Item = Value>,
+        rows: &[Axis],
+    ) -> Option<Only> {
+        let graph = self.graph(region);
+        let only = Only::of(graph, &self.regions[region.0].needs, values)?;
+        let fits = graph.ty(only.flag).axes.iter().all(|a| rows.contains(&a)) && self.isa != Isa::Sm80;
+        fits.then_some(only)
     }
 
     /// By what the rows of a fold over segments are sorted.
     pub(super) fn sorting(&self, region: RegionId, value: Value) -> Option<Sorting> {
         let graph = self.graph(region);
-        let Op::Segment(Segment { from, to, .. }) = *graph.op(value) else { return None };
+        let Op::Segment(Segment { from, to: into, .. }) = *graph.op(value) else { return None };
         let index = graph.operands(value.node)[1];
         let apart = self.complete(self.order_of(region, index), &graph.ty(index).axes.without(from));
         let rows = apart.iter().copied().chain([from]).collect();
-        Some(Sorting { index, or_zero: false, rows, apart, into: to })
+        Some(Sorting { by: By::Element { index, apart, into }, rows })
     }
 
     pub(super) fn location(&self, region: RegionId, value: Value) -> Option<Location> {
@@ -132,6 +152,12 @@ impl Planner<'_> {
 const POINTWISE_FLOPS: f64 = 16.0;
 
 impl KernelBuilder<'_, '_> {
+    /// Whether a point is one of those rows.
+    fn only(&mut self, only: Only, point: &Point) -> Result<ExprId, PlanError> {
+        let flag = self.expand(self.region, only.flag, point, &Guard::default())?;
+        Ok(if only.when { flag } else { self.push(Expr::Unary(Unary::Not, flag)) })
+    }
+
     /// The stages of a value of a group: the fold that makes it, the map that stores it.
     pub(super) fn value_stages(
         &mut self,
@@ -191,27 +217,31 @@ impl KernelBuilder<'_, '_> {
         Ok(Stage::Reduce { temp, elem, fold, inner, segment, value: x })
     }
 
-    /// The loop over the rows of a segment, the one that the point is of; folds of the same rows share it.
-    fn segment_loop(&mut self, by: &Sorting, point: &mut Point) -> Result<(Loop, kernel::Segment), PlanError> {
-        let (order, offsets) = self.planner.sorted_rows(self.region, by)?;
-        let segments: Vec<Axis> = by.apart.iter().copied().chain([by.into]).collect();
+    /// The loop over the rows of the segment that the point is of; folds of the same rows share it.
+    fn segment_loop(&mut self, sorting: &Sorting, point: &mut Point) -> Result<(Loop, kernel::Segment), PlanError> {
+        let By::Element { apart, into, .. } = &sorting.by else {
+            return Err(PlanError::Internal("a fold over segments of other rows".into()));
+        };
+        let (order, offsets) = self.planner.sorted_rows(self.region, sorting)?;
+        let segments: Vec<Axis> = apart.iter().copied().chain([*into]).collect();
         let segment = kernel::Segment {
             at: self.merge(&segments, point),
             order: self.buffer("order", &order, Elem::I32, Access::Read, false),
             offsets: self.buffer("offsets", &offsets, Elem::I32, Access::Read, false),
         };
-        let l = match self.segment_loops.iter().find(|(known, _)| known == by) {
+        let l = match self.segment_loops.iter().find(|(known, _)| known == sorting) {
             Some((_, l)) => l.clone(),
             None => {
-                let l = self.merged_loop(&by.rows, &mut Point::new());
-                self.segment_loops.push((by.clone(), l.clone()));
+                let l = self.merged_loop(&sorting.rows, &mut Point::new());
+                self.segment_loops.push((sorting.clone(), l.clone()));
                 l
             }
         };
-        let (from, rows) = (by.rows[by.apart.len()], self.planner.extent_of(&by.rows[by.apart.len()..]));
+        let from = sorting.rows[apart.len()];
         let mut row = Index::Var(l.var);
-        if !by.apart.is_empty() {
-            let rows = self.number(&rows);
+        if !apart.is_empty() {
+            let size = self.size(from);
+            let rows = self.number(&size);
             row = self.rem(row, rows);
         }
         point.insert(from, row);

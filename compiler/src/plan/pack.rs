@@ -259,7 +259,7 @@ impl Planner<'_> {
             stores.push(Store { buffer, index, value: x });
         }
         let stages = vec![Stage::Map { inner: vec![lane], stores }];
-        builder.finish("pack", Body::Nest(Nest { outer, walk: None, stages }), work)
+        builder.finish("pack", Body::Nest(Nest { outer, only: None, walk: None, stages }), work)
     }
 }
 

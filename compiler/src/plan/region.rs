@@ -6,7 +6,7 @@ use gatec_lang::Size;
 use gatec_runtime::format::Place;
 use petgraph::graph::NodeIndex;
 
-use crate::fuse::{Fusion, GroupId};
+use crate::fuse::{Fusion, GroupId, Needs, Only};
 use crate::graph::{Axis, Boundary, Elem, Graph, Value};
 use crate::ops::{Class, Op, Scan};
 
@@ -22,6 +22,7 @@ pub struct RegionId(pub usize);
 pub struct Region<'g> {
     pub graph: &'g Graph,
     pub fusion: Fusion,
+    pub needs: Needs,
     /// The region around a loop's body, and the loop.
     pub parent: Option<(RegionId, NodeIndex, Axis)>,
     /// Loops around it.
@@ -36,24 +37,28 @@ pub struct Region<'g> {
     pub sorted_rows: Vec<SortedRows>,
 }
 
-/// By what rows are sorted into segments, one after the other.
+/// Rows sorted into segments that stand one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sorting {
-    /// The number of a row's segment.
-    pub index: Value,
-    /// May it be negative? Such rows come last, in a segment of their own.
-    pub or_zero: bool,
+    pub by: By,
     /// Axes of the rows, outermost first.
     pub rows: Vec<Axis>,
-    /// Of these, the outermost that have segments of their own at each point.
-    pub apart: Vec<Axis>,
-    /// The axis of segments.
-    pub into: Axis,
+}
+
+/// What tells a row's segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Its expert; may that be negative, such rows come last, in a segment of their own.
+    Expert { index: Value, or_zero: bool, expert: Axis },
+    /// The element of `into` that it belongs to; at each point of `apart`, the outermost of the rows' axes, there are others.
+    Element { index: Value, apart: Vec<Axis>, into: Axis },
+    /// First the rows where a flag is so, then the others.
+    Flag(Only),
 }
 
 /// Rows sorted into segments, and where their order and the segments' offsets stand.
 pub struct SortedRows {
-    pub by: Sorting,
+    pub sorting: Sorting,
     pub order: Spot,
     pub offsets: Spot,
 }

@@ -201,7 +201,7 @@ impl<'g> Planner<'g> {
         let number = builder.push(Expr::Index { elem: Elem::I32, index: point[&axis].clone() });
         let store = builder.store("steps", &location, &point, number);
         let stages = vec![Stage::Map { inner, stores: vec![store] }];
-        builder.finish("steps", Body::Nest(Nest { outer: Vec::new(), walk: None, stages }), work)?;
+        builder.finish("steps", Body::Nest(Nest { outer: Vec::new(), only: None, walk: None, stages }), work)?;
         Ok(location)
     }
 }

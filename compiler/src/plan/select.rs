@@ -9,8 +9,8 @@ use crate::ops::Op;
 use crate::scalar::Binary;
 
 use super::builder::{Guard, KernelBuilder, Point};
-use super::region::{RegionId, SortedRows, Sorting};
-use super::sizes::{sum, times};
+use super::region::{By, RegionId, SortedRows, Sorting};
+use super::sizes::{product, sum, times};
 use super::steps::Spot;
 use super::{PlanError, Planner};
 
@@ -44,65 +44,83 @@ impl Planner<'_> {
     }
 
     /// How many segments rows are sorted into.
-    pub(super) fn segments(&self, by: &Sorting) -> Size {
-        let axes: Vec<Axis> = by.apart.iter().copied().chain([by.into]).collect();
-        sum(&self.extent_of(&axes), &Size::known(i64::from(by.or_zero)))
+    pub(super) fn segments(&self, by: &By) -> Size {
+        match by {
+            By::Expert { or_zero, expert, .. } => sum(&self.size(*expert), &Size::known(i64::from(*or_zero))),
+            By::Element { apart, into, .. } => product(&self.extent_of(apart), &self.size(*into)),
+            By::Flag(_) => Size::known(2),
+        }
     }
 
-    /// Rows sorted into segments, once for each choice and order of rows: the spots of their order and of the segments' offsets.
-    pub(super) fn sorted_rows(&mut self, region: RegionId, by: &Sorting) -> Result<(Spot, Spot), PlanError> {
-        let known = self.regions[region.0].sorted_rows.iter().find(|s| s.by == *by);
+    /// Rows sorted into segments, once for each sorting: the spots of their order and of the segments' offsets.
+    pub(super) fn sorted_rows(&mut self, region: RegionId, sorting: &Sorting) -> Result<(Spot, Spot), PlanError> {
+        let known = self.regions[region.0].sorted_rows.iter().find(|s| s.sorting == *sorting);
         if let Some(known) = known {
             return Ok((known.order.clone(), known.offsets.clone()));
         }
-        let (order, offsets) = self.plan_group_rows(region, by)?;
-        let sorted = SortedRows { by: by.clone(), order: order.clone(), offsets: offsets.clone() };
+        let (order, offsets) = self.plan_group_rows(region, sorting)?;
+        let sorted = SortedRows { sorting: sorting.clone(), order: order.clone(), offsets: offsets.clone() };
         self.regions[region.0].sorted_rows.push(sorted);
         Ok((order, offsets))
     }
 
-    fn plan_group_rows(&mut self, region: RegionId, by: &Sorting) -> Result<(Spot, Spot), PlanError> {
+    fn plan_group_rows(&mut self, region: RegionId, sorting: &Sorting) -> Result<(Spot, Spot), PlanError> {
         let int = Elem::I32.bytes() as i64;
-        let count = self.extent_of(&by.rows);
+        let count = self.extent_of(&sorting.rows);
         let order_bytes = self.symbols.expr(&times(&count, int));
         let order = Spot::start_of(self.steps.scratch("order", order_bytes));
-        let segments = self.segments(by);
+        let segments = self.segments(&sorting.by);
         let offset_bytes = self.symbols.expr(&times(&sum(&segments, &Size::known(1)), int));
         let offsets = Spot::start_of(self.steps.scratch("offsets", offset_bytes));
         let work = self.symbols.estimate(&count) as f64 * GROUP_FLOPS;
 
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
-        let rows = builder.loops(&by.rows, &mut point);
-        let mut segment = builder.expand(region, by.index, &point, &Guard::default())?;
-        let mut elem = builder.planner.graph(region).ty(by.index).elem;
-        if elem != Elem::I64 && (elem != Elem::I32 || !by.apart.is_empty()) {
-            elem = if by.apart.is_empty() { Elem::I32 } else { Elem::I64 };
-            segment = builder.push(Expr::Cast(elem, segment));
-        }
-        if !by.apart.is_empty() {
-            segment = builder.segment_apart(segment, elem, by, &point);
-        }
-        if by.or_zero {
-            segment = builder.segment_or_last(segment, elem, &segments);
-        }
+        let rows = builder.loops(&sorting.rows, &mut point);
+        let expert = builder.segment_of(&sorting.by, &segments, &point)?;
         let experts = builder.extent(&segments);
         let order_id = builder.buffer("order", &order, Elem::I32, Access::Write, false);
         let offsets_id = builder.buffer("offsets", &offsets, Elem::I32, Access::Write, false);
-        let body = Body::GroupRows(GroupRows { rows, experts, expert: segment, order: order_id, offsets: offsets_id });
+        let body = Body::GroupRows(GroupRows { rows, experts, expert, order: order_id, offsets: offsets_id });
         builder.finish("group_rows", body, work)?;
         Ok((order, offsets))
     }
 }
 
 impl KernelBuilder<'_, '_> {
-    /// The number among the segments of all points. What is outside of its point's stays outside of all.
-    fn segment_apart(&mut self, segment: ExprId, elem: Elem, by: &Sorting, point: &Point) -> ExprId {
-        let size = self.size(by.into);
-        let (first, size) = (self.merge(&by.apart, point), self.number(&size));
+    /// The number of the segment of the row at a point.
+    fn segment_of(&mut self, by: &By, segments: &Size, point: &Point) -> Result<ExprId, PlanError> {
+        let value = match by {
+            By::Expert { index, .. } | By::Element { index, .. } => *index,
+            By::Flag(only) => only.flag,
+        };
+        let found = self.expand(self.region, value, point, &Guard::default())?;
+        let elem = self.planner.graph(self.region).ty(value).elem;
+        Ok(match by {
+            By::Flag(only) => {
+                let [first, last] = [!only.when, only.when].map(|b| f64::from(u8::from(b)));
+                let [first, last] = [first, last].map(|value| self.push(Expr::Const { elem: Elem::I32, value }));
+                self.push(Expr::Select(found, first, last))
+            }
+            By::Expert { or_zero: true, .. } => self.segment_or_last(found, elem, segments),
+            By::Element { apart, into, .. } if !apart.is_empty() => {
+                let found = if elem == Elem::I64 { found } else { self.push(Expr::Cast(Elem::I64, found)) };
+                self.segment_apart(found, (apart, *into), point)
+            }
+            By::Expert { .. } | By::Element { .. } => match elem {
+                Elem::I32 | Elem::I64 => found,
+                _ => self.push(Expr::Cast(Elem::I32, found)),
+            },
+        })
+    }
+
+    /// The number among the segments of all points, in i64. What is outside of its point's stays outside of all.
+    fn segment_apart(&mut self, segment: ExprId, (apart, into): (&[Axis], Axis), point: &Point) -> ExprId {
+        let size = self.size(into);
+        let (first, size) = (self.merge(apart, point), self.number(&size));
         let first = self.mul(vec![first, size.clone()]);
-        let [first, size] = [first, size].map(|index| self.push(Expr::Index { elem, index }));
-        let [zero, outside] = [0.0, -1.0].map(|value| self.push(Expr::Const { elem, value }));
+        let [first, size] = [first, size].map(|index| self.push(Expr::Index { elem: Elem::I64, index }));
+        let [zero, outside] = [0.0, -1.0].map(|value| self.push(Expr::Const { elem: Elem::I64, value }));
         let [low, high] = [(Binary::Ge, zero), (Binary::Lt, size)].map(|(f, b)| self.push(Expr::Binary(f, segment, b)));
         let inside = self.push(Expr::Binary(Binary::And, low, high));
         let segment = self.push(Expr::Binary(Binary::Add, first, segment));

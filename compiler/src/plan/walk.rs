@@ -251,6 +251,11 @@ impl Planner<'_> {
         lines.sort();
         lines.dedup();
         let work = work * builder.planner.symbols.estimate(&count) as f64;
-        builder.finish_lines("walk", Body::Nest(Nest { outer, walk: Some(iterations), stages }), work, lines)
+        builder.finish_lines(
+            "walk",
+            Body::Nest(Nest { outer, only: None, walk: Some(iterations), stages }),
+            work,
+            lines,
+        )
     }
 }

@@ -35,10 +35,12 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
     // Iterations of a segment are not neighbours.
     let by_inner = if inner.is_empty() || !segments.is_empty() { 0 } else { neighbours(&inner) };
     let by_outer = outer.map_or(0, |v| neighbours(&[v]));
-    if serial || segments.iter().any(|s| outer.is_some_and(|v| index::mentions(&s.at, v))) {
+    let is_apart = |v: Var| segments.iter().any(|s| index::mentions(&s.at, v));
+    if serial || outer.is_some_and(is_apart) {
         return Along::Nothing;
     }
-    match (by_outer > by_inner, inner.is_empty()) {
+    let is_told = outer.is_some_and(|v| nest.only.is_some_and(|only| kernel.varies(only, v)));
+    match (by_outer > by_inner && !is_told, inner.is_empty()) {
         // Each point walks alone; two registers of them share what is the same for all.
         (true, _) if nest.walk.is_some() => Along::Points(2 * lanes),
         (true, _) => match nest.outer.last().map(|l| l.extent) {

@@ -258,7 +258,7 @@ def exits():
 
     first, last = leave(0.8, None), leave(0.9, lambda h: h @ head)
     write("exits", {
-        "in.x": x, "w": w, "head": head,
+        "in.x": x, "w": w, "v": w, "head": head,
         "out.p": first[0], "out.at": first[1], "out.q": last[0], "out.place": last[1],
     })
 

@@ -23,7 +23,9 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
     match (along, nest.outer.split_last()) {
         (Along::Outer, Some((lane_loop, shared))) => {
             for_units(frame, shared, range, |frame| {
-                vectors(frame, lane_loop, |frame| walk(frame, nest, Along::Nothing));
+                when_needed(frame, nest, |frame| {
+                    vectors(frame, lane_loop, |frame| walk(frame, nest, Along::Nothing));
+                });
             });
         }
         (Along::Points(n), Some((lane_loop, shared))) => {
@@ -36,11 +38,24 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
             for_counts(frame, &counts, range, |frame| {
                 let from = e.mul(frame.vars[&lane_loop.var], block);
                 let to = e.min(extent, e.add(from, block));
-                vectors_of(frame, n, lane_loop, (from, to), |frame| walk(frame, nest, Along::Nothing));
+                when_needed(frame, nest, |frame| {
+                    vectors_of(frame, n, lane_loop, (from, to), |frame| walk(frame, nest, Along::Nothing));
+                });
             });
         }
-        _ => for_units(frame, &nest.outer, range, |frame| walk(frame, nest, along)),
+        _ => for_units(frame, &nest.outer, range, |frame| {
+            when_needed(frame, nest, |frame| walk(frame, nest, along));
+        }),
     }
+}
+
+/// Runs `body` unless nobody needs the point.
+fn when_needed<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, nest: &Nest, body: impl FnOnce(&mut Frame<'a, 'ctx>)) {
+    let Some(only) = nest.only else { return body(frame) };
+    let e = frame.emit;
+    let is_needed = frame.eval(only);
+    e.when(is_needed, || body(frame));
+    frame.forget();
 }
 
 /// The stages at a point, in every iteration.

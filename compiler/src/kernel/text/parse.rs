@@ -274,13 +274,14 @@ impl Parser {
 
     fn nest(&mut self) -> Result<Nest> {
         let outer = self.loops()?;
+        let only = if self.eat("only") { Some(self.expr_id()?) } else { None };
         let walk = if self.eat("walk") { Some(self.one_loop()?) } else { None };
         self.mark('{')?;
         let mut stages = Vec::new();
         while !self.eat_mark('}') {
             stages.push(self.stage()?);
         }
-        Ok(Nest { outer, walk, stages })
+        Ok(Nest { outer, only, walk, stages })
     }
 
     fn stage(&mut self) -> Result<Stage> {

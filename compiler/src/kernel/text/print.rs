@@ -49,7 +49,8 @@ pub fn print(kernel: &Kernel) -> String {
 
 fn print_nest(line: &mut impl FnMut(usize, String), nest: &Nest) {
     let walk = nest.walk.as_ref().map_or_else(String::new, |l| format!(" walk {}", one_loop(l)));
-    line(1, format!("nest{}{walk} {{", spaced(&nest.outer)));
+    let only = nest.only.map_or_else(String::new, |e| format!(" only %{}", e.0));
+    line(1, format!("nest{}{only}{walk} {{", spaced(&nest.outer)));
     for stage in &nest.stages {
         match stage {
             Stage::Reduce { temp, elem, fold, inner, segment, value } => {

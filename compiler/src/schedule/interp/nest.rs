@@ -67,6 +67,11 @@ impl Machine<'_> {
 
     /// All iterations at a point.
     fn walk(&mut self, nest: &Nest, shared_by: u32) -> Done {
+        if let Some(only) = nest.only
+            && self.eval(only)? == 0.0
+        {
+            return Ok(());
+        }
         let Some(walk) = &nest.walk else { return self.stages(nest, shared_by) };
         (0..self.extent(walk.extent)).try_for_each(|i| {
             self.vars[walk.var.0 as usize] = i;
