@@ -237,6 +237,35 @@ fn what_a_benchmark_says_of_its_work_is_the_model_s() {
 }
 
 #[test]
+fn a_trace_names_kernels_and_lines() {
+    let dir = folder();
+    let done = run("gatec run glu.gate --random --size t=64 --threads 2 --trace t.json", dir.path());
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let trace: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("t.json")).expect("a trace")).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let of = |cat: &str| events.iter().filter(|e| e["cat"] == cat).collect::<Vec<_>>();
+    let us = |e: &serde_json::Value, key: &str| e[key].as_f64().expect("a number");
+    let phases = of("phase");
+    assert_eq!(
+        phases.iter().map(|e| e["name"].as_str().expect("a name")).collect::<Vec<_>>(),
+        ["open", "load", "run glu"]
+    );
+    let kernels = of("kernel");
+    assert!(!kernels.is_empty());
+    for span in kernels {
+        let name = span["name"].as_str().expect("a name");
+        assert!(name.contains("contract") && name.ends_with(" glu.gate:8"), "{name}");
+        assert_eq!(span["args"]["lines"], serde_json::json!(["glu.gate:8"]));
+        let (start, end) = (us(span, "ts"), us(span, "ts") + us(span, "dur"));
+        assert!(start >= us(phases[2], "ts") && end <= us(phases[2], "ts") + us(phases[2], "dur"), "within the run");
+    }
+    assert!(events.iter().any(|e| e["name"] == "thread_name" && e["tid"] == 1));
+
+    assert_eq!(run("gatec run glu.gate --random --size t=2 --trace no/t.json", dir.path()).code, Some(1));
+}
+
+#[test]
 fn people_at_a_terminal_get_colour_and_programs_none() {
     let dir = folder();
     let plain = run("gatec check broken.gate", dir.path());

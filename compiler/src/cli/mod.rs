@@ -15,6 +15,7 @@ mod slower;
 mod table;
 mod talk;
 mod tensors;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ enum Command {
     Build(build::Build),
     /// Run an artifact (or a model, compiled on the fly)
     #[command(
-        after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8\n  gatec run model.so -w w.safetensors -i x=- -o - < x.npy > y.npy"
+        after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8\n  gatec run model.so -w w.safetensors -i x=- -o - < x.npy > y.npy\n  gatec run model.gate --random --size tokens=64 --trace trace.json    (for ui.perfetto.dev)"
     )]
     Run(run::Run),
     /// Show what the optimiser did to a model, or explain an error code

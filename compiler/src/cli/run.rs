@@ -10,6 +10,7 @@ use gatec_runtime::format::{Elem, Isa, Manifest};
 use gatec_runtime::{Artifact, LoadOptions, Model, Session, View, Weights};
 
 use super::tensors::{self, Tensor};
+use super::trace::Timeline;
 use super::{Failure, ModelArgs, Talk, build, name_and_size, once};
 
 /// How an artifact is loaded and its sizes are bound; shared with `bench`.
@@ -56,6 +57,9 @@ pub struct Run {
     /// Time of every kernel, on standard error
     #[arg(long)]
     profile: bool,
+    /// Where a timeline of all threads goes, for Perfetto or Chrome's tracing page: kernels and the lines they stand for
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 fn isa(name: &str) -> Result<Isa, String> {
@@ -195,9 +199,13 @@ impl Run {
             // Before the work, not after it.
             tensors::format(path)?;
         }
-        let artifact = self.load.artifact(talk)?;
+        if self.trace.as_deref() == Some(Path::new("-")) {
+            return Err(Failure::Usage("--trace writes a file, `-` is none: name one".into()));
+        }
+        let mut timeline = Timeline::new();
+        let artifact = timeline.phase("open", || self.load.artifact(talk))?;
         let progress = build::progress(talk, &format!("running {}", self.load.model.display()));
-        let model = self.load.model(&artifact)?;
+        let model = timeline.phase("load", || self.load.model(&artifact))?;
         let mut session = self.load.session(&model)?;
         let entry = session.entry().name.clone();
         let mut inputs = self.read_inputs()?;
@@ -209,7 +217,12 @@ impl Run {
             views.push((name, tensor.view().map_err(|e| Failure::Other(e.to_string()))?));
         }
         session.set_profiled(self.profile);
-        let outputs = session.run(&views).map_err(|e| Failure::Other(e.to_string()))?;
+        if self.trace.is_some() {
+            session.set_traced(Timeline::room(model.threads()));
+        }
+        let running = &mut session;
+        let outputs = timeline.phase(&format!("run {entry}"), move || running.run(&views));
+        let outputs = outputs.map_err(|e| Failure::Other(e.to_string()))?;
         let outputs: Vec<(String, Tensor)> = outputs
             .iter()
             .map(|(name, elem, shape, bytes)| (name.to_string(), Tensor::new(elem, shape.to_vec(), bytes)))
@@ -227,6 +240,9 @@ impl Run {
                     talk.data(format!("{name}: {}\n", Summary::of(tensor)))?;
                 }
             }
+        }
+        if let Some(path) = &self.trace {
+            timeline.write(path, &session, talk)?;
         }
         if self.profile {
             for call in session.profile() {

@@ -1,8 +1,8 @@
 //! What runs a plan: this machine's processor or a GPU.
 #![allow(unsafe_code, reason = "hands on a promise about memory")]
 
-use super::walk::{self, CallTime};
-use super::{Model, RunError};
+use super::watch::{CallTime, Watch};
+use super::{Model, RunError, walk};
 use crate::format::{Place, Plan};
 use crate::plan::{PrepareError, Program};
 
@@ -76,12 +76,14 @@ impl Engine {
         }
     }
 
+    /// Runs the program, the plan of the entry of that number.
+    ///
     /// # Safety
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
-    pub unsafe fn run(&mut self, model: &Model, timed: bool) -> Result<(), Stopped> {
+    pub unsafe fn run(&mut self, model: &Model, watch: &mut Watch, entry: usize) -> Result<(), Stopped> {
         match self {
             // SAFETY: the caller's promise.
-            Self::Cpu(exec) => unsafe { exec.run(model.pool(), timed) }.map_err(Stopped::Index),
+            Self::Cpu(exec) => unsafe { exec.run(model.pool(), watch, entry) }.map_err(Stopped::Index),
             #[cfg(feature = "cuda")]
             // SAFETY: the caller's promise.
             Self::Cuda(exec) => unsafe { exec.run() }.map_err(Stopped::Device)?.map_err(Stopped::Index),

@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use super::watch::{CallTime, Did, Eyes, Watch};
 use crate::format::{Place, Plan, abi};
 use crate::memory::{ALIGN, Memory};
 use crate::plan::{CallAt, MAX_LOOP_DEPTH, Op, PrepareError, Program};
@@ -60,13 +61,6 @@ impl std::fmt::Debug for Exec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exec").field("program", &self.program).field("threads", &self.threads).finish_non_exhaustive()
     }
-}
-
-/// Calls and nanoseconds of one call of a plan, as thread 0 saw it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CallTime {
-    pub calls: u64,
-    pub ns: u64,
 }
 
 impl Exec {
@@ -159,12 +153,14 @@ impl Exec {
         }
     }
 
-    /// Runs the program. The number of the call (in the plan) that met an index out of range, if one did.
+    /// Runs the program, of the entry of that number, and records what `watch` asks for. The number of the call (in the plan) that
+    /// met an index out of range, if one did.
     ///
     /// # Safety
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
-    pub unsafe fn run(&mut self, pool: &Pool, timed: bool) -> Result<(), u32> {
+    pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), u32> {
         *self.failed.get_mut() = NONE;
+        let watched = watch.is_on();
         let walk = Walk {
             program: &self.program,
             kernels: &self.kernels,
@@ -177,7 +173,7 @@ impl Exec {
             scratch_stride: self.scratch_stride,
             barrier: &self.barrier,
             failed: &self.failed,
-            times: self.times.as_mut_ptr(),
+            eyes: watch.eyes(&mut self.times, entry),
         };
         let threads = self.threads.min(pool.threads());
         let mut cursor = Cursor::default();
@@ -187,18 +183,18 @@ impl Exec {
             if !pool.is_awake(threads) && pool.is_worth_waking(self.program.shared_ns) {
                 pool.wake(threads);
                 // SAFETY: the caller's promise; no other thread walks yet.
-                finished = unsafe { walk.go(&mut cursor, 0, 1, timed, Some(&|| pool.is_awake(threads))) };
+                finished = unsafe { walk.go(&mut cursor, 0, 1, watched, Some(&|| pool.is_awake(threads))) };
             }
             finished = finished
                 || pool.is_awake(threads)
                     && pool.try_run(threads, &|thread| {
                         // SAFETY: the caller's promise; each thread of the job has a number of its own below `threads`.
-                        unsafe { walk.go(&mut cursor.clone(), thread, threads, timed, None) };
+                        unsafe { walk.go(&mut cursor.clone(), thread, threads, watched, None) };
                     });
         }
         if !finished {
             // SAFETY: the caller's promise; this is the only thread.
-            unsafe { walk.go(&mut cursor, 0, 1, timed, None) };
+            unsafe { walk.go(&mut cursor, 0, 1, watched, None) };
         }
         if shares {
             pool.rest();
@@ -232,10 +228,10 @@ struct Walk<'a> {
     scratch_stride: usize,
     barrier: &'a Barrier,
     failed: &'a AtomicU32,
-    times: *mut CallTime,
+    eyes: Eyes<'a>,
 }
 
-// SAFETY: a thread writes only its own table and scratch, and thread 0 the times; what kernels write is disjoint by their
+// SAFETY: a thread writes only its own table and scratch; what kernels write is disjoint by their
 // units, and a barrier stands before another thread reads it.
 unsafe impl Sync for Walk<'_> {}
 
@@ -281,10 +277,10 @@ impl Walk<'_> {
         cursor: &mut Cursor,
         thread: usize,
         threads: usize,
-        timed: bool,
+        watched: bool,
         stop: Option<&dyn Fn() -> bool>,
     ) -> bool {
-        if timed {
+        if watched {
             // SAFETY: the caller's promise.
             unsafe { self.walk::<true>(cursor, thread, threads, stop) }
         } else {
@@ -295,7 +291,7 @@ impl Walk<'_> {
 
     /// # Safety
     /// As [`Walk::go`].
-    unsafe fn walk<const TIMED: bool>(
+    unsafe fn walk<const WATCHED: bool>(
         &self,
         cursor: &mut Cursor,
         thread: usize,
@@ -357,16 +353,15 @@ impl Walk<'_> {
                     }
                     let (depth, numbers) = (*depth, &*numbers);
                     let odd = depth > 0 && frames[depth - 1].odd;
-                    let start = TIMED.then(Instant::now);
+                    let start = WATCHED.then(Instant::now);
                     // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
                     let status = unsafe { self.call(number, call, thread, part, &numbers[..depth], odd) };
-                    if let Some(start) = start
-                        && thread == 0
-                    {
-                        // SAFETY: only thread 0 writes times; there is one for each call's number.
-                        let time = unsafe { &mut *self.times.add(call.number as usize) };
-                        time.calls += u64::from(begin == 0);
-                        time.ns += start.elapsed().as_nanos() as u64;
+                    if let Some(start) = start {
+                        let iteration = if depth > 0 { numbers[depth - 1] } else { 0 };
+                        // SAFETY: `thread` walks once.
+                        unsafe {
+                            self.eyes.saw(&Did { thread, call: call.number, iteration, first: begin == 0 }, start)
+                        };
                     }
                     if status != 0 {
                         self.failed.fetch_min(number, Ordering::Relaxed);

@@ -1,0 +1,106 @@
+//! What is recorded while a program runs, when somebody asks: the time of each call, and the spans of all threads.
+//!
+//! Memory for it is made when it is switched on: a run that is watched allocates and locks no more than another.
+#![allow(unsafe_code, reason = "each thread writes records of its own")]
+
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use super::trace::{Span, Trace};
+
+/// Calls and nanoseconds of one call of a plan, as thread 0 saw it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CallTime {
+    pub calls: u64,
+    pub ns: u64,
+}
+
+/// What a session asked to be recorded.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub timed: bool,
+    pub trace: Option<Trace>,
+}
+
+impl Watch {
+    pub fn is_on(&self) -> bool {
+        self.timed || self.trace.is_some()
+    }
+
+    /// For one run of a program with these times, of the entry of that number.
+    pub fn eyes<'a>(&'a mut self, times: &'a mut [CallTime], entry: usize) -> Eyes<'a> {
+        let (lanes, lane_count, since) = match &mut self.trace {
+            Some(trace) => (trace.lanes.as_mut_ptr(), trace.lanes.len(), trace.since),
+            None => (std::ptr::null_mut(), 0, Instant::now()),
+        };
+        let (times, time_count) = (times.as_mut_ptr(), if self.timed { times.len() } else { 0 });
+        Eyes { times, time_count, lanes, lane_count, since, entry: entry as u32, of: PhantomData }
+    }
+}
+
+/// What one run writes to, as all its threads see it.
+pub(super) struct Eyes<'a> {
+    times: *mut CallTime,
+    time_count: usize,
+    lanes: *mut Lane,
+    lane_count: usize,
+    since: Instant,
+    entry: u32,
+    of: PhantomData<&'a mut Lane>,
+}
+
+/// What a thread did: units of the call of that number in the plan.
+pub(super) struct Did {
+    pub thread: usize,
+    pub call: u32,
+    /// Of the innermost loop.
+    pub iteration: i64,
+    /// It began with the first of the units.
+    pub first: bool,
+}
+
+// SAFETY: a thread writes only its own lane, and thread 0 the times (`Eyes::saw`).
+unsafe impl Sync for Eyes<'_> {}
+
+impl Eyes<'_> {
+    /// Records work that has just ended.
+    ///
+    /// # Safety
+    /// No two threads that run at once have the same number.
+    pub unsafe fn saw(&self, did: &Did, start: Instant) {
+        let ns = start.elapsed().as_nanos() as u64;
+        let call = did.call as usize;
+        if did.thread == 0 && call < self.time_count {
+            // SAFETY: `call` is inside, and only thread 0 comes here (the caller's promise).
+            let time = unsafe { &mut *self.times.add(call) };
+            time.calls += u64::from(did.first);
+            time.ns += ns;
+        }
+        if did.thread < self.lane_count {
+            // SAFETY: the lane is there, and only this thread's (the caller's promise).
+            let lane = unsafe { &mut *self.lanes.add(did.thread) };
+            let start_ns = start.saturating_duration_since(self.since).as_nanos() as u64;
+            let (entry, thread) = (self.entry, did.thread as u32);
+            lane.add(Span { entry, call: did.call, thread, iteration: did.iteration, start_ns, ns });
+        }
+    }
+}
+
+/// The spans of one thread. Lanes of two threads share no cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Lane {
+    pub spans: Vec<Span>,
+    pub room: usize,
+    pub lost: u64,
+}
+
+impl Lane {
+    fn add(&mut self, span: Span) {
+        if self.spans.len() < self.room {
+            self.spans.push(span);
+        } else {
+            self.lost += 1;
+        }
+    }
+}
