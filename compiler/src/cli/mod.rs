@@ -12,6 +12,7 @@ mod npy;
 mod roofline;
 mod run;
 mod slower;
+mod stats;
 mod table;
 mod talk;
 mod tensors;

@@ -9,6 +9,7 @@ use clap::Args;
 use gatec_runtime::format::{Elem, Isa, Manifest};
 use gatec_runtime::{Artifact, LoadOptions, Model, Session, View, Weights};
 
+use super::stats::Stats;
 use super::tensors::{self, Tensor};
 use super::trace::Timeline;
 use super::{Failure, ModelArgs, Talk, build, name_and_size, once};
@@ -57,6 +58,9 @@ pub struct Run {
     /// Time of every kernel, on standard error
     #[arg(long)]
     profile: bool,
+    /// Where routers sent rows, on standard error: rows of each expert, rows that none took, entropy
+    #[arg(long)]
+    stats: bool,
     /// Where a timeline of all threads goes, for Perfetto or Chrome's tracing page: kernels and the lines they stand for
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -216,7 +220,7 @@ impl Run {
         for (name, tensor) in &inputs {
             views.push((name, tensor.view().map_err(|e| Failure::Other(e.to_string()))?));
         }
-        session.set_profiled(self.profile);
+        session.set_profiled(self.profile).set_counted(self.stats);
         if self.trace.is_some() {
             session.set_traced(Timeline::room(model.threads()));
         }
@@ -243,6 +247,9 @@ impl Run {
         }
         if let Some(path) = &self.trace {
             timeline.write(path, &session, talk)?;
+        }
+        if self.stats {
+            talk.say(&Stats { entry: &entry, routers: &session.routers() }.to_string());
         }
         if self.profile {
             for call in session.profile() {

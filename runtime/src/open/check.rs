@@ -221,6 +221,13 @@ impl Check<'_> {
         for size in call.dims.iter().chain([&call.units, &call.scratch_bytes, &call.flops]) {
             self.size(&kernel.symbol, size, at_load);
         }
+        if let Some(routing) = &call.routing {
+            self.index("counted argument", routing.offsets, call.args.len());
+            self.size(&kernel.symbol, &routing.experts, at_load);
+            if at_load {
+                self.fault(format_args!("`{}`: loading has no router", kernel.symbol));
+            }
+        }
         for arg in &call.args {
             self.arg(arg, plan, &kernel.symbol, depth, at_load);
         }

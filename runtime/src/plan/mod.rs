@@ -8,7 +8,7 @@ mod need;
 
 use std::ops::Range;
 
-use crate::format::{Arg, Call, MAX_BYTES, Place, Plan, SizeExpr, Step};
+use crate::format::{Arg, Call, MAX_BYTES, Place, Plan, Routing, SizeExpr, Step};
 use crate::memory::OutOfMemory;
 use arena::{Interval, place};
 pub use need::{Need, need};
@@ -33,6 +33,7 @@ pub(crate) struct Program {
     strides: Vec<i64>,
     pub dims: Vec<i64>,
     pub buffers: Vec<BufferAt>,
+    pub routers: Vec<RouterAt>,
     pub arena_bytes: u64,
     /// Of one thread, for the call that needs most.
     pub scratch_bytes: u64,
@@ -67,7 +68,27 @@ pub(crate) struct CallAt {
     pub turns: bool,
     /// Units that take about [`SLICE_NS`].
     pub slice: i64,
+    /// Its number in [`Program::routers`], if it says something about one.
+    pub router: Option<u32>,
 }
+
+/// Where a call leaves how many rows each expert got.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RouterAt {
+    /// The number of the call in the plan.
+    pub call: u32,
+    /// Of [`Program::args`]: `segments + 1` numbers stand there, in every iteration.
+    pub arg: u32,
+    /// The experts, and the rows of none.
+    pub segments: usize,
+    /// Iterations of the loops around that are counted apart: all, or one that stands for all.
+    pub layers: usize,
+    /// From the numbers of the loops around to a layer.
+    pub strides: [i64; MAX_LOOP_DEPTH],
+}
+
+/// Iterations that are counted apart: layers of a network are, not the steps of a sequence.
+const MOST_LAYERS: i64 = 256;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ArgAt {
@@ -135,6 +156,7 @@ impl Program {
         self.dims.clear();
         self.buffers.clear();
         self.intervals.clear();
+        self.routers.clear();
         (self.scratch_bytes, self.shared_ns) = (0, 0.0);
         for (i, buffer) in plan.buffers.iter().enumerate() {
             let name = || format!("buffer `{}`", buffer.name);
@@ -211,8 +233,40 @@ impl Program {
         let turns = !around.counts.is_empty()
             && units > 1
             && same.map(|arg| self.buffers[arg.buffer as usize].bytes).sum::<u64>() > NEAR_BYTES;
-        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared, turns, slice });
+        let router = match &call.routing {
+            Some(routing) if units == 1 => {
+                let router = self.router(routing, symbols, around.counts, args.clone());
+                self.routers.push(RouterAt { call: number, ..router.ok_or_else(|| name("what is counted"))? });
+                Some(self.routers.len() as u32 - 1)
+            }
+            Some(_) => return Err(name("what is counted")),
+            None => None,
+        };
+        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared, turns, slice, router });
         Ok(())
+    }
+
+    /// Where a call leaves its counts; `None` if they would not stand in its buffer.
+    fn router(&self, routing: &Routing, symbols: &[i64], counts: &[i64], args: Range<u32>) -> Option<RouterAt> {
+        let arg = args.start.checked_add(routing.offsets).filter(|arg| *arg < args.end)?;
+        let at = &self.args[arg as usize];
+        let experts = routing.experts.eval(symbols).filter(|n| *n >= 0)?;
+        let segments = experts.checked_add(i64::from(routing.last_is_none))?;
+        let end = segments.checked_add(1)?.checked_mul(4)?.checked_add(at.offset)?;
+        let buffer = &self.buffers[at.buffer as usize];
+        if at.moves() || at.offset % 4 != 0 || !is_aligned(buffer.place) || end as u64 > buffer.bytes {
+            return None;
+        }
+        let mut strides = [0; MAX_LOOP_DEPTH];
+        let mut layers = 1i64;
+        for (depth, count) in counts.iter().enumerate().rev() {
+            strides[depth] = layers;
+            layers = layers.saturating_mul(*count);
+        }
+        if layers > MOST_LAYERS {
+            (strides, layers) = ([0; MAX_LOOP_DEPTH], 1);
+        }
+        Some(RouterAt { call: 0, arg, segments: segments as usize, layers: layers as usize, strides })
     }
 
     /// Adds an argument; `None` if it would leave its buffer in some iteration.
@@ -253,6 +307,11 @@ impl Program {
         let moved: i64 = strides.iter().zip(numbers).map(|(stride, number)| stride * number).sum();
         arg.offset + moved + if odd { arg.odd } else { 0 }
     }
+}
+
+/// Is memory of that place the program's own, and aligned for whatever it holds?
+fn is_aligned(place: Place) -> bool {
+    matches!(place, Place::Arena { .. })
 }
 
 fn bytes(size: &SizeExpr, symbols: &[i64]) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! What runs a plan: this machine's processor or a GPU.
 #![allow(unsafe_code, reason = "hands on a promise about memory")]
 
+use super::routers::Counter;
 use super::watch::{CallTime, Watch};
 use super::{Model, RunError, walk};
 use crate::format::{Place, Plan};
@@ -96,6 +97,23 @@ impl Engine {
             Self::Cpu(exec) => exec.times(),
             #[cfg(feature = "cuda")]
             Self::Cuda(_) => &[],
+        }
+    }
+
+    /// Counts of the routers of the program, as far as they were made. On a GPU, none.
+    pub fn counts(&self) -> &[Counter] {
+        match self {
+            Self::Cpu(exec) => exec.counts(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => &[],
+        }
+    }
+
+    pub fn clear_counts(&mut self) {
+        match self {
+            Self::Cpu(exec) => exec.clear_counts(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => {}
         }
     }
 

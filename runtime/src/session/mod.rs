@@ -6,6 +6,7 @@ mod error;
 mod model;
 mod outputs;
 mod profile;
+mod routers;
 mod sizes;
 mod state;
 mod trace;
@@ -17,6 +18,7 @@ pub use error::{LoadError, RunError};
 pub use model::{LoadOptions, Model};
 pub use outputs::Outputs;
 pub use profile::{CallProfile, Touched};
+pub use routers::{LayerCounts, RouterCounts};
 pub use trace::{Span, Trace};
 pub use view::{Element, View, ViewMut};
 

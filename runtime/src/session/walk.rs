@@ -7,8 +7,8 @@
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
+use super::routers::Counter;
 use super::watch::{CallTime, Did, Eyes, Watch};
 use crate::format::{Place, Plan, abi};
 use crate::memory::{ALIGN, Memory};
@@ -49,6 +49,7 @@ pub(super) struct Exec {
     /// The first call that met an index out of range.
     failed: AtomicU32,
     times: Vec<CallTime>,
+    counts: Vec<Counter>,
 }
 
 // SAFETY: nothing is reached through `&Exec` but numbers.
@@ -82,6 +83,7 @@ impl Exec {
             barrier: Barrier::default(),
             failed: AtomicU32::new(NONE),
             times: Vec::new(),
+            counts: Vec::new(),
         }
     }
 
@@ -161,6 +163,10 @@ impl Exec {
     pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), u32> {
         *self.failed.get_mut() = NONE;
         let watched = watch.is_on();
+        if watch.counted {
+            self.counts.resize_with(self.program.routers.len(), Counter::default);
+            self.counts.iter_mut().zip(&self.program.routers).for_each(|(counter, router)| counter.fit(router));
+        }
         let walk = Walk {
             program: &self.program,
             kernels: &self.kernels,
@@ -173,7 +179,7 @@ impl Exec {
             scratch_stride: self.scratch_stride,
             barrier: &self.barrier,
             failed: &self.failed,
-            eyes: watch.eyes(&mut self.times, entry),
+            eyes: watch.eyes(&mut self.times, &mut self.counts, entry),
         };
         let threads = self.threads.min(pool.threads());
         let mut cursor = Cursor::default();
@@ -212,6 +218,15 @@ impl Exec {
 
     pub fn clear_times(&mut self) {
         self.times.fill(CallTime::default());
+    }
+
+    /// By the number of a router in the program; shorter if nothing was counted.
+    pub fn counts(&self) -> &[Counter] {
+        &self.counts
+    }
+
+    pub fn clear_counts(&mut self) {
+        self.counts.iter_mut().for_each(Counter::clear);
     }
 }
 
@@ -353,7 +368,7 @@ impl Walk<'_> {
                     }
                     let (depth, numbers) = (*depth, &*numbers);
                     let odd = depth > 0 && frames[depth - 1].odd;
-                    let start = WATCHED.then(Instant::now);
+                    let start = if WATCHED { self.eyes.start() } else { None };
                     // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
                     let status = unsafe { self.call(number, call, thread, part, &numbers[..depth], odd) };
                     if let Some(start) = start {
@@ -362,6 +377,14 @@ impl Walk<'_> {
                         unsafe {
                             self.eyes.saw(&Did { thread, call: call.number, iteration, first: begin == 0 }, start)
                         };
+                    }
+                    if WATCHED
+                        && thread == 0
+                        && status == 0
+                        && let Some(router) = call.router
+                    {
+                        // SAFETY: as above; the call has ended, and one unit is no other thread's.
+                        unsafe { self.count(router, &numbers[..depth]) };
                     }
                     if status != 0 {
                         self.failed.fetch_min(number, Ordering::Relaxed);
@@ -375,6 +398,22 @@ impl Walk<'_> {
             }
         }
         true
+    }
+
+    /// Adds up what a call left about a router.
+    ///
+    /// # Safety
+    /// As [`Walk::go`], on thread 0, right after the call.
+    unsafe fn count(&self, router: u32, numbers: &[i64]) {
+        let at = &self.program.routers[router as usize];
+        let layer: i64 = at.strides.iter().zip(numbers).map(|(stride, number)| stride * number).sum();
+        // SAFETY: the table has a place for each argument.
+        let start = unsafe { *self.tables.add(at.arg as usize) };
+        // SAFETY: so many numbers stand there, aligned, in memory that the program owns (`Program::router`) and that kernels have
+        // written, or that was zero from the start; nobody writes until this thread goes on.
+        let offsets = unsafe { std::slice::from_raw_parts(start.cast::<i32>(), at.segments + 1) };
+        // SAFETY: the caller's promise.
+        unsafe { self.eyes.count(router as usize, layer as usize, offsets) };
     }
 
     /// # Safety

@@ -1,4 +1,5 @@
-//! What is recorded while a program runs, when somebody asks: the time of each call, and the spans of all threads.
+//! What is recorded while a program runs, when somebody asks: the time of each call, the spans of all threads, and where routers
+//! send rows.
 //!
 //! Memory for it is made when it is switched on: a run that is watched allocates and locks no more than another.
 #![allow(unsafe_code, reason = "each thread writes records of its own")]
@@ -6,6 +7,7 @@
 use std::marker::PhantomData;
 use std::time::Instant;
 
+use super::routers::Counter;
 use super::trace::{Span, Trace};
 
 /// Calls and nanoseconds of one call of a plan, as thread 0 saw it.
@@ -20,31 +22,43 @@ pub(super) struct CallTime {
 pub(super) struct Watch {
     pub timed: bool,
     pub trace: Option<Trace>,
+    pub counted: bool,
 }
 
 impl Watch {
     pub fn is_on(&self) -> bool {
+        self.reads_clock() || self.counted
+    }
+
+    fn reads_clock(&self) -> bool {
         self.timed || self.trace.is_some()
     }
 
-    /// For one run of a program with these times, of the entry of that number.
-    pub fn eyes<'a>(&'a mut self, times: &'a mut [CallTime], entry: usize) -> Eyes<'a> {
+    /// For one run of a program with these times and counts, of the entry of that number.
+    pub fn eyes<'a>(&'a mut self, times: &'a mut [CallTime], counts: &'a mut [Counter], entry: usize) -> Eyes<'a> {
+        let reads_clock = self.reads_clock();
         let (lanes, lane_count, since) = match &mut self.trace {
-            Some(trace) => (trace.lanes.as_mut_ptr(), trace.lanes.len(), trace.since),
-            None => (std::ptr::null_mut(), 0, Instant::now()),
+            Some(trace) => (trace.lanes.as_mut_ptr(), trace.lanes.len(), Some(trace.since)),
+            None => (std::ptr::null_mut(), 0, None),
         };
         let (times, time_count) = (times.as_mut_ptr(), if self.timed { times.len() } else { 0 });
-        Eyes { times, time_count, lanes, lane_count, since, entry: entry as u32, of: PhantomData }
+        let (counts, count_count) = (counts.as_mut_ptr(), if self.counted { counts.len() } else { 0 });
+        let entry = entry as u32;
+        Eyes { reads_clock, times, time_count, lanes, lane_count, counts, count_count, since, entry, of: PhantomData }
     }
 }
 
 /// What one run writes to, as all its threads see it.
 pub(super) struct Eyes<'a> {
+    reads_clock: bool,
     times: *mut CallTime,
     time_count: usize,
     lanes: *mut Lane,
     lane_count: usize,
-    since: Instant,
+    counts: *mut Counter,
+    count_count: usize,
+    /// Of the trace, if there is one.
+    since: Option<Instant>,
     entry: u32,
     of: PhantomData<&'a mut Lane>,
 }
@@ -59,10 +73,26 @@ pub(super) struct Did {
     pub first: bool,
 }
 
-// SAFETY: a thread writes only its own lane, and thread 0 the times (`Eyes::saw`).
+// SAFETY: a thread writes only its own lane, and thread 0 the times and counts (`Eyes::saw`, `Eyes::count`).
 unsafe impl Sync for Eyes<'_> {}
 
 impl Eyes<'_> {
+    /// When work begins; nothing if nobody wants to know.
+    pub fn start(&self) -> Option<Instant> {
+        self.reads_clock.then(Instant::now)
+    }
+
+    /// Adds up what a router did.
+    ///
+    /// # Safety
+    /// Only thread 0 calls this.
+    pub unsafe fn count(&self, router: usize, layer: usize, offsets: &[i32]) {
+        if router < self.count_count {
+            // SAFETY: the counter is there, and only one thread comes here (the caller's promise).
+            unsafe { &mut *self.counts.add(router) }.add(layer, offsets);
+        }
+    }
+
     /// Records work that has just ended.
     ///
     /// # Safety
@@ -76,10 +106,12 @@ impl Eyes<'_> {
             time.calls += u64::from(did.first);
             time.ns += ns;
         }
-        if did.thread < self.lane_count {
+        if let Some(since) = self.since
+            && did.thread < self.lane_count
+        {
             // SAFETY: the lane is there, and only this thread's (the caller's promise).
             let lane = unsafe { &mut *self.lanes.add(did.thread) };
-            let start_ns = start.saturating_duration_since(self.since).as_nanos() as u64;
+            let start_ns = start.saturating_duration_since(since).as_nanos() as u64;
             let (entry, thread) = (self.entry, did.thread as u32);
             lane.add(Span { entry, call: did.call, thread, iteration: did.iteration, start_ns, ns });
         }
