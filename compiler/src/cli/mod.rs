@@ -7,8 +7,10 @@ mod build;
 mod check;
 mod explain;
 mod fmt;
+mod html;
 mod inspect;
 mod npy;
+mod profile;
 mod roofline;
 mod run;
 mod slower;
@@ -63,7 +65,9 @@ enum Command {
     )]
     Run(run::Run),
     /// Show what the optimiser did to a model, or explain an error code
-    #[command(after_help = "Examples:\n  gatec explain model.gate\n  gatec explain E0203")]
+    #[command(
+        after_help = "Examples:\n  gatec explain model.gate\n  gatec explain model.gate --assume tokens=512 --profile --threads 2\n  gatec explain model.gate --profile --html model.html\n  gatec explain E0203"
+    )]
     Explain(explain::Explain),
     /// Show what is in an artifact: entries, states, parameters, kernels, and the memory that it needs
     #[command(

@@ -149,34 +149,41 @@ impl LoadArgs {
         entry: &str,
         given: &mut Vec<(String, Tensor)>,
     ) -> Result<(), Failure> {
-        let sizes: Vec<Option<i64>> = manifest
-            .symbols
-            .iter()
-            .map(|s| self.sizes.iter().find(|(name, _)| *name == s.name).map(|(_, size)| *size))
-            .collect();
-        let Some(entry) = manifest.entries.iter().find(|e| e.name == entry) else { return Ok(()) };
-        for (number, input) in entry.inputs.iter().enumerate() {
-            if given.iter().any(|(name, _)| *name == input.name) {
-                continue;
-            }
-            let bound: Vec<i64> = sizes.iter().map(|s| s.unwrap_or(RANDOM_SIZE)).collect();
-            let too_large = || Failure::Other(format!("a random `{}` of these sizes fits no memory", input.name));
-            let count = input.elements(&bound).ok_or_else(too_large)?;
-            let mut bytes = Vec::new();
-            let room = usize::try_from(count * input.elem.bytes()).ok().and_then(|n| bytes.try_reserve_exact(n).ok());
-            room.ok_or_else(too_large)?;
-            random(input.elem, count, SEED + number as u64, &mut bytes);
-            // Every axis has a size: their product has.
-            let shape = input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0) as usize).collect();
-            given.push((input.name.clone(), Tensor::new(input.elem, shape, &bytes)));
-        }
-        Ok(())
+        random_inputs(&self.sizes, manifest, entry, given)
     }
+}
+
+/// A random input of an entry for each that is not given; symbolic axes have these sizes.
+pub fn random_inputs(
+    sizes: &[(String, i64)],
+    manifest: &Manifest,
+    entry: &str,
+    given: &mut Vec<(String, Tensor)>,
+) -> Result<(), Failure> {
+    let known = |name: &str| sizes.iter().find(|(n, _)| n == name).map_or(RANDOM_SIZE, |(_, size)| *size);
+    let bound: Vec<i64> = manifest.symbols.iter().map(|s| known(&s.name)).collect();
+    let Some(entry) = manifest.entries.iter().find(|e| e.name == entry) else { return Ok(()) };
+    for (number, input) in entry.inputs.iter().enumerate() {
+        if given.iter().any(|(name, _)| *name == input.name) {
+            continue;
+        }
+        let too_large = || Failure::Other(format!("a random `{}` of these sizes fits no memory", input.name));
+        let count = input.elements(&bound).ok_or_else(too_large)?;
+        let mut bytes = Vec::new();
+        let room = usize::try_from(count * input.elem.bytes()).ok().and_then(|n| bytes.try_reserve_exact(n).ok());
+        room.ok_or_else(too_large)?;
+        random(input.elem, count, SEED + number as u64, &mut bytes);
+        // Every axis has a size: their product has.
+        let shape = input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0) as usize).collect();
+        given.push((input.name.clone(), Tensor::new(input.elem, shape, &bytes)));
+    }
+    Ok(())
 }
 
 /// Size of a symbolic axis that nobody gave, in random inputs.
 const RANDOM_SIZE: i64 = 4;
-const SEED: u64 = 1;
+/// Of random weights and inputs.
+pub const SEED: u64 = 1;
 
 /// Elements uniform in -1..1; integers are 0.
 fn random(elem: Elem, count: u64, seed: u64, bytes: &mut Vec<u8>) {

@@ -33,6 +33,7 @@ use crate::ops::{Class, Op};
 use crate::schedule::{self, Schedule, UnitsExpr};
 
 pub use manifest::{manifest, param_order};
+pub use sizes::TYPICAL_SIZE;
 
 use pack::Pack;
 use region::{Location, Region, RegionId};
@@ -52,7 +53,7 @@ pub enum PlanError {
 }
 
 /// Kernels and plans for one kind of machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Planned {
     pub variant: format::Variant,
     /// Symbol, kernel, schedule; in the order of `variant.kernels`.
