@@ -29,7 +29,7 @@ pub mod weights;
 pub use open::{Artifact, OpenError};
 pub use plan::{Need, need};
 pub use session::{
-    CallProfile, Element, LayerCounts, LoadError, LoadOptions, Model, Outputs, RouterCounts, RunError, Session, Span,
-    Touched, Trace, View, ViewMut,
+    CallProfile, Element, ExitCounts, LayerCounts, LoadError, LoadOptions, Model, Outputs, RouterCounts, RunError,
+    Session, Span, Touched, Trace, View, ViewMut,
 };
 pub use weights::{WeightError, WeightSource, Weights};

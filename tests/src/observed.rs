@@ -132,6 +132,46 @@ model steps(x: f32[t, d]) -> f32[t, d] {
     }
 }
 
+const EXITS: &str = r#"
+axis c = 4
+
+model exits(x: f32[t, d]) -> (p: f32[t, c], at: i32[t]) {
+    param head: f32[d, c]
+    repeat layer in 5 carry x {
+        param w: f32[d, d'] from "w"[layer, d, d']
+        let x = x + tanh(x @ w)[d' -> d]
+        let p = softmax[c](x @ head)
+        exit t when max[c](p) > 0.6 yield (p: p, at: index(layer))
+        next x
+    } else (p: x @ head, at: -1)
+}
+"#;
+
+#[test]
+fn rows_that_leave_are_counted_in_the_layer_where_they_do() {
+    for threads in [1, 2] {
+        let model = model(EXITS, threads);
+        let mut session = model.session("exits").expect("a session");
+        session.set_counted(true);
+        let mut expected = [0u64; 6];
+        // The last is large enough that threads share its work.
+        for rows in [40, 0, 3, 40, 20_000] {
+            run(&mut session, rows);
+            for at in session.output::<i32>("at").expect("numbers") {
+                expected[if *at < 0 { 5 } else { *at as usize }] += 1;
+            }
+            let [exits] = &session.exits()[..] else { panic!("one loop") };
+            assert_eq!((&exits.layers[..], exits.stayed), (&expected[..5], expected[5]), "{rows} rows");
+            assert_eq!(exits.axis, "t");
+        }
+        assert!(expected[0] > 0 && expected[5] > 0, "{expected:?}");
+        assert!(session.routers().is_empty());
+        session.set_counted(false);
+        run(&mut session, 40);
+        assert_eq!(session.exits()[0].layers, [0; 5]);
+    }
+}
+
 #[test]
 fn a_route_to_all_experts_has_nothing_to_count() {
     let text = r#"

@@ -58,7 +58,7 @@ pub struct Run {
     /// Time of every kernel, on standard error
     #[arg(long)]
     profile: bool,
-    /// Where routers sent rows, on standard error: rows of each expert, rows that none took, entropy
+    /// Where rows went, on standard error: rows of each expert, choices that none took, entropy; rows that left in each layer
     #[arg(long)]
     stats: bool,
     /// Where a timeline of all threads goes, for Perfetto or Chrome's tracing page: kernels and the lines they stand for
@@ -256,7 +256,7 @@ impl Run {
             timeline.write(path, &session, talk)?;
         }
         if self.stats {
-            talk.say(&Stats { entry: &entry, routers: &session.routers() }.to_string());
+            talk.say(&Stats { entry: &entry, routers: &session.routers(), exits: &session.exits() }.to_string());
         }
         if self.profile {
             for call in session.profile() {

@@ -238,7 +238,22 @@ pub enum Step {
         count: SizeExpr,
         reverse: bool,
         body: Vec<Step>,
+        /// Rows that leave it on the way, for those who count.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exits: Option<Box<Exits>>,
     },
+}
+
+/// A flag for each row that says whether it has left a loop: one that never turns back. Looked at only when somebody asks for counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exits {
+    /// The axes of the rows.
+    pub axis: String,
+    pub rows: SizeExpr,
+    /// Where an iteration of the loop leaves the flags, a byte (0 or 1) for each row. Does not move but from half to half.
+    pub left: Arg,
+    /// (file, line)
+    pub lines: Vec<(String, u32)>,
 }
 
 /// One call of a kernel.

@@ -150,8 +150,12 @@ impl Check<'_> {
                     let depth = open.len() - 1;
                     self.call(call, plan, scope, depth);
                 }
-                Step::Loop { count, body, .. } => {
+                Step::Loop { count, body, exits, .. } => {
                     self.size("the count of a loop", count, scope.entry.is_none());
+                    if let Some(exits) = exits {
+                        self.size("the rows of a loop", &exits.rows, scope.entry.is_none());
+                        self.arg(&exits.left, plan, "exits", open.len(), scope.entry.is_none());
+                    }
                     if open.len() > MAX_LOOP_DEPTH {
                         return self.fault(format_args!("loops nest deeper than {MAX_LOOP_DEPTH}"));
                     }

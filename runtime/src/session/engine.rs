@@ -1,7 +1,7 @@
 //! What runs a plan: this machine's processor or a GPU.
 #![allow(unsafe_code, reason = "hands on a promise about memory")]
 
-use super::routers::Counter;
+use super::counts::Counts;
 use super::watch::{CallTime, Watch};
 use super::{Model, RunError, walk};
 use crate::format::{Place, Plan};
@@ -100,12 +100,12 @@ impl Engine {
         }
     }
 
-    /// Counts of the routers of the program, as far as they were made. On a GPU, none.
-    pub fn counts(&self) -> &[Counter] {
+    /// Where rows went, if that was counted. On a GPU it is not.
+    pub fn counts(&self) -> Option<&Counts> {
         match self {
-            Self::Cpu(exec) => exec.counts(),
+            Self::Cpu(exec) => Some(exec.counts()),
             #[cfg(feature = "cuda")]
-            Self::Cuda(_) => &[],
+            Self::Cuda(_) => None,
         }
     }
 

@@ -1,12 +1,12 @@
 //! Sessions: what a caller runs. A session has its own sizes, memory and states; the model behind it is shared.
 
 mod bound;
+mod counts;
 mod engine;
 mod error;
 mod model;
 mod outputs;
 mod profile;
-mod routers;
 mod sizes;
 mod state;
 mod trace;
@@ -14,11 +14,11 @@ mod view;
 mod walk;
 mod watch;
 
+pub use counts::{ExitCounts, LayerCounts, RouterCounts};
 pub use error::{LoadError, RunError};
 pub use model::{LoadOptions, Model};
 pub use outputs::Outputs;
 pub use profile::{CallProfile, Touched};
-pub use routers::{LayerCounts, RouterCounts};
 pub use trace::{Span, Trace};
 pub use view::{Element, View, ViewMut};
 

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::routers::Counter;
+use super::counts::Counts;
 use super::watch::{CallTime, Did, Eyes, Watch};
 use crate::format::{Place, Plan, abi};
 use crate::memory::{ALIGN, Memory};
@@ -49,7 +49,7 @@ pub(super) struct Exec {
     /// The first call that met an index out of range.
     failed: AtomicU32,
     times: Vec<CallTime>,
-    counts: Vec<Counter>,
+    counts: Counts,
 }
 
 // SAFETY: nothing is reached through `&Exec` but numbers.
@@ -83,7 +83,7 @@ impl Exec {
             barrier: Barrier::default(),
             failed: AtomicU32::new(NONE),
             times: Vec::new(),
-            counts: Vec::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -164,8 +164,7 @@ impl Exec {
         *self.failed.get_mut() = NONE;
         let watched = watch.is_on();
         if watch.counted {
-            self.counts.resize_with(self.program.routers.len(), Counter::default);
-            self.counts.iter_mut().zip(&self.program.routers).for_each(|(counter, router)| counter.fit(router));
+            self.counts.fit(&self.program);
         }
         let walk = Walk {
             program: &self.program,
@@ -220,13 +219,12 @@ impl Exec {
         self.times.fill(CallTime::default());
     }
 
-    /// By the number of a router in the program; shorter if nothing was counted.
-    pub fn counts(&self) -> &[Counter] {
+    pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
     pub fn clear_counts(&mut self) {
-        self.counts.iter_mut().for_each(Counter::clear);
+        self.counts.clear();
     }
 }
 
@@ -324,7 +322,21 @@ impl Walk<'_> {
                     numbers[*depth] = first;
                     *depth += 1;
                 }
-                Op::End => {
+                Op::End(exits) => {
+                    if WATCHED
+                        && let Some(exits) = exits
+                        && self.eyes.counts()
+                    {
+                        // Every thread comes here, with the same in mind.
+                        if threads > 1 && unseen == Unseen::Shared {
+                            self.barrier.wait(threads);
+                            unseen = Unseen::Nothing;
+                        }
+                        if thread == 0 {
+                            // SAFETY: the iteration has ended on all threads; `depth` loops are open.
+                            unsafe { self.count_exits(exits, &numbers[..*depth], frames[*depth - 1].odd) };
+                        }
+                    }
                     let frame = &mut frames[*depth - 1];
                     if frame.left > 0 {
                         frame.left -= 1;
@@ -413,7 +425,24 @@ impl Walk<'_> {
         // written, or that was zero from the start; nobody writes until this thread goes on.
         let offsets = unsafe { std::slice::from_raw_parts(start.cast::<i32>(), at.segments + 1) };
         // SAFETY: the caller's promise.
-        unsafe { self.eyes.count(router as usize, layer as usize, offsets) };
+        unsafe { self.eyes.count_rows(router as usize, layer as usize, offsets) };
+    }
+
+    /// Adds up the rows that have left a loop.
+    ///
+    /// # Safety
+    /// As [`Walk::go`], on thread 0, after an iteration of the loop with these `numbers`.
+    unsafe fn count_exits(&self, exits: u32, numbers: &[i64], odd: bool) {
+        let about = &self.program.exits[exits as usize];
+        let at = &self.program.args[about.arg as usize];
+        let start =
+            self.bases[at.buffer as usize].wrapping_offset(self.program.displacement(at, numbers, odd) as isize);
+        // SAFETY: so many bytes stand there in either half, in memory that the program owns (`Program::exits`) and that kernels have
+        // written, or that was zero from the start; nobody writes this half until this thread passes the next barrier.
+        let left = unsafe { std::slice::from_raw_parts(start, about.rows) };
+        let layer: i64 = about.strides.iter().zip(numbers).map(|(stride, number)| stride * number).sum();
+        // SAFETY: the caller's promise.
+        unsafe { self.eyes.count_exits(exits as usize, layer as usize, left) };
     }
 
     /// # Safety

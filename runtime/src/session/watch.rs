@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 use std::time::Instant;
 
-use super::routers::Counter;
+use super::counts::Counts;
 use super::trace::{Span, Trace};
 
 /// Calls and nanoseconds of one call of a plan, as thread 0 saw it.
@@ -35,16 +35,16 @@ impl Watch {
     }
 
     /// For one run of a program with these times and counts, of the entry of that number.
-    pub fn eyes<'a>(&'a mut self, times: &'a mut [CallTime], counts: &'a mut [Counter], entry: usize) -> Eyes<'a> {
+    pub fn eyes<'a>(&'a mut self, times: &'a mut [CallTime], counts: &'a mut Counts, entry: usize) -> Eyes<'a> {
         let reads_clock = self.reads_clock();
         let (lanes, lane_count, since) = match &mut self.trace {
             Some(trace) => (trace.lanes.as_mut_ptr(), trace.lanes.len(), Some(trace.since)),
             None => (std::ptr::null_mut(), 0, None),
         };
         let (times, time_count) = (times.as_mut_ptr(), if self.timed { times.len() } else { 0 });
-        let (counts, count_count) = (counts.as_mut_ptr(), if self.counted { counts.len() } else { 0 });
+        let counts = if self.counted { counts } else { std::ptr::null_mut() };
         let entry = entry as u32;
-        Eyes { reads_clock, times, time_count, lanes, lane_count, counts, count_count, since, entry, of: PhantomData }
+        Eyes { reads_clock, times, time_count, lanes, lane_count, counts, since, entry, of: PhantomData }
     }
 }
 
@@ -55,8 +55,8 @@ pub(super) struct Eyes<'a> {
     time_count: usize,
     lanes: *mut Lane,
     lane_count: usize,
-    counts: *mut Counter,
-    count_count: usize,
+    /// Null if nothing is counted.
+    counts: *mut Counts,
     /// Of the trace, if there is one.
     since: Option<Instant>,
     entry: u32,
@@ -73,7 +73,7 @@ pub(super) struct Did {
     pub first: bool,
 }
 
-// SAFETY: a thread writes only its own lane, and thread 0 the times and counts (`Eyes::saw`, `Eyes::count`).
+// SAFETY: a thread writes only its own lane, and thread 0 the times and counts (`Eyes::saw`, `Eyes::count_rows`, `Eyes::count_exits`).
 unsafe impl Sync for Eyes<'_> {}
 
 impl Eyes<'_> {
@@ -82,14 +82,30 @@ impl Eyes<'_> {
         self.reads_clock.then(Instant::now)
     }
 
+    /// Is anything counted?
+    pub fn counts(&self) -> bool {
+        !self.counts.is_null()
+    }
+
     /// Adds up what a router did.
     ///
     /// # Safety
     /// Only thread 0 calls this.
-    pub unsafe fn count(&self, router: usize, layer: usize, offsets: &[i32]) {
-        if router < self.count_count {
-            // SAFETY: the counter is there, and only one thread comes here (the caller's promise).
-            unsafe { &mut *self.counts.add(router) }.add(layer, offsets);
+    pub unsafe fn count_rows(&self, router: usize, layer: usize, offsets: &[i32]) {
+        // SAFETY: it is null or the session's, and only one thread comes here (the caller's promise).
+        if let Some(counts) = unsafe { self.counts.as_mut() } {
+            counts.add_rows(router, layer, offsets);
+        }
+    }
+
+    /// Adds up the rows that have left a loop.
+    ///
+    /// # Safety
+    /// Only thread 0 calls this.
+    pub unsafe fn count_exits(&self, exits: usize, layer: usize, left: &[u8]) {
+        // SAFETY: as in `count_rows`.
+        if let Some(counts) = unsafe { self.counts.as_mut() } {
+            counts.add_exits(exits, layer, left);
         }
     }
 
