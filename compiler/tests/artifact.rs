@@ -42,6 +42,7 @@ fn manifest(isa: Isa, kernel: &str) -> Manifest {
         scratch_bytes: known(0),
         flops: known(0),
         lines: vec![],
+        routing: None,
     };
     let plan = Plan {
         buffers: vec![Buffer { name: "y".into(), place: Place::Output(0), bytes: known(4) }],

@@ -237,6 +237,91 @@ fn what_a_benchmark_says_of_its_work_is_the_model_s() {
 }
 
 #[test]
+fn a_trace_names_kernels_and_lines() {
+    let dir = folder();
+    let done = run("gatec run glu.gate --random --size t=64 --threads 2 --trace t.json", dir.path());
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let trace: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("t.json")).expect("a trace")).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let of = |cat: &str| events.iter().filter(|e| e["cat"] == cat).collect::<Vec<_>>();
+    let us = |e: &serde_json::Value, key: &str| e[key].as_f64().expect("a number");
+    let phases = of("phase");
+    assert_eq!(
+        phases.iter().map(|e| e["name"].as_str().expect("a name")).collect::<Vec<_>>(),
+        ["open", "load", "run glu"]
+    );
+    let kernels = of("kernel");
+    assert!(!kernels.is_empty());
+    for span in kernels {
+        let name = span["name"].as_str().expect("a name");
+        assert!(name.contains("contract") && name.ends_with(" glu.gate:8"), "{name}");
+        assert_eq!(span["args"]["lines"], serde_json::json!(["glu.gate:8"]));
+        let (start, end) = (us(span, "ts"), us(span, "ts") + us(span, "dur"));
+        assert!(start >= us(phases[2], "ts") && end <= us(phases[2], "ts") + us(phases[2], "dur"), "within the run");
+    }
+    assert!(events.iter().any(|e| e["name"] == "thread_name" && e["tid"] == 1));
+
+    assert_eq!(run("gatec run glu.gate --random --size t=2 --trace no/t.json", dir.path()).code, Some(1));
+}
+
+#[test]
+fn explain_shows_measured_times_beside_expected_ones() {
+    let dir = folder();
+    let done = run("gatec explain glu.gate --assume t=5 --profile --threads 2 --json", dir.path());
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let all: serde_json::Value = serde_json::from_slice(&done.out).expect("JSON");
+    let profile = &all["profile"][0];
+    assert_eq!((&profile["entry"], &profile["sizes"]), (&"glu".into(), &serde_json::json!([["t", 5]])));
+    assert_eq!(profile["measured"]["threads"], 2);
+    let number = |of: &serde_json::Value, key: &str| of[key].as_f64().expect("a number");
+    let kernels = profile["kernels"].as_array().expect("kernels");
+    // Three products of 5 rows, 64 by 128; the gate is not much more.
+    let flops: f64 = kernels.iter().map(|k| number(k, "flops")).sum();
+    assert!((1.0..1.1).contains(&(flops / (3.0 * 2.0 * 5.0 * 64.0 * 128.0))), "{flops}");
+    for kernel in kernels {
+        assert!(number(kernel, "predicted_ns") > 0.0 && number(kernel, "measured_ns") > 0.0);
+        assert!(number(kernel, "achieved") > 0.0 && kernel["lines"] == serde_json::json!([["glu.gate", 8]]));
+    }
+    let shown = String::from_utf8_lossy(&run("gatec explain two.gate --profile", dir.path()).out).into_owned();
+    for entry in ["kernels of up on", "kernels of add on"] {
+        assert!(shown.contains(entry), "{shown}");
+    }
+    assert!(shown.contains("measured on 1 thread"), "{shown}");
+}
+
+#[test]
+fn a_page_of_explain_needs_nothing_else() {
+    let dir = folder();
+    for options in ["--profile", "--worth"] {
+        let done = run(&format!("gatec explain routed.gate {options} --html page.html"), dir.path());
+        assert_eq!((done.code, done.out.len()), (Some(0), 0), "{}", done.said);
+        let page = std::fs::read_to_string(dir.path().join("page.html")).expect("a page");
+        assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+        for outside in ["http", "src=", "url(", "@import", "<link", "<script"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        // Links lead to lines that are there, and the text of the model is no markup.
+        let links: Vec<&str> = page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(!links.is_empty());
+        for link in links {
+            assert!(page.contains(&format!("<span id=\"{link}\"")), "{link}");
+        }
+        assert!(page.contains("model routed(x: f32[t, d]) -&gt; f32[t, d] {"));
+        for shown in ["grouped contract", "group_rows", "What was rewritten"] {
+            assert!(page.contains(shown), "{shown}");
+        }
+        assert_eq!(page.contains("Measured: on this machine"), options == "--profile");
+    }
+    let on_output = run("gatec explain glu.gate --html -", dir.path());
+    assert!(on_output.out.starts_with(b"<!doctype html>"), "{}", on_output.said);
+    std::fs::write(dir.path().join("page.html"), "what was there").expect("a file");
+    assert_eq!(run("gatec explain broken.gate --html page.html", dir.path()).code, Some(1));
+    assert_eq!(std::fs::read(dir.path().join("page.html")).expect("it is there"), b"what was there");
+    assert_eq!(run("gatec explain glu.gate --html no/page.html", dir.path()).code, Some(1));
+}
+
+#[test]
 fn people_at_a_terminal_get_colour_and_programs_none() {
     let dir = folder();
     let plain = run("gatec check broken.gate", dir.path());

@@ -29,6 +29,7 @@ pub mod weights;
 pub use open::{Artifact, OpenError};
 pub use plan::{Need, need};
 pub use session::{
-    CallProfile, Element, LoadError, LoadOptions, Model, Outputs, RunError, Session, Touched, View, ViewMut,
+    CallProfile, Element, ExitCounts, LayerCounts, LoadError, LoadOptions, Model, Outputs, RouterCounts, RunError,
+    Session, Span, Touched, Trace, View, ViewMut,
 };
 pub use weights::{WeightError, WeightSource, Weights};

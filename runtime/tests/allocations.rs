@@ -55,5 +55,12 @@ fn runs_after_the_first_allocate_nothing() {
             run([100, 7, 64][round % 3]);
         }
         assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0, "with {threads} threads");
+
+        session.set_profiled(true).set_traced(10);
+        let before = COUNT.load(Ordering::Relaxed);
+        for _ in 0..20 {
+            session.run(&[("x", View::flat(&x))]).unwrap();
+        }
+        assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0, "watched, with {threads} threads");
     }
 }

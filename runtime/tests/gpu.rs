@@ -23,6 +23,7 @@ fn manifest() -> Manifest {
         scratch_bytes: known(0),
         flops: known(0),
         lines: vec![],
+        routing: None,
     };
     let plan = Plan {
         buffers: vec![

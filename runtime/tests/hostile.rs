@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{artifact, artifact_from, bytes, known, link, manifest};
+use fixture::{arg, artifact, artifact_from, bytes, known, link, manifest, weights};
 use gatec_runtime::format::*;
 use gatec_runtime::open::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH, manifest_bytes, seal};
 use gatec_runtime::{Artifact, LoadOptions, Model, OpenError, WeightSource};
@@ -167,6 +167,8 @@ fn a_manifest_that_points_outside_is_refused() {
             "alternating buffers outside a loop",
             Box::new(|m| call(&mut m.variants[0].entries[0]).args[0].odd = known(4)),
         ),
+        ("counted argument 3 of 3", Box::new(|m| call(&mut m.variants[0].entries[0]).routing = Some(routing(3, 1)))),
+        ("loading has no router", Box::new(|m| call(&mut m.variants[0].load).routing = Some(routing(0, 1)))),
         (
             "3 plans for 4 entries",
             Box::new(|m| {
@@ -195,7 +197,7 @@ fn a_manifest_that_points_outside_is_refused() {
         (
             "loops nest deeper than 8",
             Box::new(|m| {
-                let body = |steps| Step::Loop { count: known(1), reverse: false, body: steps };
+                let body = |steps| Step::Loop { count: known(1), reverse: false, body: steps, exits: None };
                 m.variants[0].entries[0].steps = (0..=MAX_LOOP_DEPTH).fold(vec![], |steps, _| vec![body(steps)]);
             }),
         ),
@@ -209,6 +211,77 @@ fn a_manifest_that_points_outside_is_refused() {
         call(&mut m.variants[0].entries[0]).kernel = 99;
     });
     assert!(both.contains("state 4 of 1") && both.contains("kernel 99 of 7"), "all faults are told: {both}");
+}
+
+fn routing(offsets: u32, experts: i64) -> Routing {
+    Routing { expert: "e".into(), experts: known(experts), offsets, last_is_none: false }
+}
+
+#[test]
+fn counts_that_would_not_stand_in_their_buffer_are_refused() {
+    // `zero` of `scan` writes a buffer of 32 bytes in the arena, `scale` one of the caller.
+    let run = |entry: usize, units: i64, routing: Routing| {
+        let mut edited = manifest();
+        for variant in &mut edited.variants {
+            let call = call(&mut variant.entries[entry]);
+            (call.units, call.routing) = (known(units), Some(routing.clone()));
+        }
+        let model = Model::from_bytes(artifact(&edited), weights(), &LoadOptions::default().threads(1)).unwrap();
+        let mut session = model.session(&model.manifest().entries[entry].name).unwrap();
+        session.set_counted(true);
+        session.run(&[("x", (&[0.0f32; 8]).into())]).map_err(|e| e.to_string())?;
+        Ok::<_, String>(session.routers())
+    };
+    let routers = run(2, 1, routing(0, 7)).unwrap();
+    assert_eq!((routers[0].layers[0].calls, &routers[0].layers[0].rows[..]), (1, &[0; 7][..]));
+    for (entry, units, routing) in [
+        (2, 1, routing(0, 8)),
+        (2, 1, routing(0, -1)),
+        (2, 1, routing(0, i64::MAX)),
+        (2, 4, routing(0, 7)),
+        (0, 1, routing(2, 1)),
+    ] {
+        let error = run(entry, units, routing).unwrap_err();
+        assert!(error.contains("what is counted"), "{error}");
+    }
+}
+
+#[test]
+fn flags_that_would_not_stand_in_their_buffer_are_refused() {
+    // `scan` has a buffer of 32 bytes in the arena; one of its halves is the carry of the loop.
+    let run = |rows: i64, left: Arg| {
+        let mut edited = manifest();
+        for variant in &mut edited.variants {
+            let Step::Loop { exits, .. } = &mut variant.entries[2].steps[1] else { unreachable!("a loop") };
+            let (axis, rows) = ("r".into(), known(rows));
+            *exits = Some(Box::new(Exits { axis, rows, left: left.clone(), lines: vec![] }));
+        }
+        let bytes = artifact(&edited);
+        let model =
+            Model::from_bytes(bytes, weights(), &LoadOptions::default().threads(1)).map_err(|e| e.to_string())?;
+        let mut session = model.session("scan").unwrap();
+        session.set_counted(true);
+        session.run(&[("x", (&[0.0f32; 8]).into())]).map_err(|e| e.to_string())?;
+        Ok::<_, String>(session.exits())
+    };
+    let half = || Arg { offset: known(16), odd: known(-16), ..arg(1) };
+    // Halves of zeros: nobody leaves in either of two iterations.
+    let exits = run(16, half()).unwrap();
+    assert_eq!((&exits[0].layers[..], exits[0].stayed), (&[0, 0][..], 16));
+    let cases = [
+        (17, half()),
+        (-1, half()),
+        (i64::MAX, half()),
+        (1, Arg { offset: known(33), ..arg(1) }),
+        (1, Arg { strides: vec![known(1)], ..arg(1) }),
+        // The caller's memory.
+        (1, arg(0)),
+    ];
+    for (rows, left) in cases {
+        let error = run(rows, left).unwrap_err();
+        assert!(error.contains("what is counted of a loop"), "{error}");
+    }
+    assert!(run(1, arg(9)).unwrap_err().contains("buffer 9 of 3"));
 }
 
 #[test]

@@ -240,6 +240,36 @@ fn a_profile_counts_calls() {
 }
 
 #[test]
+fn a_trace_has_a_span_for_each_part_of_each_call() {
+    let model = model(2);
+    let mut session = model.session("scan").unwrap();
+    assert!(session.trace().is_none());
+    session.set_threads(1).set_traced(100);
+    session.run(&[("x", (&[0.0f32; 20]).into())]).unwrap();
+    let trace = session.trace().unwrap();
+    let spans: Vec<_> = trace.spans().map(|span| (span.call, span.iteration)).collect();
+    assert_eq!(spans, [(0, 0), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (2, 0)]);
+    assert_eq!(trace.lost(), 0);
+    let mut end = 0;
+    for span in trace.spans() {
+        assert!((span.entry, span.thread) == (2, 0) && span.start_ns >= end);
+        end = span.start_ns + span.ns;
+    }
+
+    // Shared work: what both threads did, or the first alone while the other slept.
+    session.enter("scale").unwrap();
+    session.set_threads(2).set_traced(3);
+    for _ in 0..50 {
+        session.run(&[("x", (&[0.0f32; 400]).into())]).unwrap();
+    }
+    let trace = session.trace().unwrap();
+    assert!(trace.spans().all(|span| span.entry == 0 && (span.thread == 0 || span.call == 0)));
+    assert!(trace.lost() >= 97, "room for three of the first thread's");
+    session.set_traced(0);
+    assert!(session.trace().is_none());
+}
+
+#[test]
 fn the_variant_can_be_chosen() {
     let load = |isa| Model::from_bytes(bytes(), weights(), &LoadOptions::default().threads(1).isa(isa));
     if cfg!(target_arch = "x86_64") {

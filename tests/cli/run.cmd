@@ -17,3 +17,6 @@ gatec run two.gate --entry none --random
 gatec run two.gate --entry up --size n=1 --random -w x.npy
 gatec run double.gate --random --size t=9223372036854775807
 gatec run double.gate --random --size t=3 --assume nothing=3
+gatec run routed.gate --random --size t=64 --stats
+gatec run leaves.gate --random --size t=64 --stats
+gatec run double.gate --random --size t=3 --stats

@@ -22,3 +22,6 @@ gatec check double.gate --fuel 3
 gatec build double.gate -o built.so
 gatec run built.so --random --size t=2 --axis t=3
 gatec bench built.so --size t=2 --verify
+gatec run double.gate --random --size t=2 --trace -
+gatec explain glu.gate --html page.html --json
+gatec explain glu.gate --threads 2

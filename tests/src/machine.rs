@@ -78,7 +78,7 @@ impl Machine<'_> {
         for step in steps {
             match step {
                 Step::Call(call) => self.call(call, buffers, numbers, odd)?,
-                Step::Loop { count, reverse, body } => {
+                Step::Loop { count, reverse, body, .. } => {
                     let count = count.eval(&self.symbols).ok_or("a loop without a count")?;
                     for i in 0..count {
                         numbers.push(if *reverse { count - 1 - i } else { i });

@@ -44,21 +44,21 @@ const AGAIN: usize = 2;
 
 /// What was measured. Times in nanoseconds.
 #[derive(Serialize)]
-struct Report {
-    entry: String,
-    isa: String,
-    threads: usize,
+pub struct Report {
+    pub entry: String,
+    pub isa: String,
+    pub threads: usize,
     runs: usize,
-    min_ns: f64,
+    pub min_ns: f64,
     median_ns: f64,
     /// From opening the artifact to the first result; only with weights from a file.
     first_result_ns: Option<f64>,
     artifact_bytes: usize,
-    total: Figures,
+    pub total: Figures,
     roofline: Roofs,
-    kernels: Vec<KernelReport>,
+    pub kernels: Vec<KernelReport>,
     /// What cannot be right.
-    faults: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -75,27 +75,27 @@ struct Read {
 
 /// Work and speed: of one call of a kernel, or of a run.
 #[derive(Serialize)]
-struct Figures {
-    flops: u64,
-    bytes: u64,
+pub struct Figures {
+    pub flops: u64,
+    pub bytes: u64,
     gflops: f64,
     gbytes_per_s: f64,
     /// The least time that the roofline allows.
-    bound_ns: f64,
+    pub bound_ns: f64,
     /// Of the roofline: bound over time.
-    achieved: f64,
+    pub achieved: f64,
 }
 
 #[derive(Serialize)]
-struct KernelReport {
-    label: String,
-    lines: Vec<(String, u32)>,
-    calls_per_run: f64,
-    ns: f64,
+pub struct KernelReport {
+    pub label: String,
+    pub lines: Vec<(String, u32)>,
+    pub calls_per_run: f64,
+    pub ns: f64,
     #[serde(flatten)]
-    figures: Figures,
+    pub figures: Figures,
     /// Which of the roofs is the lower one: `flops` or `bytes`.
-    bound_by: &'static str,
+    pub bound_by: &'static str,
 }
 
 impl Bench {
@@ -118,20 +118,9 @@ impl Bench {
         session.run(&views).map_err(other)?;
         let first = artifact.opened_in + opened + start.elapsed();
         let progress = build::progress(talk, &format!("measuring {entry}"));
-        let times = times(&mut session, &views, Duration::from_secs_f64(self.seconds)).map_err(other)?;
-        let profile = profile(&mut session, &views, times[0]).map_err(other)?;
         let mut roofline = Roofline::new(model.isa(), model.threads())?;
-        let mut report = report(&times, &profile, &roofline)?;
-        for _ in 0..AGAIN {
-            if !report.faults.is_empty() {
-                roofline.again()?;
-                report = self::report(&times, &profile, &roofline)?;
-            }
-        }
+        let mut report = measure(&mut session, &views, Duration::from_secs_f64(self.seconds), &mut roofline)?;
         progress.finish_and_clear();
-        report.entry = entry;
-        report.isa = model.isa().name().into();
-        report.threads = model.threads();
         report.first_result_ns = from_file.then_some(first.as_nanos() as f64);
         report.artifact_bytes = artifact.artifact.bytes().len();
         if self.json {
@@ -145,6 +134,29 @@ impl Bench {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Measures the entry of a session for about so long, and a while more for its kernels. `roofline` is of the same processor and
+/// threads.
+pub fn measure(
+    session: &mut Session,
+    views: &[(&str, View)],
+    limit: Duration,
+    roofline: &mut Roofline,
+) -> Result<Report, Failure> {
+    let times = times(session, views, limit).map_err(other)?;
+    let profile = profile(session, views, times[0]).map_err(other)?;
+    let mut report = report(&times, &profile, roofline)?;
+    for _ in 0..AGAIN {
+        if !report.faults.is_empty() {
+            roofline.again()?;
+            report = self::report(&times, &profile, roofline)?;
+        }
+    }
+    report.entry = session.entry().name.clone();
+    report.isa = session.model().isa().name().into();
+    report.threads = session.model().threads();
+    Ok(report)
 }
 
 fn other(error: RunError) -> Failure {

@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use clap::Args;
 use gatec_lang::Program;
 
+use super::html::Page;
+use super::profile::{self, Profile};
 use super::{Failure, ModelArgs, Talk, slower};
 use crate::pipeline::{self, OptimizeOptions, Report};
 use crate::rules::RULES;
-use crate::{BuildError, lower};
+use crate::{BuildError, artifact, lower};
 
 #[derive(Args)]
 pub struct Explain {
@@ -22,6 +24,15 @@ pub struct Explain {
     /// Say what each rule is worth, the dearest to miss first: the cost of the whole without it
     #[arg(long)]
     worth: bool,
+    /// Run it with random weights, and show the time of each kernel beside what was expected; at the assumed sizes
+    #[arg(long)]
+    profile: bool,
+    /// Threads of that run [default: 1, as expected times are of one core]
+    #[arg(long, requires = "profile", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Write one page with all of it and the source instead, each line with its share of the time
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    html: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -38,9 +49,9 @@ impl Explain {
         }
         let options = self.model.options()?;
         let (program, mut optimized) = crate::optimize(&self.subject, &options)?;
+        let all = crate::plan_all(&optimized.module, &options)?;
         // For the best processor that the model has code for.
-        let planned = crate::plan_all(&optimized.module, &options)?.into_iter().next();
-        let planned = planned.ok_or_else(|| Failure::Other("no processor to build for".into()))?;
+        let planned = all.first().ok_or_else(|| Failure::Other("no processor to build for".into()))?;
         if self.worth {
             let progress = super::build::progress(talk, "building without each rule");
             worth(&program, &options.optimize, &mut optimized.report)?;
@@ -48,12 +59,33 @@ impl Explain {
             optimized.report.fired.sort_by(|a, b| b.without_ns.unwrap_or(0.0).total_cmp(&a.without_ns.unwrap_or(0.0)));
             progress.finish_and_clear();
         }
-        let report = &optimized.report;
-        let slower = slower::json(&optimized.module, &planned);
-        talk.data(match self.json {
-            true => format!("{:#}\n", json(&program.name, report, &slower)),
-            false => text(report) + &slower::lines(&optimized.module, &planned),
-        })?;
+        let (module, report) = (&optimized.module, &optimized.report);
+        let sizes = profile::sizes(module, &options.optimize.assume);
+        let mut profiles = Vec::new();
+        if self.profile {
+            let progress = super::build::progress(talk, "measuring");
+            let (measured, faults) = profile::measured(module, &all, &sizes, self.threads.unwrap_or(1).into())?;
+            progress.finish_and_clear();
+            faults.iter().for_each(|fault| talk.warn(fault));
+            profiles = measured;
+        }
+        if let Some(path) = &self.html {
+            if !self.profile {
+                profiles = profile::predicted(module, planned, &sizes);
+            }
+            let (model, doc) = (&program.name, &program.doc);
+            let page = Page { model, doc, module, report, planned, profiles: &profiles }.html();
+            match path == Path::new("-") {
+                true => talk.data(page)?,
+                false => artifact::replace(path, page.as_bytes()).map_err(|e| Failure::file(path, e))?,
+            }
+        } else if self.json {
+            let slower = slower::json(module, planned);
+            talk.data(format!("{:#}\n", json(&program.name, report, &slower, &profiles)))?;
+        } else {
+            let shown = profiles.iter().map(Profile::to_string).collect::<String>();
+            talk.data(text(report) + &slower::lines(module, planned) + &shown)?;
+        }
         for warning in &report.warnings {
             talk.warn(warning);
         }
@@ -97,7 +129,7 @@ fn text(report: &Report) -> String {
     text
 }
 
-fn json(model: &str, report: &Report, slower: &[serde_json::Value]) -> serde_json::Value {
+fn json(model: &str, report: &Report, slower: &[serde_json::Value], profiles: &[Profile]) -> serde_json::Value {
     let fired: Vec<_> = report
         .fired
         .iter()
@@ -111,7 +143,13 @@ fn json(model: &str, report: &Report, slower: &[serde_json::Value]) -> serde_jso
         .iter()
         .map(|c| serde_json::json!({ "entry": c.entry, "before_ns": c.before_ns, "after_ns": c.after_ns }))
         .collect();
-    serde_json::json!({ "model": model, "rewrites": fired, "costs": costs, "warnings": report.warnings, "slower": slower })
+    let mut all = serde_json::json!({
+        "model": model, "rewrites": fired, "costs": costs, "warnings": report.warnings, "slower": slower,
+    });
+    if !profiles.is_empty() {
+        all["profile"] = serde_json::json!(profiles);
+    }
+    all
 }
 
 fn error_code(subject: &Path) -> Option<&str> {

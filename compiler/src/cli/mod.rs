@@ -7,14 +7,18 @@ mod build;
 mod check;
 mod explain;
 mod fmt;
+mod html;
 mod inspect;
 mod npy;
+mod profile;
 mod roofline;
 mod run;
 mod slower;
+mod stats;
 mod table;
 mod talk;
 mod tensors;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,11 +61,13 @@ enum Command {
     Build(build::Build),
     /// Run an artifact (or a model, compiled on the fly)
     #[command(
-        after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8\n  gatec run model.so -w w.safetensors -i x=- -o - < x.npy > y.npy"
+        after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8\n  gatec run model.so -w w.safetensors -i x=- -o - < x.npy > y.npy\n  gatec run model.gate --random --size tokens=64 --trace trace.json    (for ui.perfetto.dev)"
     )]
     Run(run::Run),
     /// Show what the optimiser did to a model, or explain an error code
-    #[command(after_help = "Examples:\n  gatec explain model.gate\n  gatec explain E0203")]
+    #[command(
+        after_help = "Examples:\n  gatec explain model.gate\n  gatec explain model.gate --assume tokens=512 --profile --threads 2\n  gatec explain model.gate --profile --html model.html\n  gatec explain E0203"
+    )]
     Explain(explain::Explain),
     /// Show what is in an artifact: entries, states, parameters, kernels, and the memory that it needs
     #[command(

@@ -197,6 +197,7 @@ fn manifest(isa: Isa) -> Manifest {
             scratch_bytes: zero(),
             flops: zero(),
             lines: vec![],
+            routing: None,
         })],
     };
     let kernel =

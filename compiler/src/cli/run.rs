@@ -9,7 +9,9 @@ use clap::Args;
 use gatec_runtime::format::{Elem, Isa, Manifest};
 use gatec_runtime::{Artifact, LoadOptions, Model, Session, View, Weights};
 
+use super::stats::Stats;
 use super::tensors::{self, Tensor};
+use super::trace::Timeline;
 use super::{Failure, ModelArgs, Talk, build, name_and_size, once};
 
 /// How an artifact is loaded and its sizes are bound; shared with `bench`.
@@ -56,6 +58,12 @@ pub struct Run {
     /// Time of every kernel, on standard error
     #[arg(long)]
     profile: bool,
+    /// Where rows went, on standard error: rows of each expert, choices that none took, entropy; rows that left in each layer
+    #[arg(long)]
+    stats: bool,
+    /// Where a timeline of all threads goes, for Perfetto or Chrome's tracing page: kernels and the lines they stand for
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 fn isa(name: &str) -> Result<Isa, String> {
@@ -141,34 +149,41 @@ impl LoadArgs {
         entry: &str,
         given: &mut Vec<(String, Tensor)>,
     ) -> Result<(), Failure> {
-        let sizes: Vec<Option<i64>> = manifest
-            .symbols
-            .iter()
-            .map(|s| self.sizes.iter().find(|(name, _)| *name == s.name).map(|(_, size)| *size))
-            .collect();
-        let Some(entry) = manifest.entries.iter().find(|e| e.name == entry) else { return Ok(()) };
-        for (number, input) in entry.inputs.iter().enumerate() {
-            if given.iter().any(|(name, _)| *name == input.name) {
-                continue;
-            }
-            let bound: Vec<i64> = sizes.iter().map(|s| s.unwrap_or(RANDOM_SIZE)).collect();
-            let too_large = || Failure::Other(format!("a random `{}` of these sizes fits no memory", input.name));
-            let count = input.elements(&bound).ok_or_else(too_large)?;
-            let mut bytes = Vec::new();
-            let room = usize::try_from(count * input.elem.bytes()).ok().and_then(|n| bytes.try_reserve_exact(n).ok());
-            room.ok_or_else(too_large)?;
-            random(input.elem, count, SEED + number as u64, &mut bytes);
-            // Every axis has a size: their product has.
-            let shape = input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0) as usize).collect();
-            given.push((input.name.clone(), Tensor::new(input.elem, shape, &bytes)));
-        }
-        Ok(())
+        random_inputs(&self.sizes, manifest, entry, given)
     }
+}
+
+/// A random input of an entry for each that is not given; symbolic axes have these sizes.
+pub fn random_inputs(
+    sizes: &[(String, i64)],
+    manifest: &Manifest,
+    entry: &str,
+    given: &mut Vec<(String, Tensor)>,
+) -> Result<(), Failure> {
+    let known = |name: &str| sizes.iter().find(|(n, _)| n == name).map_or(RANDOM_SIZE, |(_, size)| *size);
+    let bound: Vec<i64> = manifest.symbols.iter().map(|s| known(&s.name)).collect();
+    let Some(entry) = manifest.entries.iter().find(|e| e.name == entry) else { return Ok(()) };
+    for (number, input) in entry.inputs.iter().enumerate() {
+        if given.iter().any(|(name, _)| *name == input.name) {
+            continue;
+        }
+        let too_large = || Failure::Other(format!("a random `{}` of these sizes fits no memory", input.name));
+        let count = input.elements(&bound).ok_or_else(too_large)?;
+        let mut bytes = Vec::new();
+        let room = usize::try_from(count * input.elem.bytes()).ok().and_then(|n| bytes.try_reserve_exact(n).ok());
+        room.ok_or_else(too_large)?;
+        random(input.elem, count, SEED + number as u64, &mut bytes);
+        // Every axis has a size: their product has.
+        let shape = input.axes.iter().map(|a| a.size.eval(&bound).unwrap_or(0) as usize).collect();
+        given.push((input.name.clone(), Tensor::new(input.elem, shape, &bytes)));
+    }
+    Ok(())
 }
 
 /// Size of a symbolic axis that nobody gave, in random inputs.
 const RANDOM_SIZE: i64 = 4;
-const SEED: u64 = 1;
+/// Of random weights and inputs.
+pub const SEED: u64 = 1;
 
 /// Elements uniform in -1..1; integers are 0.
 fn random(elem: Elem, count: u64, seed: u64, bytes: &mut Vec<u8>) {
@@ -195,9 +210,13 @@ impl Run {
             // Before the work, not after it.
             tensors::format(path)?;
         }
-        let artifact = self.load.artifact(talk)?;
+        if self.trace.as_deref() == Some(Path::new("-")) {
+            return Err(Failure::Usage("--trace writes a file, `-` is none: name one".into()));
+        }
+        let mut timeline = Timeline::new();
+        let artifact = timeline.phase("open", || self.load.artifact(talk))?;
         let progress = build::progress(talk, &format!("running {}", self.load.model.display()));
-        let model = self.load.model(&artifact)?;
+        let model = timeline.phase("load", || self.load.model(&artifact))?;
         let mut session = self.load.session(&model)?;
         let entry = session.entry().name.clone();
         let mut inputs = self.read_inputs()?;
@@ -208,8 +227,13 @@ impl Run {
         for (name, tensor) in &inputs {
             views.push((name, tensor.view().map_err(|e| Failure::Other(e.to_string()))?));
         }
-        session.set_profiled(self.profile);
-        let outputs = session.run(&views).map_err(|e| Failure::Other(e.to_string()))?;
+        session.set_profiled(self.profile).set_counted(self.stats);
+        if self.trace.is_some() {
+            session.set_traced(Timeline::room(model.threads()));
+        }
+        let running = &mut session;
+        let outputs = timeline.phase(&format!("run {entry}"), move || running.run(&views));
+        let outputs = outputs.map_err(|e| Failure::Other(e.to_string()))?;
         let outputs: Vec<(String, Tensor)> = outputs
             .iter()
             .map(|(name, elem, shape, bytes)| (name.to_string(), Tensor::new(elem, shape.to_vec(), bytes)))
@@ -227,6 +251,12 @@ impl Run {
                     talk.data(format!("{name}: {}\n", Summary::of(tensor)))?;
                 }
             }
+        }
+        if let Some(path) = &self.trace {
+            timeline.write(path, &session, talk)?;
+        }
+        if self.stats {
+            talk.say(&Stats { entry: &entry, routers: &session.routers(), exits: &session.exits() }.to_string());
         }
         if self.profile {
             for call in session.profile() {

@@ -30,6 +30,7 @@ pub fn json(module: &Module, planned: &Planned) -> Vec<serde_json::Value> {
     planned.slower.iter().map(one).collect()
 }
 
-fn entry<'a>(module: &'a Module, slower: &Slower) -> &'a str {
+/// The name of the entry.
+pub fn entry<'a>(module: &'a Module, slower: &Slower) -> &'a str {
     slower.entry.and_then(|entry| module.entries.get(entry)).map_or("at load", |entry| entry.name.as_str())
 }

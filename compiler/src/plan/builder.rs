@@ -14,7 +14,7 @@ use crate::kernel::{
 use super::region::{Location, RegionId, Sorting};
 use super::steps::Spot;
 use super::walk::Walked;
-use super::{PlanError, Planner};
+use super::{Origin, PlanError, Planner};
 
 /// Where a value is looked at: an index for each of its axes.
 pub type Point = BTreeMap<Axis, Index>;
@@ -320,19 +320,13 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
     /// Puts the kernel together and adds its call to the plan.
     pub fn finish(self, label: &str, body: Body, flops: f64) -> Result<(), PlanError> {
         let lines = self.planner.lines(self.region, self.group);
-        self.finish_lines(label, body, flops, lines)
+        self.finish_as(label, body, flops, Origin { lines, routing: None })
     }
 
-    /// [`Self::finish`] for a kernel of several groups, which stands for these source lines.
-    pub fn finish_lines(
-        mut self,
-        label: &str,
-        body: Body,
-        flops: f64,
-        lines: Vec<(String, u32)>,
-    ) -> Result<(), PlanError> {
+    /// [`Self::finish`] for a kernel that stands for more or less than its group.
+    pub fn finish_as(mut self, label: &str, body: Body, flops: f64, origin: Origin) -> Result<(), PlanError> {
         self.kernel.body = body;
         self.kernel.dims = self.dims.len() as u32;
-        self.planner.call(label, self.kernel, &self.spots, &self.dims, lines, flops)
+        self.planner.call(label, self.kernel, &self.spots, &self.dims, origin, flops)
     }
 }

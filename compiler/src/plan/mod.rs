@@ -23,7 +23,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gatec_lang::Size;
-use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, SizeExpr};
+use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, Routing, SizeExpr};
 use thiserror::Error;
 
 use crate::fuse::{self, Core, GroupId, Needs, Note, Way};
@@ -33,6 +33,7 @@ use crate::ops::{Class, Op};
 use crate::schedule::{self, Schedule, UnitsExpr};
 
 pub use manifest::{manifest, param_order};
+pub use sizes::TYPICAL_SIZE;
 
 use pack::Pack;
 use region::{Location, Region, RegionId};
@@ -52,7 +53,7 @@ pub enum PlanError {
 }
 
 /// Kernels and plans for one kind of machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Planned {
     pub variant: format::Variant,
     /// Symbol, kernel, schedule; in the order of `variant.kernels`.
@@ -122,6 +123,13 @@ pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Plann
     let Planner { kernels, slower, .. } = planner;
     let kernels = kernels.into_iter().map(|k| (k.symbol, k.kernel, k.schedule)).collect();
     Ok(Planned { variant, kernels, slower })
+}
+
+/// What a call stands for.
+#[derive(Default)]
+pub(crate) struct Origin {
+    pub lines: Vec<(String, u32)>,
+    pub routing: Option<Routing>,
 }
 
 struct PlannedKernel {
@@ -325,7 +333,7 @@ impl<'g> Planner<'g> {
         mut kernel: Kernel,
         spots: &[(Spot, Elem)],
         dims: &[Size],
-        lines: Vec<(String, u32)>,
+        origin: Origin,
         flops: f64,
     ) -> Result<(), PlanError> {
         kernel.name = label.into();
@@ -360,7 +368,8 @@ impl<'g> Planner<'g> {
             unit_ns: (flops / estimated_units / FLOPS_PER_NS) as f32,
             scratch_bytes,
             flops: self.evaluate(&work.flops, dims),
-            lines,
+            lines: origin.lines,
+            routing: origin.routing,
         });
         Ok(())
     }
@@ -387,7 +396,12 @@ impl<'g> Planner<'g> {
     fn lines(&self, region: RegionId, group: Option<GroupId>) -> Vec<(String, u32)> {
         let Some(group) = group else { return Vec::new() };
         let group = &self.regions[region.0].fusion.groups[group.0];
-        let spans = group.roots.iter().filter_map(|v| self.graph(region).node(v.node).span);
+        self.lines_of(region, &group.roots)
+    }
+
+    /// The source lines that values come from.
+    fn lines_of(&self, region: RegionId, values: &[Value]) -> Vec<(String, u32)> {
+        let spans = values.iter().filter_map(|v| self.graph(region).node(v.node).span);
         let mut lines: Vec<(String, u32)> = spans.filter_map(|span| self.module.line_of(span)).collect();
         lines.sort();
         lines.dedup();

@@ -1,11 +1,13 @@
 //! Loops: carries in buffers of two halves, the body's plan between them, results read where they are left.
 
 use gatec_lang::Size;
+use gatec_runtime::format::{Exits, SizeExpr};
 use petgraph::graph::NodeIndex;
 
-use crate::graph::{Axis, AxisSet, Elem, Value};
+use crate::graph::{Axis, AxisSet, Elem, Graph, Value};
 use crate::kernel::{Body, Expr, Nest, Stage};
 use crate::ops::Op;
+use crate::scalar::Binary;
 
 use super::builder::{KernelBuilder, Point};
 use super::region::{Location, RegionId, Source};
@@ -72,6 +74,8 @@ impl<'g> Planner<'g> {
                 self.regions[region.0].locations.insert(value, vec![location]);
             }
         }
+        let leaving = (0..carries).find(|i| !scan.reverse && is_leaving(&scan.body, *i));
+        let mut left: Option<(Value, Location)> = None;
         // A carry is read in one half and written in the other; they change places with every iteration.
         for (i, &init) in operands.iter().enumerate().take(carries) {
             let ty = graph.ty(init);
@@ -87,6 +91,9 @@ impl<'g> Planner<'g> {
                 if matches!(&scan.body.node(id).op, Op::Carry(carry) if carry.index as usize == i) {
                     self.regions[body.0].locations.insert(Value::of(id), vec![read.clone()]);
                 }
+            }
+            if Some(i) == leaving {
+                left = Some((scan.body.results[i], write.clone()));
             }
             targets.push((scan.body.results[i], write));
             self.result_at(region, Value { node, result: i as u32 }, last);
@@ -107,7 +114,8 @@ impl<'g> Planner<'g> {
                 self.steps.begin_loop();
                 let planned = self.plan_region(body, targets);
                 let count = self.symbols.expr(&self.size(scan.axis));
-                self.steps.end_loop(count, scan.reverse);
+                let exits = left.and_then(|(value, location)| self.exits(body, value, &location));
+                self.steps.end_loop(count, scan.reverse, exits.map(Box::new));
                 planned?;
             }
         }
@@ -121,6 +129,21 @@ impl<'g> Planner<'g> {
             }
         }
         Ok(())
+    }
+
+    /// What can be counted of rows that leave a loop; `left` is where their flags are stored.
+    fn exits(&self, body: RegionId, value: Value, left: &Location) -> Option<Exits> {
+        let order = left.order();
+        let rows = self.symbols.expr(&self.extent_of(&order));
+        let axis = order.iter().map(|axis| axis.name()).collect::<Vec<_>>().join("*");
+        // Flags of loops in loops move with none of them: a carry begins anew in the same place.
+        let left = left.spot.arg(left.elem.bytes(), SizeExpr::Known(0), &self.symbols);
+        (left.strides.iter().all(|s| *s == SizeExpr::Known(0))).then(|| Exits {
+            axis,
+            rows,
+            left,
+            lines: self.lines_of(body, &[value]),
+        })
     }
 
     /// Which half a carry stands in is known to the calls of its own loop alone: what a loop inside of that reads of it is copied
@@ -204,4 +227,13 @@ impl<'g> Planner<'g> {
         builder.finish("steps", Body::Nest(Nest { outer: Vec::new(), only: None, walk: None, stages }), work)?;
         Ok(location)
     }
+}
+
+/// Does a carry say for each row whether it has left? `left or ..` never turns back.
+fn is_leaving(body: &Graph, carry: usize) -> bool {
+    let next = body.results[carry];
+    let is_carry = |v: &Value| matches!(body.op(*v), Op::Carry(c) if c.index as usize == carry);
+    matches!(body.op(next), Op::Binary(b) if b.f == Binary::Or)
+        && !body.ty(next).axes.is_empty()
+        && body.operands(next.node).iter().any(is_carry)
 }

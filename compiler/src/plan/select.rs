@@ -1,8 +1,9 @@
 //! Selection: top-k, and the sorting of rows by the expert they chose.
 
 use gatec_lang::Size;
+use gatec_runtime::format::Routing;
 
-use crate::fuse::GroupId;
+use crate::fuse::{GroupId, Only};
 use crate::graph::{Axis, Value};
 use crate::kernel::{Access, Body, Elem, Expr, ExprId, GroupRows, TopK};
 use crate::ops::Op;
@@ -12,7 +13,7 @@ use super::builder::{Guard, KernelBuilder, Point};
 use super::region::{By, RegionId, SortedRows, Sorting};
 use super::sizes::{product, sum, times};
 use super::steps::Spot;
-use super::{PlanError, Planner};
+use super::{Origin, PlanError, Planner};
 
 impl Planner<'_> {
     pub(super) fn plan_top_k(&mut self, region: RegionId, _group: GroupId, value: Value) -> Result<(), PlanError> {
@@ -24,6 +25,7 @@ impl Planner<'_> {
         let locations = self.regions[region.0].locations[&value].clone();
         let rows: Vec<Axis> = locations[0].order().into_iter().filter(|a| *a != top_k.slot).collect();
         let work = self.work(region, operand);
+        let origin = Origin { lines: self.lines_of(region, &[value]), routing: None };
         let k = self.size(top_k.slot);
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
@@ -36,7 +38,7 @@ impl Planner<'_> {
         let buffer = builder.buffer(&name, &locations[0].spot, Elem::I32, Access::Write, false);
         let index = builder.index_in(&locations[0], &point);
         let body = Body::TopK(TopK { rows, over, k, value: x, slot, buffer, index });
-        builder.finish("top_k", body, work)?;
+        builder.finish_as("top_k", body, work, origin)?;
         for location in &locations[1..] {
             self.copy(region, value, location)?;
         }
@@ -65,6 +67,9 @@ impl Planner<'_> {
     }
 
     fn plan_group_rows(&mut self, region: RegionId, sorting: &Sorting) -> Result<(Spot, Spot), PlanError> {
+        // Sorted twice, for rows in two orders, it is still one router.
+        let of = |by: &By| if let By::Expert { index, .. } = by { Some(*index) } else { None };
+        let known = self.regions[region.0].sorted_rows.iter().any(|s| of(&s.sorting.by) == of(&sorting.by));
         let int = Elem::I32.bytes() as i64;
         let count = self.extent_of(&sorting.rows);
         let order_bytes = self.symbols.expr(&times(&count, int));
@@ -82,7 +87,18 @@ impl Planner<'_> {
         let order_id = builder.buffer("order", &order, Elem::I32, Access::Write, false);
         let offsets_id = builder.buffer("offsets", &offsets, Elem::I32, Access::Write, false);
         let body = Body::GroupRows(GroupRows { rows, experts, expert, order: order_id, offsets: offsets_id });
-        builder.finish("group_rows", body, work)?;
+        let routing = match &sorting.by {
+            By::Expert { or_zero, expert, .. } if !known => Some(Routing {
+                expert: expert.name().into(),
+                experts: builder.planner.symbols.expr(&builder.size(*expert)),
+                offsets: offsets_id.0,
+                last_is_none: *or_zero,
+            }),
+            _ => None,
+        };
+        let (By::Expert { index, .. } | By::Element { index, .. } | By::Flag(Only { flag: index, .. })) = sorting.by;
+        let lines = builder.planner.lines_of(region, &[index]);
+        builder.finish_as("group_rows", body, work, Origin { lines, routing })?;
         Ok((order, offsets))
     }
 }

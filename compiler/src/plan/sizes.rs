@@ -13,7 +13,7 @@ pub struct Symbols {
 }
 
 /// The size that a symbol without an assumption is taken to have in estimates.
-const TYPICAL_SIZE: i64 = 64;
+pub const TYPICAL_SIZE: i64 = 64;
 
 impl Symbols {
     pub fn new(names: impl Iterator<Item = String>, assume: &[(String, i64)]) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gatec_lang::Size;
-use gatec_runtime::format::{Arg, Buffer, Call, Place, Plan, SizeExpr, Step};
+use gatec_runtime::format::{Arg, Buffer, Call, Exits, Place, Plan, SizeExpr, Step};
 
 use super::sizes::{Symbols, times};
 
@@ -65,10 +65,10 @@ impl Steps {
         self.open.push(Vec::new());
     }
 
-    pub fn end_loop(&mut self, count: SizeExpr, reverse: bool) {
+    pub fn end_loop(&mut self, count: SizeExpr, reverse: bool, exits: Option<Box<Exits>>) {
         let body = self.open.pop().unwrap_or_default();
         if let Some(steps) = self.open.last_mut() {
-            steps.push(Step::Loop { count, reverse, body });
+            steps.push(Step::Loop { count, reverse, body, exits });
         }
     }
 
@@ -105,14 +105,20 @@ impl Steps {
 fn renumber(step: &mut Step, number: &impl Fn(u32) -> u32) {
     match step {
         Step::Call(call) => call.args.iter_mut().for_each(|arg| arg.buffer = number(arg.buffer)),
-        Step::Loop { body, .. } => body.iter_mut().for_each(|step| renumber(step, number)),
+        Step::Loop { body, exits, .. } => {
+            body.iter_mut().for_each(|step| renumber(step, number));
+            exits.iter_mut().for_each(|exits| exits.left.buffer = number(exits.left.buffer));
+        }
     }
 }
 
 fn each_arg(step: &Step, f: &mut impl FnMut(&Arg)) {
     match step {
         Step::Call(call) => call.args.iter().for_each(f),
-        Step::Loop { body, .. } => body.iter().for_each(|s| each_arg(s, f)),
+        Step::Loop { body, exits, .. } => {
+            body.iter().for_each(|s| each_arg(s, f));
+            exits.iter().for_each(|exits| f(&exits.left));
+        }
     }
 }
 

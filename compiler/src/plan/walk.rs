@@ -17,7 +17,7 @@ use super::builder::{KernelBuilder, Point};
 use super::region::{Location, RegionId};
 use super::sizes::{div_up, product, sum, times};
 use super::steps::{BufferId, Spot};
-use super::{PlanError, Planner};
+use super::{Origin, PlanError, Planner};
 
 /// How a loop is walked.
 pub(super) struct Walk {
@@ -251,11 +251,7 @@ impl Planner<'_> {
         lines.sort();
         lines.dedup();
         let work = work * builder.planner.symbols.estimate(&count) as f64;
-        builder.finish_lines(
-            "walk",
-            Body::Nest(Nest { outer, only: None, walk: Some(iterations), stages }),
-            work,
-            lines,
-        )
+        let body = Body::Nest(Nest { outer, only: None, walk: Some(iterations), stages });
+        builder.finish_as("walk", body, work, Origin { lines, routing: None })
     }
 }

@@ -163,7 +163,7 @@ impl Exec {
                     numbers[depth] = first;
                     depth += 1;
                 }
-                Op::End => {
+                Op::End(_) => {
                     let (start, left, step, odd) = &mut frames[depth - 1];
                     if *left > 0 {
                         (*left, *odd) = (*left - 1, !*odd);

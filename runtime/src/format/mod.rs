@@ -238,7 +238,22 @@ pub enum Step {
         count: SizeExpr,
         reverse: bool,
         body: Vec<Step>,
+        /// Rows that leave it on the way, for those who count.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exits: Option<Box<Exits>>,
     },
+}
+
+/// A flag for each row that says whether it has left a loop: one that never turns back. Looked at only when somebody asks for counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exits {
+    /// The axes of the rows.
+    pub axis: String,
+    pub rows: SizeExpr,
+    /// Where an iteration of the loop leaves the flags, a byte (0 or 1) for each row. Does not move but from half to half.
+    pub left: Arg,
+    /// (file, line)
+    pub lines: Vec<(String, u32)>,
 }
 
 /// One call of a kernel.
@@ -260,6 +275,22 @@ pub struct Call {
     pub flops: SizeExpr,
     /// The nodes of the source it stands for: (file, line), for profiles.
     pub lines: Vec<(String, u32)>,
+    /// What it says about a router, for those who count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
+}
+
+/// What stands in a call's buffers about a router. Looked at only when somebody asks for counts; the call has one unit, and the
+/// argument does not move with the loops around.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routing {
+    /// The axis of the experts.
+    pub expert: String,
+    pub experts: SizeExpr,
+    /// The argument that the call writes: rows of expert `e` are `offsets[e]..offsets[e + 1]` (i32) of the rows in their order.
+    pub offsets: u32,
+    /// After the experts stands a segment of the rows that no expert took.
+    pub last_is_none: bool,
 }
 
 /// A pointer that a kernel gets: `buffer + offset + odd (in odd iterations) + sum of stride * iteration over the enclosing

@@ -150,8 +150,12 @@ impl Check<'_> {
                     let depth = open.len() - 1;
                     self.call(call, plan, scope, depth);
                 }
-                Step::Loop { count, body, .. } => {
+                Step::Loop { count, body, exits, .. } => {
                     self.size("the count of a loop", count, scope.entry.is_none());
+                    if let Some(exits) = exits {
+                        self.size("the rows of a loop", &exits.rows, scope.entry.is_none());
+                        self.arg(&exits.left, plan, "exits", open.len(), scope.entry.is_none());
+                    }
                     if open.len() > MAX_LOOP_DEPTH {
                         return self.fault(format_args!("loops nest deeper than {MAX_LOOP_DEPTH}"));
                     }
@@ -220,6 +224,13 @@ impl Check<'_> {
         let at_load = scope.entry.is_none();
         for size in call.dims.iter().chain([&call.units, &call.scratch_bytes, &call.flops]) {
             self.size(&kernel.symbol, size, at_load);
+        }
+        if let Some(routing) = &call.routing {
+            self.index("counted argument", routing.offsets, call.args.len());
+            self.size(&kernel.symbol, &routing.experts, at_load);
+            if at_load {
+                self.fault(format_args!("`{}`: loading has no router", kernel.symbol));
+            }
         }
         for arg in &call.args {
             self.arg(arg, plan, &kernel.symbol, depth, at_load);

@@ -8,7 +8,7 @@ mod need;
 
 use std::ops::Range;
 
-use crate::format::{Arg, Call, MAX_BYTES, Place, Plan, SizeExpr, Step};
+use crate::format::{Arg, Call, Exits, MAX_BYTES, Place, Plan, Routing, SizeExpr, Step};
 use crate::memory::OutOfMemory;
 use arena::{Interval, place};
 pub use need::{Need, need};
@@ -33,12 +33,16 @@ pub(crate) struct Program {
     strides: Vec<i64>,
     pub dims: Vec<i64>,
     pub buffers: Vec<BufferAt>,
+    pub routers: Vec<RouterAt>,
+    pub exits: Vec<ExitsAt>,
     pub arena_bytes: u64,
     /// Of one thread, for the call that needs most.
     pub scratch_bytes: u64,
     /// Estimated time of all calls that are shared out, on one thread.
     pub shared_ns: f64,
     intervals: Vec<Interval>,
+    /// Loops with exits that were met.
+    loops: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +53,8 @@ pub(crate) enum Op {
         count: i64,
         reverse: bool,
     },
-    End,
+    /// With the number of the loop's [`Program::exits`].
+    End(Option<u32>),
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +72,42 @@ pub(crate) struct CallAt {
     pub turns: bool,
     /// Units that take about [`SLICE_NS`].
     pub slice: i64,
+    /// Its number in [`Program::routers`], if it says something about one.
+    pub router: Option<u32>,
 }
+
+/// Where a call leaves how many rows each expert got.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RouterAt {
+    /// The number of the call in the plan.
+    pub call: u32,
+    /// Of [`Program::args`]: `segments + 1` numbers stand there, in every iteration.
+    pub arg: u32,
+    /// The experts, and the rows of none.
+    pub segments: usize,
+    /// Iterations of the loops around that are counted apart: all, or one that stands for all.
+    pub layers: usize,
+    /// From the numbers of the loops around to a layer.
+    pub strides: [i64; MAX_LOOP_DEPTH],
+}
+
+/// Where the flags of rows that have left a loop stand after each of its iterations.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExitsAt {
+    /// Its number among the loops of the plan that have exits, each before those within.
+    pub number: u32,
+    /// Of [`Program::args`].
+    pub arg: u32,
+    pub rows: usize,
+    /// Iterations of all loops around, and of the loop itself.
+    pub layers: usize,
+    pub count: usize,
+    /// From the numbers of the loops around to a layer.
+    pub strides: [i64; MAX_LOOP_DEPTH],
+}
+
+/// Iterations that are counted apart: layers of a network are, not the steps of a sequence.
+const MOST_LAYERS: i64 = 256;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ArgAt {
@@ -135,7 +175,9 @@ impl Program {
         self.dims.clear();
         self.buffers.clear();
         self.intervals.clear();
-        (self.scratch_bytes, self.shared_ns) = (0, 0.0);
+        self.routers.clear();
+        self.exits.clear();
+        (self.scratch_bytes, self.shared_ns, self.loops) = (0, 0.0, 0);
         for (i, buffer) in plan.buffers.iter().enumerate() {
             let name = || format!("buffer `{}`", buffer.name);
             let bytes = bytes(&buffer.bytes, symbols).ok_or_else(|| fault(name()))?;
@@ -162,13 +204,15 @@ impl Program {
                     self.call(call, symbols, around, *number)?;
                     *number += 1;
                 }
-                Step::Loop { count, reverse, body } => {
+                Step::Loop { count, reverse, body, exits } => {
                     let count = count.eval(symbols).filter(|n| *n >= 0).ok_or_else(|| fault("the count of a loop"))?;
                     let depth = around.counts.len();
                     let mut counts = [0; MAX_LOOP_DEPTH];
                     let inner = counts.get_mut(..=depth).ok_or_else(|| fault("the nesting of loops"))?;
                     inner[..depth].copy_from_slice(around.counts);
                     inner[depth] = count;
+                    let loop_number = self.loops;
+                    self.loops += u32::from(exits.is_some());
                     let start = self.ops.len();
                     self.ops.push(Op::Loop { count, reverse: *reverse });
                     let around = Around { counts: inner, times: around.times * count as f64 };
@@ -176,7 +220,11 @@ impl Program {
                     if self.ops.len() == start + 1 || count == 0 {
                         self.ops.truncate(start);
                     } else {
-                        self.ops.push(Op::End);
+                        let exits = match exits {
+                            Some(exits) => self.exits(exits, loop_number, symbols, around.counts)?,
+                            None => None,
+                        };
+                        self.ops.push(Op::End(exits));
                     }
                 }
             }
@@ -211,8 +259,48 @@ impl Program {
         let turns = !around.counts.is_empty()
             && units > 1
             && same.map(|arg| self.buffers[arg.buffer as usize].bytes).sum::<u64>() > NEAR_BYTES;
-        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared, turns, slice });
+        let router = match &call.routing {
+            Some(routing) if units == 1 => {
+                let router = self.router(routing, symbols, around.counts, args.clone());
+                self.routers.push(RouterAt { call: number, ..router.ok_or_else(|| name("what is counted"))? });
+                Some(self.routers.len() as u32 - 1)
+            }
+            Some(_) => return Err(name("what is counted")),
+            None => None,
+        };
+        self.calls.push(CallAt { kernel: call.kernel, number, args, dims, units, shared, turns, slice, router });
         Ok(())
+    }
+
+    /// Where a call leaves its counts; `None` if they would not stand in its buffer.
+    fn router(&self, routing: &Routing, symbols: &[i64], counts: &[i64], args: Range<u32>) -> Option<RouterAt> {
+        let arg = args.start.checked_add(routing.offsets).filter(|arg| *arg < args.end)?;
+        let at = &self.args[arg as usize];
+        let experts = routing.experts.eval(symbols).filter(|n| *n >= 0)?;
+        let segments = experts.checked_add(i64::from(routing.last_is_none))?;
+        let end = segments.checked_add(1)?.checked_mul(4)?.checked_add(at.offset)?;
+        let buffer = &self.buffers[at.buffer as usize];
+        if at.moves() || at.offset % 4 != 0 || !is_own(buffer.place) || end as u64 > buffer.bytes {
+            return None;
+        }
+        let (strides, layers) = layers(counts).unwrap_or(([0; MAX_LOOP_DEPTH], 1));
+        Some(RouterAt { call: 0, arg, segments: segments as usize, layers, strides })
+    }
+
+    /// Adds what is counted after each iteration of a loop, the innermost of `counts`; nothing for too many iterations.
+    fn exits(&mut self, exits: &Exits, number: u32, symbols: &[i64], counts: &[i64]) -> Result<Option<u32>, SizeFault> {
+        let wrong = || fault("what is counted of a loop");
+        let (Some((strides, layers)), Some(count)) = (layers(counts), counts.last()) else { return Ok(None) };
+        let arg = self.args.len() as u32;
+        self.arg(&exits.left, symbols, counts).ok_or_else(wrong)?;
+        let (at, rows) = (&self.args[arg as usize], exits.rows.eval(symbols).filter(|n| *n >= 0).ok_or_else(wrong)?);
+        let buffer = &self.buffers[at.buffer as usize];
+        let end = at.offset.checked_add(at.odd.max(0)).and_then(|end| end.checked_add(rows));
+        if !at.strides.is_empty() || !is_own(buffer.place) || end.is_none_or(|end| end as u64 > buffer.bytes) {
+            return Err(wrong());
+        }
+        self.exits.push(ExitsAt { number, arg, rows: rows as usize, layers, count: *count as usize, strides });
+        Ok(Some(self.exits.len() as u32 - 1))
     }
 
     /// Adds an argument; `None` if it would leave its buffer in some iteration.
@@ -253,6 +341,22 @@ impl Program {
         let moved: i64 = strides.iter().zip(numbers).map(|(stride, number)| stride * number).sum();
         arg.offset + moved + if odd { arg.odd } else { 0 }
     }
+}
+
+/// From the numbers of the loops with these counts to one number, and how many there are; nothing if they are too many.
+fn layers(counts: &[i64]) -> Option<([i64; MAX_LOOP_DEPTH], usize)> {
+    let mut strides = [0; MAX_LOOP_DEPTH];
+    let mut layers = 1i64;
+    for (depth, count) in counts.iter().enumerate().rev() {
+        strides[depth] = layers;
+        layers = layers.saturating_mul(*count);
+    }
+    (layers <= MOST_LAYERS).then_some((strides, layers as usize))
+}
+
+/// Is memory of that place the program's own, and aligned for whatever it holds?
+fn is_own(place: Place) -> bool {
+    matches!(place, Place::Arena { .. })
 }
 
 fn bytes(size: &SizeExpr, symbols: &[i64]) -> Option<u64> {

@@ -236,7 +236,7 @@ impl Session {
         // SAFETY: every base is set: those of the arena, kept buffers and parameters by `rebind`, the others here, to memory of
         // the sizes that `rebind` evaluated and `place` compared. The session is borrowed mutably, inputs and outputs are borrowed
         // by the caller of `run_into`; what is shared with other sessions (kept buffers, parameters) no entry writes.
-        let result = unsafe { bound.engine.run(&self.model, self.profiled) };
+        let result = unsafe { bound.engine.run(&self.model, &mut self.watch, self.entry) };
         if let Err(stopped) = result {
             bound.outputs.iter_mut().for_each(|port| port.filled = false);
             let number = stopped.index()?;

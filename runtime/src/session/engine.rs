@@ -1,8 +1,9 @@
 //! What runs a plan: this machine's processor or a GPU.
 #![allow(unsafe_code, reason = "hands on a promise about memory")]
 
-use super::walk::{self, CallTime};
-use super::{Model, RunError};
+use super::counts::Counts;
+use super::watch::{CallTime, Watch};
+use super::{Model, RunError, walk};
 use crate::format::{Place, Plan};
 use crate::plan::{PrepareError, Program};
 
@@ -76,12 +77,14 @@ impl Engine {
         }
     }
 
+    /// Runs the program, the plan of the entry of that number.
+    ///
     /// # Safety
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
-    pub unsafe fn run(&mut self, model: &Model, timed: bool) -> Result<(), Stopped> {
+    pub unsafe fn run(&mut self, model: &Model, watch: &mut Watch, entry: usize) -> Result<(), Stopped> {
         match self {
             // SAFETY: the caller's promise.
-            Self::Cpu(exec) => unsafe { exec.run(model.pool(), timed) }.map_err(Stopped::Index),
+            Self::Cpu(exec) => unsafe { exec.run(model.pool(), watch, entry) }.map_err(Stopped::Index),
             #[cfg(feature = "cuda")]
             // SAFETY: the caller's promise.
             Self::Cuda(exec) => unsafe { exec.run() }.map_err(Stopped::Device)?.map_err(Stopped::Index),
@@ -94,6 +97,23 @@ impl Engine {
             Self::Cpu(exec) => exec.times(),
             #[cfg(feature = "cuda")]
             Self::Cuda(_) => &[],
+        }
+    }
+
+    /// Where rows went, if that was counted. On a GPU it is not.
+    pub fn counts(&self) -> Option<&Counts> {
+        match self {
+            Self::Cpu(exec) => Some(exec.counts()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => None,
+        }
+    }
+
+    pub fn clear_counts(&mut self) {
+        match self {
+            Self::Cpu(exec) => exec.clear_counts(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sessions: what a caller runs. A session has its own sizes, memory and states; the model behind it is shared.
 
 mod bound;
+mod counts;
 mod engine;
 mod error;
 mod model;
@@ -8,13 +9,17 @@ mod outputs;
 mod profile;
 mod sizes;
 mod state;
+mod trace;
 mod view;
 mod walk;
+mod watch;
 
+pub use counts::{ExitCounts, LayerCounts, RouterCounts};
 pub use error::{LoadError, RunError};
 pub use model::{LoadOptions, Model};
 pub use outputs::Outputs;
 pub use profile::{CallProfile, Touched};
+pub use trace::{Span, Trace};
 pub use view::{Element, View, ViewMut};
 
 use crate::format::Entry;
@@ -22,6 +27,7 @@ use crate::memory::OutOfMemory;
 use bound::Bound;
 use sizes::{Sizes, Source};
 use state::StateSlot;
+use watch::Watch;
 
 impl From<OutOfMemory> for RunError {
     fn from(error: OutOfMemory) -> Self {
@@ -44,7 +50,7 @@ pub struct Session {
     /// `sizes` and what the inputs at hand say.
     inferred: Sizes,
     threads: usize,
-    profiled: bool,
+    watch: Watch,
 }
 
 impl Session {
@@ -60,7 +66,7 @@ impl Session {
             inferred: sizes.clone(),
             sizes,
             threads: model.threads(),
-            profiled: false,
+            watch: Watch::default(),
             model,
         })
     }

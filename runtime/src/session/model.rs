@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::walk::Exec;
+use super::watch::Watch;
 use super::{LoadError, RunError, Session};
 use crate::format::{Call, Entry, Isa, Manifest, Place, Plan, SizeExpr, Step, Variant, abi};
 use crate::memory::Memory;
@@ -288,7 +289,7 @@ fn pack(
         // SAFETY: every buffer of this step is in the arena, kept or a parameter (`open` allows no other while loading), all of
         // which were set above; nobody else has them yet. A plan of the compiler does not write parameters, which are mapped
         // read-only.
-        unsafe { exec.run(pool, false) }.map_err(|call| index_error(variant, before + call))?;
+        unsafe { exec.run(pool, &mut Watch::default(), 0) }.map_err(|call| index_error(variant, before + call))?;
         before += calls_here;
         for i in (0..cpu.params.len()).filter(|i| last_uses.get(*i) == Some(&Some(number))) {
             if !is_read(variant, i)

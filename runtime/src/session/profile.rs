@@ -53,7 +53,7 @@ impl fmt::Display for CallProfile {
 impl Session {
     /// Switches the profile on or off, from zero. While it is on, each call costs two readings of the clock; off, nothing.
     pub fn set_profiled(&mut self, on: bool) -> &mut Self {
-        self.profiled = on;
+        self.watch.timed = on;
         for bound in self.entries.iter_mut().flatten() {
             bound.engine.clear_times();
         }

@@ -7,8 +7,9 @@
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
+use super::counts::Counts;
+use super::watch::{CallTime, Did, Eyes, Watch};
 use crate::format::{Place, Plan, abi};
 use crate::memory::{ALIGN, Memory};
 use crate::plan::{CallAt, MAX_LOOP_DEPTH, Op, PrepareError, Program};
@@ -48,6 +49,7 @@ pub(super) struct Exec {
     /// The first call that met an index out of range.
     failed: AtomicU32,
     times: Vec<CallTime>,
+    counts: Counts,
 }
 
 // SAFETY: nothing is reached through `&Exec` but numbers.
@@ -60,13 +62,6 @@ impl std::fmt::Debug for Exec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exec").field("program", &self.program).field("threads", &self.threads).finish_non_exhaustive()
     }
-}
-
-/// Calls and nanoseconds of one call of a plan, as thread 0 saw it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CallTime {
-    pub calls: u64,
-    pub ns: u64,
 }
 
 impl Exec {
@@ -88,6 +83,7 @@ impl Exec {
             barrier: Barrier::default(),
             failed: AtomicU32::new(NONE),
             times: Vec::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -159,12 +155,17 @@ impl Exec {
         }
     }
 
-    /// Runs the program. The number of the call (in the plan) that met an index out of range, if one did.
+    /// Runs the program, of the entry of that number, and records what `watch` asks for. The number of the call (in the plan) that
+    /// met an index out of range, if one did.
     ///
     /// # Safety
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
-    pub unsafe fn run(&mut self, pool: &Pool, timed: bool) -> Result<(), u32> {
+    pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), u32> {
         *self.failed.get_mut() = NONE;
+        let watched = watch.is_on();
+        if watch.counted {
+            self.counts.fit(&self.program);
+        }
         let walk = Walk {
             program: &self.program,
             kernels: &self.kernels,
@@ -177,7 +178,7 @@ impl Exec {
             scratch_stride: self.scratch_stride,
             barrier: &self.barrier,
             failed: &self.failed,
-            times: self.times.as_mut_ptr(),
+            eyes: watch.eyes(&mut self.times, &mut self.counts, entry),
         };
         let threads = self.threads.min(pool.threads());
         let mut cursor = Cursor::default();
@@ -187,18 +188,18 @@ impl Exec {
             if !pool.is_awake(threads) && pool.is_worth_waking(self.program.shared_ns) {
                 pool.wake(threads);
                 // SAFETY: the caller's promise; no other thread walks yet.
-                finished = unsafe { walk.go(&mut cursor, 0, 1, timed, Some(&|| pool.is_awake(threads))) };
+                finished = unsafe { walk.go(&mut cursor, 0, 1, watched, Some(&|| pool.is_awake(threads))) };
             }
             finished = finished
                 || pool.is_awake(threads)
                     && pool.try_run(threads, &|thread| {
                         // SAFETY: the caller's promise; each thread of the job has a number of its own below `threads`.
-                        unsafe { walk.go(&mut cursor.clone(), thread, threads, timed, None) };
+                        unsafe { walk.go(&mut cursor.clone(), thread, threads, watched, None) };
                     });
         }
         if !finished {
             // SAFETY: the caller's promise; this is the only thread.
-            unsafe { walk.go(&mut cursor, 0, 1, timed, None) };
+            unsafe { walk.go(&mut cursor, 0, 1, watched, None) };
         }
         if shares {
             pool.rest();
@@ -217,6 +218,14 @@ impl Exec {
     pub fn clear_times(&mut self) {
         self.times.fill(CallTime::default());
     }
+
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub fn clear_counts(&mut self) {
+        self.counts.clear();
+    }
 }
 
 /// One run, as all its threads see it.
@@ -232,10 +241,10 @@ struct Walk<'a> {
     scratch_stride: usize,
     barrier: &'a Barrier,
     failed: &'a AtomicU32,
-    times: *mut CallTime,
+    eyes: Eyes<'a>,
 }
 
-// SAFETY: a thread writes only its own table and scratch, and thread 0 the times; what kernels write is disjoint by their
+// SAFETY: a thread writes only its own table and scratch; what kernels write is disjoint by their
 // units, and a barrier stands before another thread reads it.
 unsafe impl Sync for Walk<'_> {}
 
@@ -281,10 +290,10 @@ impl Walk<'_> {
         cursor: &mut Cursor,
         thread: usize,
         threads: usize,
-        timed: bool,
+        watched: bool,
         stop: Option<&dyn Fn() -> bool>,
     ) -> bool {
-        if timed {
+        if watched {
             // SAFETY: the caller's promise.
             unsafe { self.walk::<true>(cursor, thread, threads, stop) }
         } else {
@@ -295,7 +304,7 @@ impl Walk<'_> {
 
     /// # Safety
     /// As [`Walk::go`].
-    unsafe fn walk<const TIMED: bool>(
+    unsafe fn walk<const WATCHED: bool>(
         &self,
         cursor: &mut Cursor,
         thread: usize,
@@ -313,7 +322,21 @@ impl Walk<'_> {
                     numbers[*depth] = first;
                     *depth += 1;
                 }
-                Op::End => {
+                Op::End(exits) => {
+                    if WATCHED
+                        && let Some(exits) = exits
+                        && self.eyes.counts()
+                    {
+                        // Every thread comes here, with the same in mind.
+                        if threads > 1 && unseen == Unseen::Shared {
+                            self.barrier.wait(threads);
+                            unseen = Unseen::Nothing;
+                        }
+                        if thread == 0 {
+                            // SAFETY: the iteration has ended on all threads; `depth` loops are open.
+                            unsafe { self.count_exits(exits, &numbers[..*depth], frames[*depth - 1].odd) };
+                        }
+                    }
                     let frame = &mut frames[*depth - 1];
                     if frame.left > 0 {
                         frame.left -= 1;
@@ -357,16 +380,23 @@ impl Walk<'_> {
                     }
                     let (depth, numbers) = (*depth, &*numbers);
                     let odd = depth > 0 && frames[depth - 1].odd;
-                    let start = TIMED.then(Instant::now);
+                    let start = if WATCHED { self.eyes.start() } else { None };
                     // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
                     let status = unsafe { self.call(number, call, thread, part, &numbers[..depth], odd) };
-                    if let Some(start) = start
+                    if let Some(start) = start {
+                        let iteration = if depth > 0 { numbers[depth - 1] } else { 0 };
+                        // SAFETY: `thread` walks once.
+                        unsafe {
+                            self.eyes.saw(&Did { thread, call: call.number, iteration, first: begin == 0 }, start)
+                        };
+                    }
+                    if WATCHED
                         && thread == 0
+                        && status == 0
+                        && let Some(router) = call.router
                     {
-                        // SAFETY: only thread 0 writes times; there is one for each call's number.
-                        let time = unsafe { &mut *self.times.add(call.number as usize) };
-                        time.calls += u64::from(begin == 0);
-                        time.ns += start.elapsed().as_nanos() as u64;
+                        // SAFETY: as above; the call has ended, and one unit is no other thread's.
+                        unsafe { self.count(router, &numbers[..depth]) };
                     }
                     if status != 0 {
                         self.failed.fetch_min(number, Ordering::Relaxed);
@@ -380,6 +410,39 @@ impl Walk<'_> {
             }
         }
         true
+    }
+
+    /// Adds up what a call left about a router.
+    ///
+    /// # Safety
+    /// As [`Walk::go`], on thread 0, right after the call.
+    unsafe fn count(&self, router: u32, numbers: &[i64]) {
+        let at = &self.program.routers[router as usize];
+        let layer: i64 = at.strides.iter().zip(numbers).map(|(stride, number)| stride * number).sum();
+        // SAFETY: the table has a place for each argument.
+        let start = unsafe { *self.tables.add(at.arg as usize) };
+        // SAFETY: so many numbers stand there, aligned, in memory that the program owns (`Program::router`) and that kernels have
+        // written, or that was zero from the start; nobody writes until this thread goes on.
+        let offsets = unsafe { std::slice::from_raw_parts(start.cast::<i32>(), at.segments + 1) };
+        // SAFETY: the caller's promise.
+        unsafe { self.eyes.count_rows(router as usize, layer as usize, offsets) };
+    }
+
+    /// Adds up the rows that have left a loop.
+    ///
+    /// # Safety
+    /// As [`Walk::go`], on thread 0, after an iteration of the loop with these `numbers`.
+    unsafe fn count_exits(&self, exits: u32, numbers: &[i64], odd: bool) {
+        let about = &self.program.exits[exits as usize];
+        let at = &self.program.args[about.arg as usize];
+        let start =
+            self.bases[at.buffer as usize].wrapping_offset(self.program.displacement(at, numbers, odd) as isize);
+        // SAFETY: so many bytes stand there in either half, in memory that the program owns (`Program::exits`) and that kernels have
+        // written, or that was zero from the start; nobody writes this half until this thread passes the next barrier.
+        let left = unsafe { std::slice::from_raw_parts(start, about.rows) };
+        let layer: i64 = about.strides.iter().zip(numbers).map(|(stride, number)| stride * number).sum();
+        // SAFETY: the caller's promise.
+        unsafe { self.eyes.count_exits(exits as usize, layer as usize, left) };
     }
 
     /// # Safety
