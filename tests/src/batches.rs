@@ -167,6 +167,12 @@ fn rows_of_every_element_type_have_the_same_bits_in_every_batch() {
 
 /// A normalised row, gates and numbers of 8 bits.
 #[test]
+fn rows_that_may_leave_a_loop_have_the_same_bits_in_every_batch() {
+    let model = "filetests/run/exits.gate";
+    check(&Case { model, sizes: &[], entry: "m", symbols: &[], rows: "t", in_sequence: false });
+}
+
+#[test]
 fn rows_of_a_prologue_have_the_same_bits_in_every_batch() {
     for program in [include_str!("../filetests/fuse/normalised.gir"), include_str!("../filetests/fuse/gated.gir")] {
         let module = text::parse(program).unwrap();

@@ -126,9 +126,18 @@ impl<'a> Prices<'a> {
         let words = self.classes.len().div_ceil(64);
         let mut best: Vec<Option<Best>> = (0..self.classes.len()).map(|_| None).collect();
         let own = |best: &[Option<Best>], m: usize| best[m].as_ref().map_or(0.0, |b| self.terms[m][b.node].0);
+        // When a class changed, and when its terms were looked at, on one clock: what stands on nothing new need not be priced again.
+        let (mut clock, mut changed_at, mut seen_at) =
+            (1u64, vec![1u64; self.classes.len()], vec![0u64; self.classes.len()]);
         for _ in 0..MAX_ROUNDS {
             let mut changed = false;
             for (i, terms) in self.terms.iter().enumerate() {
+                let is_new = |(_, operands): &(f64, Vec<usize>)| operands.iter().any(|o| changed_at[*o] > seen_at[i]);
+                if seen_at[i] > 0 && !terms.iter().any(is_new) {
+                    continue;
+                }
+                clock += 1;
+                seen_at[i] = clock;
                 for (n, (price, operands)) in terms.iter().enumerate() {
                     let mut set = vec![0u64; words];
                     let mut complete = true;
@@ -165,7 +174,11 @@ impl<'a> Prices<'a> {
                         set[i / 64] |= 1 << (i % 64);
                         let settled =
                             best[i].as_ref().is_some_and(|b| b.node == n && (b.cost - cost).abs() <= 1e-6 * cost);
-                        changed |= !settled;
+                        if !settled {
+                            changed = true;
+                            clock += 1;
+                            changed_at[i] = clock;
+                        }
                         best[i] = Some(Best { cost, node: n, home, set });
                     }
                 }
@@ -236,11 +249,16 @@ impl<'a> Prices<'a> {
         let alone = (0..self.classes.len()).flat_map(|c| (0..self.terms[c].len()).map(move |n| vec![(c, n)]));
         let moves: Vec<Vec<(usize, usize)>> = together.chain(alone.filter(|m| self.terms[m[0].0].len() > 1)).collect();
         let mut trials = 0;
+        let used_by = |total: &Total| {
+            let mut used = vec![false; self.classes.len()];
+            total.order.iter().for_each(|c| used[*c] = true);
+            used
+        };
+        let mut used = used_by(cost);
         loop {
             let mut improved = false;
             for places in &moves {
-                let is_used = |c: usize| cost.order.contains(&c);
-                if places.iter().all(|(c, n)| best[*c] == Some(*n)) || !places.iter().any(|(c, _)| is_used(*c)) {
+                if places.iter().all(|(c, n)| best[*c] == Some(*n)) || !places.iter().any(|(c, _)| used[*c]) {
                     continue;
                 }
                 trials += 1;
@@ -253,6 +271,7 @@ impl<'a> Prices<'a> {
                 match self.total(best, roots) {
                     Some(other) if other.cost < cost.cost - STEP / 2.0 => {
                         *cost = other;
+                        used = used_by(cost);
                         improved = true;
                     }
                     _ => places.iter().zip(before).for_each(|((c, _), n)| best[*c] = n),
