@@ -151,6 +151,12 @@ impl Frame<'_, '_> {
                 let axis = self.scene.names.axis(*axis);
                 self.build.try_add(ops::Gather::new(axis), &operands)?
             }
+            Kind::Dequantize { axis, block, size, bytes, x, scale } => {
+                let operands = [self.value(*x)?, self.value(*scale)?];
+                let [axis, block] = [axis, block].map(|a| self.scene.names.axis(*a));
+                let bytes = bytes.map(|a| self.scene.names.axis(a));
+                self.build.try_add(ops::Dequantize { axis, block, size: *size, bytes }, &operands)?
+            }
             Kind::TopK { axis, slot, x } => {
                 let x = self.value(*x)?;
                 let (axis, slot) = (self.scene.names.axis(*axis), self.scene.names.axis(*slot));

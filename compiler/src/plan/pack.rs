@@ -147,7 +147,7 @@ impl Planner<'_> {
                 if widens || from == elem { self.exact_elem(region, operands[0]) } else { None }
             }
             // What is filled in where there is no element may be any number.
-            Op::Shift(_) | Op::Pad(_) => None,
+            Op::Shift(_) | Op::Pad(_) | Op::Dequantize(_) => None,
             Op::Gather(_) => self.exact_elem(region, operands[0]),
             op if op.class() == Class::View => {
                 let mut elems = operands.iter().map(|v| self.exact_elem(region, *v));

@@ -16,6 +16,7 @@ mod loops;
 mod params;
 mod pointwise;
 mod policy;
+mod quantized;
 mod reduce;
 mod route;
 mod scope;
@@ -116,6 +117,7 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         symbols: Vec::new(),
         axes: Vec::new(),
         params: Vec::new(),
+        quantized: Vec::new(),
         states: Vec::new(),
         entries: Vec::new(),
     };
