@@ -26,6 +26,14 @@ pub struct Guard {
     pub fill: f64,
 }
 
+/// What a packing takes of quantised weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpack {
+    /// Values as they are stored.
+    Values,
+    Scales,
+}
+
 /// A kernel under construction, for a group of a region.
 pub struct KernelBuilder<'p, 'g> {
     pub planner: &'p mut Planner<'g>,
@@ -46,6 +54,8 @@ pub struct KernelBuilder<'p, 'g> {
     pub loop_vars: Vec<Option<Index>>,
     /// Set where the kernel walks a loop by itself.
     pub walked: Option<Walked>,
+    /// Set where quantised weights are packed as such.
+    pub unpack: Option<Unpack>,
     memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
 }
 
@@ -72,6 +82,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             gates: None,
             loop_vars: Vec::new(),
             walked: None,
+            unpack: None,
             memo: Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use crate::ops::{Dequantize, Fill, Op};
 use crate::scalar::{Binary, Unary};
 
 use super::PlanError;
-use super::builder::{Guard, KernelBuilder, Point};
+use super::builder::{Guard, KernelBuilder, Point, Unpack};
 use super::region::{RegionId, Source};
 
 /// The largest constant tensor that is written into code; larger ones belong into the weights.
@@ -187,13 +187,18 @@ impl KernelBuilder<'_, '_> {
     ) -> Result<ExprId, PlanError> {
         let number = |this: &mut Self, value| this.push(Expr::Const { elem: Elem::F32, value });
         inner.insert(packed.block, self.div(at.clone(), Index::Known(packed.size)));
-        let scale = self.expand(region, operands[1], &inner, guard)?;
-        let scale = self.push(Expr::Cast(Elem::F32, scale));
         let stored = match packed.bytes {
             Some(_) => self.div(at.clone(), Index::Known(2)),
             None => at.clone(),
         };
         inner.insert(packed.bytes.unwrap_or(packed.axis), stored);
+        match self.unpack {
+            Some(Unpack::Values) => return self.expand(region, operands[0], &inner, guard),
+            Some(Unpack::Scales) => return self.expand(region, operands[1], &inner, guard),
+            None => {}
+        }
+        let scale = self.expand(region, operands[1], &inner, guard)?;
+        let scale = self.push(Expr::Cast(Elem::F32, scale));
         let x = self.expand(region, operands[0], &inner, guard)?;
         let mut x = self.push(Expr::Cast(Elem::F32, x));
         if packed.bytes.is_some() {
