@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use safetensors::SafeTensors;
+
 const GATEC: &str = env!("CARGO_BIN_EXE_gatec");
 
 /// What a command left: standard output, standard error, exit code.
@@ -53,6 +55,22 @@ fn folder() -> tempfile::TempDir {
         std::fs::copy(file.path(), dir.path().join(file.file_name())).expect("a copy");
     }
     dir
+}
+
+/// `tests/cli/quantized.py` does the same in NumPy.
+#[test]
+fn quantised_weights_are_those_of_numpy() {
+    let folder = folder();
+    let done = run("gatec quantize quantized.gate -w floats.safetensors -o q.safetensors", folder.path());
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let [found, expected] = ["q", "quantized"]
+        .map(|name| std::fs::read(folder.path().join(name).with_extension("safetensors")).expect("the file is there"));
+    let [found, expected] = [&found, &expected].map(|bytes| {
+        let mut tensors = SafeTensors::deserialize(bytes).expect("safetensors").tensors();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        tensors
+    });
+    assert_eq!(found, expected);
 }
 
 #[test]

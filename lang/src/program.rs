@@ -82,6 +82,21 @@ pub struct Param {
     pub source: Source,
 }
 
+/// A parameter of few bits: two of the program's parameters stand for one of the model's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quantized {
+    /// Parameters: values, scales.
+    pub values: usize,
+    pub scales: usize,
+    /// Of a value: 8, or 4, of which a byte holds two.
+    pub bits: u32,
+    /// The axis in blocks, of `size` elements.
+    pub axis: AxisId,
+    pub size: i64,
+    /// What the values have in its place as they are stored: the axis itself, or its bytes.
+    pub stored: AxisId,
+}
+
 /// Names and order of a parameter in a weight file: `from "layers.{layer}.w1.weight"[h, d]`.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -129,6 +144,7 @@ pub struct Program {
     pub symbols: Vec<Symbol>,
     pub axes: Vec<Axis>,
     pub params: Vec<Param>,
+    pub quantized: Vec<Quantized>,
     pub states: Vec<State>,
     pub entries: Vec<Entry>,
 }
@@ -315,6 +331,17 @@ pub enum Kind {
     Stack {
         axis: AxisId,
         xs: Vec<NodeId>,
+    },
+    /// A quantised parameter's values and scales as `f32`: `value * scale`, of which `size` neighbours along `axis` have one in common.
+    Dequantize {
+        axis: AxisId,
+        /// The axis that scales have in its place.
+        block: AxisId,
+        size: i64,
+        /// The axis of bytes that hold two values each.
+        bytes: Option<AxisId>,
+        x: NodeId,
+        scale: NodeId,
     },
     /// Indices of the `size(slot)` largest along `axis`, largest first, ties to the lower index, NaN last: `i32[.., slot]`.
     TopK {

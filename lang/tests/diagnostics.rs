@@ -49,6 +49,7 @@ const WRONG: &[(&str, &str)] = &[
         "E0215",
         "axis d = 4\nblock f(x: f32[.., d]) -> f32[.., d] { param b: f32[d]\n x + b }\nmodel m(x: f32[t, d]) -> f32[t, d] { f(f(x)) }",
     ),
+    ("E0216", "axis d = 4\naxis h = 8\nmodel m(x: f32[t, d]) -> f32[t, h] {\n param w: q4[d, h]\n x @ w }"),
     ("W0301", "axis d = 4\nmodel m(x: f32[t, d]) -> f32[t, d] { let y = x + 1.0\n x }"),
 ];
 

@@ -165,6 +165,14 @@ fn rows_of_every_element_type_have_the_same_bits_in_every_batch() {
     }
 }
 
+#[test]
+fn rows_by_quantised_weights_have_the_same_bits_in_every_batch() {
+    let model = "filetests/run/quantized.gate";
+    check(&Case { model, sizes: &[], entry: "m", symbols: &[], rows: "t", in_sequence: false });
+    let model = "filetests/run/quantized-tiles.gate";
+    check(&Case { model, sizes: &[], entry: "m", symbols: &[], rows: "t", in_sequence: true });
+}
+
 /// A normalised row, gates and numbers of 8 bits.
 #[test]
 fn rows_that_may_leave_a_loop_have_the_same_bits_in_every_batch() {

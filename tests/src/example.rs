@@ -114,6 +114,8 @@ pub fn read(path: &Path) -> BTreeMap<String, Stored> {
             Dtype::BF16 => Elem::Bf16,
             Dtype::I32 => Elem::I32,
             Dtype::I64 => Elem::I64,
+            Dtype::I8 => Elem::I8,
+            Dtype::U8 => Elem::U8,
             other => panic!("{}: `{name}` is {other:?}", path.display()),
         };
         (name, Stored::new(elem, view.shape().to_vec(), view.data()))

@@ -3,6 +3,7 @@
 
 use gatec::BuildOptions;
 use gatec::graph::random::{self, Options};
+use gatec::kernel::Body;
 use gatec::plan;
 use gatec_runtime::format::Isa;
 use gatec_tests::example::Example;
@@ -46,6 +47,44 @@ fn the_gpu_plans_of_the_examples_agree_with_the_interpreter() {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Quantised weights stay so on the panels of every CPU; a GPU multiplies floats.
+#[test]
+fn plans_of_quantised_weights_agree_with_the_interpreter() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests/run");
+    let mut failures = Vec::new();
+    for (name, contractions) in [("quantized", 5), ("quantized-tiles", 6)] {
+        let program = gatec_lang::load(&folder.join(name).with_extension("gate"), &[]).expect("a program");
+        let written = gatec::lower::lower(&program).expect("it lowers");
+        let module = gatec::pipeline::optimize(written.clone(), &Default::default()).expect("it optimises").module;
+        for isa in Isa::ALL {
+            let planned = plan::plan(&module, isa, &[]).unwrap_or_else(|e| panic!("{name}, {isa}: {e}"));
+            let bits: Vec<Option<u32>> = planned
+                .kernels
+                .iter()
+                .filter_map(|(_, kernel, _)| match &kernel.body {
+                    Body::Contract(contract) => Some(contract.blocks.as_ref().map(|b| b.bits)),
+                    _ => None,
+                })
+                .collect();
+            let quantised = bits.iter().flatten().count();
+            assert_eq!(quantised, if isa == Isa::Sm80 { 0 } else { contractions }, "{name}, {isa}: {bits:?}");
+            for t in [0, 1, 9] {
+                let values = random::values(&written, 0, &[("t", t)], 5);
+                let expected = interpret(&written, 0, &values).expect("it has a meaning");
+                let at = format!("{name}, t = {t}, {isa}");
+                match run(&module, &planned, 0, &values) {
+                    Err(e) => failures.push(format!("{at}: {e}")),
+                    Ok(found) => failures.extend(found.iter().zip(&expected).enumerate().filter_map(|(i, (f, e))| {
+                        let error = difference(f, e);
+                        (error > TOLERANCE).then(|| format!("{at}: output {i} is off by {error:e}"))
+                    })),
                 }
             }
         }

@@ -11,6 +11,7 @@ mod html;
 mod inspect;
 mod npy;
 mod profile;
+mod quantize;
 mod roofline;
 mod run;
 mod slower;
@@ -74,6 +75,11 @@ enum Command {
         after_help = "Examples:\n  gatec inspect model.so\n  gatec inspect model.so --size tokens=512\n  gatec inspect model.so --json"
     )]
     Inspect(inspect::Inspect),
+    /// Quantise weights for a model with parameters of `q8` or `q4`, and say what is lost
+    #[command(
+        after_help = "Examples:\n  gatec quantize model.gate --weights w.safetensors -o w.q.safetensors\n  gatec quantize model.gate -w model.safetensors.index.json -o w.q.safetensors --json"
+    )]
+    Quantize(quantize::Quantize),
     /// Measure an artifact (or a model) against the roofline of this machine
     #[command(
         after_help = "Examples:\n  gatec bench model.so --weights w.safetensors --size tokens=512 --threads 2\n  gatec bench model.gate --seconds 5 --json"
@@ -195,6 +201,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(&talk),
         Command::Explain(explain) => explain.run(&talk),
         Command::Inspect(inspect) => inspect.run(&talk),
+        Command::Quantize(quantize) => quantize.run(&talk),
         Command::Bench(bench) => bench.run(&talk),
     };
     match done {

@@ -8,7 +8,7 @@ use gatec_lang::Size;
 use super::pattern::{Bindings, Matcher, Pattern};
 use super::term::{Facts, Head, Term};
 use crate::graph::{Axis, Type};
-use crate::ops::{Class, Gather, Mul, Op};
+use crate::ops::{Class, Dequantize, Gather, Mul, Op};
 use crate::rules::{Condition, Find, Rule};
 
 /// A replacement: ops over classes that are there.
@@ -133,6 +133,19 @@ impl Scene {
             Op::Gather(gather) if self.at_load(operands[0]) && !self.at_load(operands[1]) => {
                 Some((gather, operands[0], operands[1]))
             }
+            _ => None,
+        })
+    }
+
+    /// How weights are quantised, through some views.
+    pub fn quantized(&self, class: Id) -> Option<Dequantize> {
+        self.quantized_below(class, VIEWS)
+    }
+
+    fn quantized_below(&self, class: Id, views: usize) -> Option<Dequantize> {
+        self.class(class).into_iter().find_map(|(op, operands)| match op {
+            Op::Dequantize(how) => Some(how),
+            op if op.class() == Class::View && views > 0 => self.quantized_below(*operands.first()?, views - 1),
             _ => None,
         })
     }

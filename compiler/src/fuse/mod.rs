@@ -127,6 +127,8 @@ pub enum Way {
     WrittenOut,
     /// Parts are copied into one tensor.
     Copied,
+    /// Quantised weights are packed as the floats that they stand for.
+    Floats,
 }
 
 impl Way {
@@ -135,6 +137,7 @@ impl Way {
             Self::Nest => "a fold of products instead of panels",
             Self::WrittenOut => "a left operand is written out first",
             Self::Copied => "a copy into the joined tensor",
+            Self::Floats => "quantised weights are packed as floats",
         }
     }
 }

@@ -55,7 +55,7 @@ fn own_cost(op: &Op, operands: usize, is_plain: bool) -> (f64, f64) {
         },
         Op::Add(_) | Op::Mul(_) => each - 1.0,
         Op::Select(_) | Op::Cast(_) => 1.0,
-        Op::Shift(_) => 2.0,
+        Op::Shift(_) | Op::Dequantize(_) => 2.0,
         Op::Pad(pad) if pad.fill == Fill::Reflect => return (6.0, 3.0),
         Op::Pad(_) | Op::Window(_) if !is_plain => 2.0,
         Op::Concat(_) | Op::Stack(_) => 3.0 * each,

@@ -118,7 +118,7 @@ fn grouped(graph: &Graph, w: Value, at_load: &dyn Fn(Value) -> bool) -> Option<G
 pub fn is_plain_view(graph: &Graph, sizes: &Sizes, value: Value) -> bool {
     match graph.op(value) {
         Op::Window(window) => stays_inside(sizes, window),
-        Op::Shift(_) | Op::Pad(_) | Op::Concat(_) | Op::Stack(_) => false,
+        Op::Shift(_) | Op::Pad(_) | Op::Concat(_) | Op::Stack(_) | Op::Dequantize(_) => false,
         op => op.class() == Class::View,
     }
 }

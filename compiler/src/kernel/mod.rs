@@ -244,10 +244,32 @@ pub struct Contract {
     pub x: ExprId,
     /// The packed right operand.
     pub w: BufferId,
+    /// What stands in `w` are values of few bits: weights are they times their scales.
+    pub blocks: Option<Blocks>,
     /// Rows choose their matrix: grouped contraction.
     pub grouping: Option<Grouping>,
     /// The epilogue: expressions over `batch`, `rows`, `cols` and [`Expr::Acc`].
     pub stores: Vec<Store>,
+}
+
+/// Quantised weights: `w = value * scale` in f32, in registers. `size` steps of the sum share a scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocks {
+    /// 8: `w` is of i8. 4: of u8, two steps of the sum in a byte, the first in its lower half, 8 added to each.
+    pub bits: u32,
+    pub size: u32,
+    /// Packed as [`Packed`] says, with a row for each block in the place of the sum.
+    pub scales: BufferId,
+}
+
+impl Blocks {
+    /// What is added to values of 4 bits.
+    pub const ZERO: f64 = 8.0;
+
+    /// Steps of the sum that a row of the packed values has.
+    pub fn steps_of_row(&self) -> i64 {
+        if self.bits == 4 { 2 } else { 1 }
+    }
 }
 
 /// Grouped contraction: linear row `r` uses matrix `e` of `w`, where the row is in the segment of `e`:

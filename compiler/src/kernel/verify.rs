@@ -373,6 +373,22 @@ impl Check<'_> {
         if c.pairs && self.kernel.buffers.get(c.w.0 as usize).is_some_and(|w| w.elem != Elem::Bf16) {
             self.fault("K04", format!("{at}: pairs of another type than bf16"));
         }
+        if let Some(b) = &c.blocks {
+            self.access(at, b.scales, Access::Read, true);
+            let elem = |id: BufferId| self.kernel.buffers.get(id.0 as usize).map(|b| b.elem);
+            let is_of = match b.bits {
+                8 => elem(c.w) == Some(Elem::I8),
+                4 => elem(c.w) == Some(Elem::U8),
+                _ => false,
+            };
+            let has_scales = matches!(elem(b.scales), Some(Elem::F16 | Elem::Bf16 | Elem::F32));
+            if !is_of || !has_scales || accumulator(self.kernel) != Elem::F32 {
+                self.fault("K04", format!("{at}: values of {} bits with such scales and sums", b.bits));
+            }
+            if b.size == 0 || i64::from(b.size) % b.steps_of_row() != 0 || c.pairs {
+                self.fault("K08", format!("{at}: blocks of {} elements", b.size));
+            }
+        }
         if let Some(g) = &c.grouping {
             self.extent(at, g.experts);
             for buffer in [g.order, g.offsets] {
@@ -611,5 +627,16 @@ mod tests {
         assert_eq!(rules(text("4*i1 + i3", 0)), Vec::<&str>::new());
         assert_eq!(rules(text("4*i1 + i3 + i2", 0)), ["K08"]);
         assert_eq!(rules(text("4*i1 + i3", 1)), ["K02"]);
+        let quantised = |elem: &str, bits: u32, size: u32, scale: &str| {
+            let blocks = format!("w b1 bits {bits} by {size} scales b3");
+            let text = text("4*i1 + i3", 0).replace("w b1", &blocks).replace("packed f32", &format!("packed {elem}"));
+            rules(text.replace("%0 =", &format!("b3 = read packed {scale} \"s\"\n %0 =")))
+        };
+        assert_eq!(quantised("i8", 8, 3, "f16"), Vec::<&str>::new());
+        assert_eq!(quantised("u8", 4, 2, "f32"), Vec::<&str>::new());
+        assert_eq!(quantised("u8", 8, 2, "f16"), ["K04"]);
+        assert_eq!(quantised("i8", 8, 2, "i8"), ["K04"]);
+        assert_eq!(quantised("u8", 4, 3, "f16"), ["K08"]);
+        assert_eq!(quantised("i8", 8, 0, "f16"), ["K08"]);
     }
 }

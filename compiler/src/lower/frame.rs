@@ -159,6 +159,12 @@ impl Frame<'_, '_> {
                 let (x, index) = (self.value(*x)?, self.value(*index)?);
                 self.segment_softmax((self.scene.names.axis(*from), self.scene.names.axis(*to)), x, index)?
             }
+            Kind::Dequantize { axis, block, size, bytes, x, scale } => {
+                let operands = [self.value(*x)?, self.value(*scale)?];
+                let [axis, block] = [axis, block].map(|a| self.scene.names.axis(*a));
+                let bytes = bytes.map(|a| self.scene.names.axis(a));
+                self.build.try_add(ops::Dequantize { axis, block, size: *size, bytes }, &operands)?
+            }
             Kind::TopK { axis, slot, x } => {
                 let x = self.value(*x)?;
                 let (axis, slot) = (self.scene.names.axis(*axis), self.scene.names.axis(*slot));

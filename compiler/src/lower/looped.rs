@@ -235,6 +235,7 @@ pub(super) fn operands(kind: &Kind) -> Vec<NodeId> {
         Kind::Gather { index, x, .. } | Kind::Segment { index, x, .. } | Kind::SegmentSoftmax { index, x, .. } => {
             vec![*x, *index]
         }
+        Kind::Dequantize { x, scale, .. } => vec![*x, *scale],
         Kind::Concat { xs, .. } | Kind::Stack { xs, .. } => xs.clone(),
         Kind::Route { index, weight, value, .. } => index.iter().chain(weight).copied().chain([*value]).collect(),
         // Results inside the body are named from there; what they name outside counts for the loops around.

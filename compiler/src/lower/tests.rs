@@ -82,6 +82,7 @@ impl Writer {
             symbols: Vec::new(),
             axes: self.axes,
             params: self.params,
+            quantized: Vec::new(),
             states: Vec::new(),
             entries: vec![entry],
         };

@@ -93,6 +93,6 @@ ops! {
     unary::Unary, binary::Binary, add::Add, mul::Mul, select::Select, cast::Cast, broadcast::Broadcast,
     contract::Contract, reduce::Reduce, arg_reduce::ArgReduce, running::Running, segment::Segment,
     rename::Rename, split::Split, merge::Merge, pick::Pick, slice::Slice, shift::Shift, pad::Pad, window::Window,
-    concat::Concat, stack::Stack, gather::Gather, top_k::TopK,
+    concat::Concat, stack::Stack, gather::Gather, dequantize::Dequantize, top_k::TopK,
     scan::Scan,
 }

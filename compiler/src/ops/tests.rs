@@ -293,6 +293,29 @@ fn scans_run_both_ways_and_over_nothing() {
 }
 
 #[test]
+fn dequantized_values_share_the_scale_of_their_block() {
+    let op = |size, bytes| Dequantize { axis: axis("d"), block: axis("b"), size, bytes };
+    let i8s = |list: &[(&str, usize)], data: &[f64]| Tensor::new(Elem::I8, axes(list), data.to_vec());
+    let scale = |data: &[f64]| Tensor::new(Elem::F16, axes(&[("b", data.len())]), data.to_vec());
+    let q = i8s(&[("d", 3), ("h", 2)], &[1.0, -2.0, 3.0, 4.0, -128.0, 127.0]);
+    // The last block is shorter; scales are the same along what they lack.
+    assert_eq!(eval(op(2, None), &[q.clone(), scale(&[0.5, 2.0])], &[]), [0.5, -1.0, 1.5, 2.0, -256.0, 254.0]);
+    let bytes = Tensor::new(Elem::U8, axes(&[("c", 2)]), vec![f64::from(0xf0u8), f64::from(0x08u8)]);
+    let packed = |n| eval(op(2, Some(axis("c"))), &[bytes.clone(), scale(&[0.5, 2.0])], &[("d", n)]);
+    assert_eq!(packed(4), [-4.0, 3.5, 0.0, -16.0]);
+    assert_eq!(packed(3), [-4.0, 3.5, 0.0]);
+
+    let wrong = |op, q: &Tensor, s: &Tensor| try_eval(op, &[q.clone(), s.clone()], &[]).unwrap_err();
+    let f32s = f32s(&[("d", 3)], &[0.0; 3]);
+    assert_eq!(wrong(op(2, None), &f32s, &scale(&[0.5; 2])), "operand 0 (f32[d]) is not of i8");
+    assert_eq!(wrong(op(2, None), &q, &i8s(&[("b", 2)], &[0.0; 2])), "operand 1 (i8[b]) is not of f16, bf16 or f32");
+    assert_eq!(wrong(op(2, None), &q, &scale(&[0.5; 3])), "axis b has size 3; axis d of size 3 makes 2 of 2 elements");
+    assert_eq!(wrong(op(0, None), &q, &scale(&[0.5; 2])), "blocks of 0 elements");
+    let wider = Tensor::new(Elem::F16, axes(&[("b", 2), ("e", 1)]), vec![0.5; 2]);
+    assert_eq!(wrong(op(2, None), &q, &wider), "operand 1 (f16[b, e]) has axis e, operand 0 (i8[d, h]) has none");
+}
+
+#[test]
 fn tensors_above_the_limit_are_refused() {
     let extents: Extents = [(axis("huge"), 1 << 40)].into_iter().collect();
     let mut sizes = Sizes::default();
@@ -316,6 +339,8 @@ fn every_op_has_a_name_of_its_own_and_reads_what_it_writes() {
         Pad { from: d, to: e, before: 1, fill: Fill::Reflect }.into(),
         Pad { from: d, to: e, before: 1, fill: Fill::Constant(bits(2.0)) }.into(),
         Concat { to: d, axes: vec![e, e] }.into(),
+        Dequantize { axis: d, block: e, size: 32, bytes: None }.into(),
+        Dequantize { axis: d, block: e, size: 32, bytes: Some(axis("c")) }.into(),
         Running { fold: scalar::Fold::Prod, over: d, exclusive: true }.into(),
         SizeOf { axis: d, elem: Elem::F32 }.into(),
         Loaded { index: 3, ty: ty.clone() }.into(),

@@ -44,6 +44,8 @@ impl Planner<'_> {
             lanes: schedule::packed_lanes(1, acc, this.isa),
             elem: this.exact_elem(region, value).unwrap_or(this.graph(region).ty(value).elem),
             pairs: false,
+            every: 1,
+            unpack: None,
         };
         let (keys_shape, values_shape) = (panel(self, keys, &sums, &[over]), panel(self, values, &[over], &cols));
         let packed_keys = self.packed(region, keys, &keys_shape)?;

@@ -26,6 +26,14 @@ pub struct Guard {
     pub fill: f64,
 }
 
+/// What a packing takes of quantised weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpack {
+    /// Values as they are stored.
+    Values,
+    Scales,
+}
+
 /// A kernel under construction, for a group of a region.
 pub struct KernelBuilder<'p, 'g> {
     pub planner: &'p mut Planner<'g>,
@@ -48,6 +56,8 @@ pub struct KernelBuilder<'p, 'g> {
     pub walked: Option<Walked>,
     /// The loops over rows of segments.
     pub segment_loops: Vec<(Sorting, Loop)>,
+    /// Set where quantised weights are packed as such.
+    pub unpack: Option<Unpack>,
     memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
 }
 
@@ -75,6 +85,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             loop_vars: Vec::new(),
             walked: None,
             segment_loops: Vec::new(),
+            unpack: None,
             memo: Vec::new(),
         }
     }

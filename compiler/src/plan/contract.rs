@@ -5,10 +5,11 @@ use gatec_lang::Size;
 use crate::fuse::{GroupId, Grouped, Roles};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::kernel::types::computed_in;
-use crate::kernel::{Access, Body, Contract, Elem, Expr, Grouping, Index, Loop, index};
+use crate::kernel::{Access, Blocks, Body, Contract, Elem, Expr, Grouping, Index, Loop, index};
 use crate::schedule;
 
-use super::builder::{Guard, KernelBuilder, Point};
+use super::builder::{Guard, KernelBuilder, Point, Unpack};
+use super::quantized::Quantized;
 use super::region::{By, Location, RegionId, Sorting};
 use super::sizes::product;
 use super::{PlanError, Planner};
@@ -32,6 +33,10 @@ pub(super) struct PackShape {
     pub elem: Elem,
     /// Two steps of the sum stand side by side.
     pub pairs: bool,
+    /// Steps of the sum that a row stands for: of values that share a byte, or a scale.
+    pub every: i64,
+    /// Of quantised weights their values or their scales, as they are stored.
+    pub unpack: Option<Unpack>,
 }
 
 impl PackShape {
@@ -39,10 +44,14 @@ impl PackShape {
         self.gate.map_or(1, |gate| planner.size(gate).as_known().unwrap_or(1) as u32)
     }
 
-    /// Steps of the sum, whole pairs of them.
+    /// Rows of a panel: steps of the sum, whole pairs of them.
     pub fn steps(&self, planner: &Planner<'_>) -> Size {
         let sums = planner.extent_of(&self.sums);
-        if self.pairs { super::sizes::times(&super::sizes::div_up(&sums, 2), 2) } else { sums }
+        match (self.pairs, self.every) {
+            (true, _) => super::sizes::times(&super::sizes::div_up(&sums, 2), 2),
+            (false, 1) => sums,
+            (false, every) => super::sizes::div_up(&sums, every),
+        }
     }
 
     /// Elements of one matrix.
@@ -98,11 +107,24 @@ impl Planner<'_> {
         };
         let lanes = schedule::packed_lanes(gates, computed_in(elem), self.isa);
         let parts = schedule::packed_parts(gates, self.isa);
-        let elem = self.exact_elem(region, weights).unwrap_or(elem);
+        let quantized = self.quantized(region, value, weights, &sums);
+        let elem = match &quantized {
+            Some(quantized) => quantized.elems.0,
+            None => self.exact_elem(region, weights).unwrap_or(elem),
+        };
         let x_elem = self.exact_elem(region, roles.x).unwrap_or(self.graph(region).ty(roles.x).elem);
         let pairs = schedule::takes_pairs(self.isa) && [x_elem, elem] == [Elem::Bf16; 2];
         let (sums_of, cols_of) = (sums.clone(), cols.clone());
-        let shape = PackShape { matrices, sums: sums_of, cols: cols_of, gate: roles.gate, parts, lanes, elem, pairs };
+        let (every, unpack) = (1, None);
+        let gate = roles.gate;
+        let mut shape =
+            PackShape { matrices, sums: sums_of, cols: cols_of, gate, parts, lanes, elem, pairs, every, unpack };
+        let mut packed_scales = None;
+        if let Some(Quantized { size, elems, bits, .. }) = quantized {
+            let scales = PackShape { every: size, elem: elems.1, unpack: Some(Unpack::Scales), ..shape.clone() };
+            packed_scales = Some((self.packed(region, weights, &scales)?, elems.1, bits, size));
+            shape = PackShape { every: if bits == 4 { 2 } else { 1 }, unpack: Some(Unpack::Values), ..shape };
+        }
         let packed = self.packed(region, weights, &shape)?;
         let sorted = match &roles.grouped {
             Some(grouped) => {
@@ -141,6 +163,11 @@ impl Planner<'_> {
         let sums = builder.sum_loops(&sums, roles.x, &mut point)?;
         let x = builder.expand(region, roles.x, &point, &Guard::default())?;
         let w = builder.buffer("w", &packed, elem, Access::Read, true);
+        let blocks = packed_scales.map(|(spot, elem, bits, size)| Blocks {
+            bits,
+            size: size as u32,
+            scales: builder.buffer("scales", &spot, elem, Access::Read, true),
+        });
         let grouping = sorted.map(|((order, offsets), segments, last_is_none)| Grouping {
             experts: builder.extent(&segments),
             last_is_none,
@@ -159,7 +186,8 @@ impl Planner<'_> {
             let locations = builder.planner.regions[region.0].locations[&root].clone();
             stores.extend(builder.root_stores(root, value, roles.gate, &locations, &point)?);
         }
-        let body = Body::Contract(Contract { batch, rows, cols, sums, groups: gates, pairs, x, w, grouping, stores });
+        let contract = Contract { batch, rows, cols, sums, groups: gates, pairs, x, w, blocks, grouping, stores };
+        let body = Body::Contract(contract);
         builder.finish(&label, body, work)
     }
 

@@ -5,11 +5,11 @@ use gatec_lang::Size;
 use crate::fuse::stays_inside;
 use crate::graph::{Axis, Value};
 use crate::kernel::{Bound, Elem, Expr, ExprId, Extent, Index};
-use crate::ops::{Fill, Op};
-use crate::scalar::Binary;
+use crate::ops::{Dequantize, Fill, Op};
+use crate::scalar::{Binary, Unary};
 
 use super::PlanError;
-use super::builder::{Guard, KernelBuilder, Point};
+use super::builder::{Guard, KernelBuilder, Point, Unpack};
 use super::region::{RegionId, Source};
 
 /// The largest constant tensor that is written into code; larger ones belong into the weights.
@@ -138,6 +138,10 @@ impl KernelBuilder<'_, '_> {
                 }
                 inner.insert(gather.axis, Index::Value(index, extent));
             }
+            Op::Dequantize(packed) => {
+                inner.remove(&packed.axis);
+                return self.dequantized(region, packed, &operands, at(packed.axis), inner, guard);
+            }
             Op::Concat(concat) => return self.concat(region, &operands, concat.to, &concat.axes, inner, guard),
             Op::Stack(stack) => return self.stack(region, &operands, stack.axis, inner, guard),
             other => {
@@ -168,6 +172,51 @@ impl KernelBuilder<'_, '_> {
         let elem = self.planner.graph(region).ty(x).elem;
         let zero = self.push(Expr::Const { elem, value: 0.0 });
         Ok(self.push(Expr::Select(has_one, there, zero)))
+    }
+
+    /// A value of few bits times the scale of its block. Of two in a byte, the lower half comes first; arithmetic of floats takes them
+    /// apart, which is exact and has vectors.
+    fn dequantized(
+        &mut self,
+        region: RegionId,
+        packed: &Dequantize,
+        operands: &[Value],
+        at: Index,
+        mut inner: Point,
+        guard: &Guard,
+    ) -> Result<ExprId, PlanError> {
+        let number = |this: &mut Self, value| this.push(Expr::Const { elem: Elem::F32, value });
+        inner.insert(packed.block, self.div(at.clone(), Index::Known(packed.size)));
+        let stored = match packed.bytes {
+            Some(_) => self.div(at.clone(), Index::Known(2)),
+            None => at.clone(),
+        };
+        inner.insert(packed.bytes.unwrap_or(packed.axis), stored);
+        match self.unpack {
+            Some(Unpack::Values) => return self.expand(region, operands[0], &inner, guard),
+            Some(Unpack::Scales) => return self.expand(region, operands[1], &inner, guard),
+            None => {}
+        }
+        let scale = self.expand(region, operands[1], &inner, guard)?;
+        let scale = self.push(Expr::Cast(Elem::F32, scale));
+        let x = self.expand(region, operands[0], &inner, guard)?;
+        let mut x = self.push(Expr::Cast(Elem::F32, x));
+        if packed.bytes.is_some() {
+            let sixteenth = number(self, 1.0 / 16.0);
+            let high = self.push(Expr::Binary(Binary::Mul, x, sixteenth));
+            let high = self.push(Expr::Unary(Unary::Floor, high));
+            let sixteen = number(self, 16.0);
+            let above = self.push(Expr::Binary(Binary::Mul, high, sixteen));
+            let low = self.push(Expr::Binary(Binary::Sub, x, above));
+            let half = self.rem(at, Index::Known(2));
+            let half = self.push(Expr::Index { elem: Elem::I64, index: half });
+            let zero = self.push(Expr::Const { elem: Elem::I64, value: 0.0 });
+            let is_low = self.push(Expr::Binary(Binary::Eq, half, zero));
+            let half = self.push(Expr::Select(is_low, low, high));
+            let zero = number(self, Dequantize::ZERO);
+            x = self.push(Expr::Binary(Binary::Sub, half, zero));
+        }
+        Ok(self.push(Expr::Binary(Binary::Mul, x, scale)))
     }
 
     /// Operands joined by a function, from the left.

@@ -53,6 +53,10 @@ impl Planner<'_> {
                 let order = self.order_within(region, operands[0], depth);
                 order.into_iter().map(|a| if a == pad.from { pad.to } else { a }).collect()
             }
+            Op::Dequantize(packed) => {
+                let order = self.order_within(region, operands[0], depth);
+                order.into_iter().map(|a| if Some(a) == packed.bytes { packed.axis } else { a }).collect()
+            }
             Op::Split(split) => {
                 let order = self.order_within(region, operands[0], depth);
                 order.into_iter().flat_map(|a| if a == split.from { split.to.clone() } else { vec![a] }).collect()

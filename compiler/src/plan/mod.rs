@@ -13,6 +13,7 @@ mod layout;
 mod manifest;
 mod nest;
 mod pack;
+mod quantized;
 mod region;
 mod scan;
 mod select;

@@ -8,7 +8,7 @@ use crate::graph::{Axis, Elem, Value};
 use crate::kernel::{Access, Body, Bound, Expr, Index, Nest, Stage, Store};
 use crate::ops::{Class, Op, Scan};
 
-use super::builder::{Guard, KernelBuilder, Point};
+use super::builder::{Guard, KernelBuilder, Point, Unpack};
 use super::contract::PackShape;
 use super::region::{RegionId, capture_operand, item_operand};
 use super::sizes::{div_up, times};
@@ -19,8 +19,9 @@ use super::{PlanError, Planner};
 pub(super) struct Pack {
     region: RegionId,
     value: Value,
-    /// The same value as its innermost parameter, if it is no more than that: what two entries have in common.
-    name: Option<Op>,
+    /// The same value as its innermost parameter, if it is no more than that (or than one that is quantised): what two entries have in
+    /// common.
+    name: Option<Vec<Op>>,
     shape: PackShape,
     /// Axes of the loops around, with the depth of each.
     loops: Vec<(Axis, usize)>,
@@ -31,7 +32,7 @@ impl Planner<'_> {
     /// Where the packed operand stands, for the current iteration of the loops around.
     pub(super) fn packed(&mut self, region: RegionId, value: Value, shape: &PackShape) -> Result<Spot, PlanError> {
         if !self.regions[region.0].at_load.contains(&value) {
-            let name = format!("packed {}", self.name_of(region, value));
+            let name = self.label_of(region, value, shape);
             let bytes = times(&shape.elements(self), shape.elem.bytes() as i64);
             let bytes = self.symbols.expr(&bytes);
             let spot = Spot::start_of(self.steps.scratch(&name, bytes));
@@ -55,7 +56,7 @@ impl Planner<'_> {
                 if !elements.is_known() {
                     return Err(PlanError::SymbolicAtLoad(self.name_of(region, value)));
                 }
-                let label = format!("packed {}", self.name_of(region, value));
+                let label = self.label_of(region, value, shape);
                 let kept = self.add_kept(&label, &times(&elements, shape.elem.bytes() as i64));
                 self.packs.push(Pack { region, value, name, shape: shape.clone(), loops: loops.clone(), kept });
                 kept
@@ -70,6 +71,11 @@ impl Planner<'_> {
             stride = super::sizes::product(&stride, &self.size(*axis));
         }
         Ok(spot)
+    }
+
+    fn label_of(&self, region: RegionId, value: Value, shape: &PackShape) -> String {
+        let of = if shape.unpack == Some(Unpack::Scales) { "scales of " } else { "" };
+        format!("packed {of}{}", self.name_of(region, value))
     }
 
     fn kept_spot(&mut self, kept: u32) -> Spot {
@@ -110,14 +116,21 @@ impl Planner<'_> {
     }
 
     /// The parameter or loaded value behind items and captures.
-    fn innermost_parameter(&self, region: RegionId, value: Value) -> Option<Op> {
+    fn innermost_parameter(&self, region: RegionId, value: Value) -> Option<Vec<Op>> {
         let operand = |index: &dyn Fn(&Scan) -> usize| {
             let (parent, node, _) = self.regions[region.0].parent?;
             let Op::Scan(scan) = &self.graph(parent).node(node).op else { return None };
             self.innermost_parameter(parent, self.graph(parent).operands(node)[index(scan)])
         };
         match self.graph(region).op(value) {
-            op @ (Op::Param(_) | Op::Loaded(_)) => Some(op.clone()),
+            op @ (Op::Param(_) | Op::Loaded(_)) => Some(vec![op.clone()]),
+            op @ Op::Dequantize(_) => {
+                let mut all = vec![op.clone()];
+                for operand in self.graph(region).operands(value.node) {
+                    all.extend(self.innermost_parameter(region, operand)?);
+                }
+                Some(all)
+            }
             Op::Item(item) => operand(&|scan| item_operand(scan, item.index)),
             Op::Capture(capture) => operand(&|scan| capture_operand(scan, capture.index)),
             _ => None,
@@ -147,7 +160,7 @@ impl Planner<'_> {
                 if widens || from == elem { self.exact_elem(region, operands[0]) } else { None }
             }
             // What is filled in where there is no element may be any number.
-            Op::Shift(_) | Op::Pad(_) => None,
+            Op::Shift(_) | Op::Pad(_) | Op::Dequantize(_) => None,
             Op::Gather(_) => self.exact_elem(region, operands[0]),
             op if op.class() == Class::View => {
                 let mut elems = operands.iter().map(|v| self.exact_elem(region, *v));
@@ -182,9 +195,10 @@ impl Planner<'_> {
         let panels = div_up(&cols, lanes);
         let (sums, steps) = (self.extent_of(&shape.sums), shape.steps(self));
         let work = self.symbols.estimate(&shape.elements(self)) as f64 * PACK_FLOPS;
-        let elem = self.graph(region).ty(value).elem;
+        let elem = if shape.unpack.is_some() { shape.elem } else { self.graph(region).ty(value).elem };
 
         let mut builder = KernelBuilder::new(self, region, None);
+        builder.unpack = shape.unpack;
         let mut point = Point::new();
         let mut outer = Vec::new();
         let mut matrix_axes: Vec<Axis> = Vec::new();
@@ -200,10 +214,11 @@ impl Planner<'_> {
         let panel = builder.new_loop("panel", &panels);
         outer.push(panel.clone());
         let mut bounds = Vec::new();
-        let sum = if shape.pairs {
+        let sum = if shape.pairs || shape.every > 1 {
             let step = builder.new_loop("step", &steps);
-            builder.unmerge(Index::Var(step.var), &shape.sums, &mut point);
-            if sums.as_known().is_none_or(|n| n % 2 != 0) {
+            let first = builder.mul(vec![Index::Var(step.var), Index::Known(shape.every)]);
+            builder.unmerge(first, &shape.sums, &mut point);
+            if shape.pairs && sums.as_known().is_none_or(|n| n % 2 != 0) {
                 bounds.push(Bound { index: Index::Var(step.var), extent: builder.extent(&sums) });
             }
             outer.push(step.clone());

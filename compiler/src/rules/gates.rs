@@ -6,7 +6,7 @@ use gatec_lang::Size;
 use super::{Condition, Find, Infinities, Match, Phase, Rule};
 use crate::egraph::scene::{Scene, Tree};
 use crate::graph::{AxisSet, Type};
-use crate::ops::{Contract, Gather, Op, Pick, Stack};
+use crate::ops::{Contract, Dequantize, Gather, Op, Pick, Stack};
 
 /// `x @ w_1`, ..., `x @ w_n` are `pick[gate = i](x @ stack[gate](w_1, ..., w_n))`, where the weights have one type and are known at
 /// load, or are gathered from such by one index.
@@ -100,11 +100,14 @@ struct Key {
     x: Id,
     weight: Type,
     gathered: Option<(Gather, Id)>,
+    /// A panel holds weights of few bits in one way; one of several would have to hold floats.
+    quantized: Option<Dequantize>,
 }
 
 impl Key {
     fn is_like(&self, other: &Self, scene: &Scene) -> bool {
         self.x == other.x
+            && self.quantized == other.quantized
             && scene.holds(SAME_SUMS, self.over == other.over)
             && scene.holds(SAME_TYPE, self.weight == other.weight)
             && scene.holds(SAME_INDEX, self.gathered == other.gathered)
@@ -128,7 +131,8 @@ fn find(scene: &mut Scene) -> Vec<Match> {
             if ty.axes.minus(&over).is_empty() {
                 continue;
             }
-            let key = Key { over: over.clone(), x, weight: ty, gathered };
+            let quantized = scene.quantized(weight);
+            let key = Key { over: over.clone(), x, weight: ty, gathered, quantized };
             match groups.iter_mut().find(|(k, _)| k.is_like(&key, scene)) {
                 Some((_, members)) if members.iter().any(|(c, w)| *c == class || *w == weight) => {}
                 Some((_, members)) => members.push((class, weight)),

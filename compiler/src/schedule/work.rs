@@ -283,8 +283,16 @@ fn operands(contract: &Contract, id: BufferId) -> Option<UnitsExpr> {
         Some(grouping) => UnitsExpr::Min(vec![UnitsExpr::Extent(grouping.experts), extent(&contract.rows)]),
         None => extent(&contract.batch),
     };
-    if id == contract.w {
-        let matrix = [UnitsExpr::Known(i64::from(contract.groups)), extent(&contract.cols), product(&contract.sums)];
+    let blocks = contract.blocks.as_ref();
+    let rows_of = match blocks {
+        _ if id == contract.w => Some(blocks.map_or(1, |b| b.steps_of_row())),
+        Some(blocks) if id == blocks.scales => Some(i64::from(blocks.size)),
+        _ => None,
+    };
+    if let Some(steps) = rows_of {
+        let sum = product(&contract.sums);
+        let sum = if steps == 1 { sum } else { UnitsExpr::DivUp(Box::new(sum), steps) };
+        let matrix = [UnitsExpr::Known(i64::from(contract.groups)), extent(&contract.cols), sum];
         return Some(UnitsExpr::Mul([matrices].into_iter().chain(matrix).collect()));
     }
     let grouping = contract.grouping.as_ref()?;

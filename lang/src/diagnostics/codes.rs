@@ -33,7 +33,7 @@ codes! {
     UNKNOWN_NAME = "E0101": "no such name", "A name is used that nothing in scope has: a value, parameter, block, function or constant.";
     TWICE = "E0102": "a name stands twice", "Two declarations of one scope have the same name.";
     UNKNOWN_AXIS = "E0103": "no such axis", "An axis is named that the value does not have, or that is declared nowhere.";
-    UNKNOWN_ELEM = "E0104": "no such element type", "Element types are f32 f16 bf16 f64 i32 i64 i8 u8 bool.";
+    UNKNOWN_ELEM = "E0104": "no such element type", "Element types are f32 f16 bf16 f64 i32 i64 i8 u8 bool; parameters may also be q8 or q4.";
     NO_MODEL = "E0105": "nothing to build", "A file that is built has a `model` or a `network`.";
     RECURSION = "E0106": "a block calls itself", "Blocks are instantiated where they are called; one that calls itself would never end.";
     AXIS_SIZE = "E0107": "an axis' size is wrong", "Sizes are whole, not negative, and small enough that products of them can be counted.";
@@ -53,5 +53,6 @@ codes! {
     PARAM = "E0213": "the parameter is wrong", "A parameter's axes have known sizes, and `from` lists each of them once, in the order of the file.";
     RESULT = "E0214": "the result is not what is declared", "A block's last expression has the type after `->`.";
     LABEL = "E0215": "two instances have one name", "A block called twice in one place needs labels: `first: mlp(x)`, `second: mlp(y)`.";
+    QUANTIZED = "E0216": "the quantised type is wrong", "Parameters may be quantised: `q8[d: 32, h]` and `q4[d: 32, h]` have a scale for each 32 neighbours along `d`. One axis is in blocks; those of `q4` are of an even length.";
     UNUSED = "W0301": "never used", "A parameter or `let` that nothing reads.";
 }

@@ -102,6 +102,8 @@ pub struct Network {
 pub struct Ty {
     pub elem: Name,
     pub axes: Vec<Name>,
+    /// `d: 32`: an axis, by its place in `axes`, and how many elements of it a block has.
+    pub blocks: Vec<(usize, Expr)>,
     /// `..`
     pub rest: bool,
     pub span: Span,

@@ -205,14 +205,15 @@ impl Tree<'_> {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let elem = self.name(parts.next());
-        let (mut axes, mut rest) = (Vec::new(), false);
+        let (mut axes, mut blocks, mut rest) = (Vec::new(), Vec::new(), false);
         for axis in parts.all(Rule::ty_axis).into_iter().flat_map(P::into_inner) {
             match axis.as_rule() {
                 Rule::rest => rest = true,
+                Rule::blocks_of => blocks.push((axes.len() - 1, self.expr(Parts::of(axis).next()))),
                 _ => axes.push(self.name(axis)),
             }
         }
-        Ty { elem, axes, rest, span }
+        Ty { elem, axes, blocks, rest, span }
     }
 
     fn body(&self, pair: P) -> Body {

@@ -129,12 +129,16 @@ impl Checker<'_> {
         Err(self.say(diagnostic))
     }
 
-    pub fn elem(&mut self, name: &Name) -> Checked<Elem> {
+    /// The element type of anything but a quantised parameter.
+    pub fn elem(&mut self, ty: &Ty) -> Checked<Elem> {
+        self.not_quantized(ty)?;
+        let name = &ty.elem;
         if let Some(elem) = elem_of(&name.text) {
             return Ok(elem);
         }
         let names = ["f32", "f16", "bf16", "f64", "i32", "i64", "i8", "u8", "bool"];
-        let message = format!("no element type `{}`; there are {}", name.text, names.join(" "));
+        let message =
+            format!("no element type `{}`; there are {}, and q8 q4 of parameters", name.text, names.join(" "));
         let mut diagnostic = Diagnostic::error(codes::UNKNOWN_ELEM, name.span, message);
         if let Some(near) = near(&name.text, names) {
             diagnostic = diagnostic.fix(name.span, near);
@@ -144,7 +148,13 @@ impl Checker<'_> {
 
     /// A type as written, with its order; `..` are the axes that the scope has for it.
     pub fn written(&mut self, scope: &Scope, ty: &Ty) -> Checked<(Elem, Vec<AxisId>)> {
-        let elem = self.elem(&ty.elem);
+        let elem = self.elem(ty);
+        let order = self.axes_written(scope, ty)?;
+        Ok((elem?, order))
+    }
+
+    /// The axes of a type as written, in its order.
+    pub fn axes_written(&mut self, scope: &Scope, ty: &Ty) -> Checked<Vec<AxisId>> {
         let mut order = if ty.rest { scope.rest.clone() } else { Vec::new() };
         let mut failed = false;
         for name in &ty.axes {
@@ -159,7 +169,7 @@ impl Checker<'_> {
                 Err(Reported) => failed = true,
             }
         }
-        if failed { Err(Reported) } else { Ok((elem?, order)) }
+        if failed { Err(Reported) } else { Ok(order) }
     }
 
     /// A size made of others, or an error that it is too large.

@@ -194,7 +194,7 @@ impl<'s> Checker<'s> {
             };
             let found = self.argument(scope, call, i, &name.text, span);
             let node = found.and_then(|(val, at)| {
-                let elem = self.elem(&ty.elem)?;
+                let elem = self.elem(ty)?;
                 let node = self.as_tensor(&val, elem, at)?;
                 if self.ty(node).elem != elem {
                     let found = self.ty(node).elem;
@@ -300,7 +300,7 @@ impl<'s> Checker<'s> {
             }
         };
         for (ty, val) in fields {
-            let elem = self.elem(&ty.elem)?;
+            let elem = self.elem(ty)?;
             let node = self.as_tensor(&val, elem, span)?;
             if self.ty(node).elem != elem {
                 let found = self.ty(node).elem;

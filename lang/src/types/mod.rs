@@ -17,6 +17,7 @@ mod loops;
 mod params;
 mod pointwise;
 mod policy;
+mod quantized;
 mod reduce;
 mod route;
 mod scope;
@@ -118,6 +119,7 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         symbols: Vec::new(),
         axes: Vec::new(),
         params: Vec::new(),
+        quantized: Vec::new(),
         states: Vec::new(),
         entries: Vec::new(),
     };

@@ -3,7 +3,7 @@
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Template, Val, elem_name};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{AxisId, Elem, Kind, Param, Span, State, Tensor, Type};
+use crate::program::{AxisId, Elem, Kind, NodeId, Param, Source, Span, State, Tensor, Type};
 use crate::size::Size;
 use crate::syntax::{self, Expr, Name, Statement, Ty};
 
@@ -115,44 +115,74 @@ impl Checker<'_> {
             let message = "a parameter names all its axes";
             return Err(self.say(Diagnostic::error(codes::PARAM, ty.span, message)));
         }
+        if let Some(val) = self.quantized(scope, name, ty, source)? {
+            return Ok(val);
+        }
         let (elem, order) = self.written(scope, ty)?;
-        let mut gained: Vec<AxisId> = self.gained.clone();
-        gained.retain(|a| !order.contains(a));
+        let gained = self.gained_beside(&order);
         let all: Vec<AxisId> = gained.iter().chain(&order).copied().collect();
-        for axis in &all {
+        self.known_sizes(&all, ty.span)?;
+        let path = self.path_of(scope, name);
+        let node = self
+            .declared_param(path.clone(), elem, all, name.span, |this| this.source(&path, &gained, &order, source))?;
+        Ok(Val::Tensor(node))
+    }
+
+    /// Axes that a parameter gains from the routes and repeats around, beside those that are written.
+    pub(super) fn gained_beside(&self, order: &[AxisId]) -> Vec<AxisId> {
+        self.gained.iter().copied().filter(|a| !order.contains(a)).collect()
+    }
+
+    pub(super) fn path_of(&self, scope: &Scope, name: &Name) -> String {
+        scope.path.iter().chain([&name.text]).cloned().collect::<Vec<_>>().join(".")
+    }
+
+    pub(super) fn known_sizes(&mut self, axes: &[AxisId], span: Span) -> Checked<()> {
+        for axis in axes {
             if !self.size(*axis).is_known() {
                 let message = format!("axis `{}` of a parameter has no size when building", self.stem(*axis));
                 let help = "weights have fixed sizes: declare the axis with `= size`";
-                return Err(self.say(Diagnostic::error(codes::PARAM, ty.span, message).help(help)));
+                return Err(self.say(Diagnostic::error(codes::PARAM, span, message).help(help)));
             }
         }
-        let mut path = scope.path.clone();
-        path.push(name.text.clone());
-        let path = path.join(".");
+        Ok(())
+    }
+
+    /// The parameter of that path, declared unless it is known, as it is read here.
+    pub(super) fn declared_param(
+        &mut self,
+        path: String,
+        elem: Elem,
+        order: Vec<AxisId>,
+        span: Span,
+        source: impl FnOnce(&mut Self) -> Checked<Source>,
+    ) -> Checked<NodeId> {
         let id = match self.param_ids.get(&path) {
             Some(&id) => {
                 let old = &self.program.params[id].tensor;
-                if old.order != all || old.elem != elem {
+                if old.order != order || old.elem != elem {
                     let message = format!("`{path}` is declared twice, with different types");
-                    return Err(self.say(Diagnostic::error(codes::PARAM, name.span, message)));
+                    return Err(self.say(Diagnostic::error(codes::PARAM, span, message)));
                 }
                 id
             }
             None => {
-                let source = self.source(&path, &gained, &order, source)?;
-                let tensor =
-                    Tensor { name: path.clone(), elem, order: all.clone(), doc: String::new(), span: name.span };
+                let source = source(self)?;
+                let tensor = Tensor { name: path.clone(), elem, order: order.clone(), doc: String::new(), span };
                 self.program.params.push(Param { tensor, source });
-                self.param_spans.push(name.span);
+                self.param_spans.push(span);
                 self.used_params.push(false);
                 self.param_ids.insert(path, self.program.params.len() - 1);
                 self.program.params.len() - 1
             }
         };
-        let node = self.push(Kind::Param(id), elem, all, name.span)?;
+        let node = self.push(Kind::Param(id), elem, order, span)?;
         // In a `repeat` it is the layer's own.
         let depth = self.loops.iter().position(|l| l.repeats).unwrap_or(self.loops.len());
-        self.read(&Val::Tensor(node), depth, name.span)
+        match self.read(&Val::Tensor(node), depth, span)? {
+            Val::Tensor(node) => Ok(node),
+            _ => Err(Reported),
+        }
     }
 
     fn state(&mut self, scope: &mut Scope, name: &Name, ty: &Ty, init: &Expr) -> Checked<Val> {
@@ -209,7 +239,10 @@ impl Checker<'_> {
             if !used && !self.out.has_errors() {
                 let message = format!("parameter `{}` is never used", self.program.params[id].tensor.name);
                 let span = self.param_spans[id];
-                self.say(Diagnostic::warning(codes::UNUSED, span, message));
+                // A quantised one is two at one place.
+                if !self.out.list.iter().any(|d| d.code == codes::UNUSED && d.span == span) {
+                    self.say(Diagnostic::warning(codes::UNUSED, span, message));
+                }
             }
         }
     }

@@ -57,7 +57,7 @@ pub fn widen(bytes: &[u8], elem: Elem) -> f64 {
 }
 
 /// The bytes of `value` as an element (the first so many), rounded to nearest.
-pub(crate) fn narrow(value: f64, elem: Elem) -> ([u8; 8], usize) {
+pub fn narrow(value: f64, elem: Elem) -> ([u8; 8], usize) {
     let bits = match elem {
         Elem::F64 => value.to_bits(),
         Elem::F32 => u64::from((value as f32).to_bits()),

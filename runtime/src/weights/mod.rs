@@ -19,8 +19,7 @@ use crate::format::{Elem, Manifest};
 #[cfg(feature = "cuda")]
 pub(crate) use bind::bind;
 pub(crate) use bind::{BoundParam, assemble, check};
-pub(crate) use convert::narrow;
-pub use convert::widen;
+pub use convert::{narrow, widen};
 use file::Blob;
 
 /// What is wrong with weights.
@@ -134,6 +133,11 @@ impl Weights {
     /// Names, element types and shapes of the tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &str, &[u64])> {
         self.tensors.iter().map(|(name, t)| (name.as_str(), t.elem_name.as_str(), t.shape.as_slice()))
+    }
+
+    /// Element type (`None`: one that gatec has not), shape and bytes of a tensor.
+    pub fn tensor(&self, name: &str) -> Option<(Option<Elem>, &[u64], &[u8])> {
+        self.tensors.get(name).map(|t| (t.elem, t.shape.as_slice(), t.bytes()))
     }
 }
 

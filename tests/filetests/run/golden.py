@@ -327,8 +327,49 @@ def nested_loops():
     })
 
 
+def quantized():
+    t, d, h, v, e, layers = 4, 21, 34, 6, 3, 2
+
+    def stored(bits, shape, axis, size):
+        """Values of few bits, a scale for each block along an axis, and what they stand for."""
+        n = shape[axis]
+        most = 2 ** (bits - 1)
+        q = rng.integers(-most, most, shape)
+        scale = np.float16(rng.uniform(0.2, 1.0, [-(-n // size) if i == axis else m for i, m in enumerate(shape)]) / most)
+        w = q * np.repeat(np.float64(scale), size, axis).take(np.arange(n), axis)
+        if bits == 8:
+            return np.int8(q), scale, w
+        pad = [(0, n % 2 if i == axis else 0) for i in range(len(shape))]
+        halves = np.pad(q + 8, pad)
+        low, high = (halves.take(np.arange(half, halves.shape[axis], 2), axis) for half in (0, 1))
+        return np.uint8(low + 16 * high), scale, w
+
+    x, ids = rand(t, d), rng.integers(0, v, t)
+    file = {"in.x": x, "in.ids": np.int32(ids)}
+
+    def param(name, *how):
+        file[name], file[f"{name}.scale"], w = stored(*how)
+        return w
+
+    x = x + param("embed", 8, (v, d), 1, 32)[ids]
+    up = param("up.weight", 8, (h, d), 1, 8)
+    down = param("down", 4, (d, h), 1, 6)
+    x = x + np.tanh(x @ up.T) @ down.T
+    deep = [param(f"layers.{i}.w", 4, (d, d), 0, 4) for i in range(layers)]
+    for w in deep:
+        x = np.tanh(x @ w)
+    score = sigmoid(x @ param("router", 8, (d, e), 0, 16))
+    expert = param("experts.w", 8, (e, d, h), 1, 10)
+    chosen = best(score, 2)
+    y = np.zeros((t, h))
+    for i in range(t):
+        for j in chosen[i]:
+            y[i] += score[i, j] * np.tanh(x[i] @ expert[j])
+    write("quantized", {**file, "out.y": y, "out.x": x})
+
+
 for make in [
     route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
-    segments, exits,
+    quantized, segments, exits,
 ]:
     make()

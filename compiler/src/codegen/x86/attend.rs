@@ -254,7 +254,7 @@ fn multiply<'ctx>(
     (to, next): (PointerValue<'ctx>, Val<'ctx>),
 ) {
     let e = frame.emit;
-    let elems = Elems { x: plan.acc, w, acc: plan.acc, pairs: false };
+    let elems = Elems { x: plan.acc, w, acc: plan.acc, pairs: false, quantized: None };
     let (vectors, lanes) = (plan.tile.vectors, plan.tile.lanes);
     let function = tall::micro(micros, e, Tall { rows: tiled.height, vectors, lanes, elems });
     // Each tile fetches its share of the panel that takes this one's place: `next` elements on.

@@ -13,6 +13,7 @@ use super::super::llvm::expr::{Frame, Lanes};
 use super::super::llvm::loops::{Range, smallest};
 use super::micro::{Elems, Micros, Shape, Steps, micro};
 use super::prologue;
+use super::quantized::Quantized;
 use super::tall::{self, Packing, Tall};
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
@@ -32,6 +33,8 @@ struct Plan<'a, 'ctx> {
     part_elements: Val<'ctx>,
     panel_elements: Val<'ctx>,
     matrix_elements: Val<'ctx>,
+    /// The scales of quantised weights, and how many a part has.
+    scales: Option<(Quantized, PointerValue<'ctx>, Val<'ctx>)>,
     /// The loops of the sum in the left operand.
     steps: Steps<'ctx>,
     /// In scratch memory: accumulators of a block of rows, numbers of its rows, pointers to them, the rows packed.
@@ -49,7 +52,18 @@ enum Rows<'a, 'ctx> {
     Evaluated(PointerValue<'ctx>),
 }
 
-impl Plan<'_, '_> {
+impl<'ctx> Plan<'_, 'ctx> {
+    /// Where the scales of a panel's part begin, and how many it has.
+    fn scales_of_part(
+        &self,
+        e: &Emit<'ctx>,
+        panel: Option<PointerValue<'ctx>>,
+        part: Val<'ctx>,
+    ) -> Option<(Val<'ctx>, Val<'ctx>)> {
+        let (quantized, _, of_part) = self.scales?;
+        Some((e.at(panel?, e.memory(quantized.scale), e.mul(part, of_part)).into(), of_part))
+    }
+
     /// Accumulators of a row of a part.
     fn width(&self) -> i64 {
         i64::from(self.tile.vectors * self.tile.lanes)
@@ -97,7 +111,14 @@ pub fn contract<'ctx>(
     let step_elements = i64::from(tile.vectors * tile.lanes);
     let cols = frame.extent(contract.cols.extent);
     let panels = div_up(e, cols, e.index(i64::from(tile.panel)));
-    let part_elements = e.mul(sum, e.index(step_elements));
+    let scales = contract.blocks.as_ref().map(|blocks| {
+        let scale = kernel.buffer(blocks.scales).elem;
+        let quantized = Quantized { bits: blocks.bits, size: blocks.size, scale };
+        let part = e.mul(quantized.rows(e, sum).1, e.index(step_elements));
+        (quantized, frame.buffers[blocks.scales.0 as usize], part)
+    });
+    let quantized = scales.map(|s| s.0);
+    let part_elements = e.mul(quantized.map_or(sum, |q| q.rows(e, sum).0), e.index(step_elements));
     let panel_elements = e.mul(part_elements, e.index(i64::from(tile.parts)));
     let acc = accumulator(kernel);
     let x = match (tile.left, kernel.expr(contract.x)) {
@@ -105,8 +126,8 @@ pub fn contract<'ctx>(
         _ => acc,
     };
     let elems = match contract.pairs {
-        true => Elems { x: acc, w: acc, acc, pairs: true },
-        false => Elems { x, w: kernel.buffer(contract.w).elem, acc, pairs: false },
+        true => Elems { x: acc, w: acc, acc, pairs: true, quantized },
+        false => Elems { x, w: kernel.buffer(contract.w).elem, acc, pairs: false, quantized },
     };
     let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));
     let block_rows = e.index(i64::from(tile.block_rows()));
@@ -129,6 +150,7 @@ pub fn contract<'ctx>(
         part_elements,
         panel_elements,
         matrix_elements: e.mul(panels, panel_elements),
+        scales,
         steps,
         sums: range.scratch,
         numbers,
@@ -316,6 +338,21 @@ fn panel_at<'ctx>(
     e.at(frame.buffers[plan.contract.w.0 as usize], e.memory(plan.elems.w), at)
 }
 
+/// The scales of a panel's first part.
+fn scales_at<'ctx>(
+    frame: &Frame<'_, 'ctx>,
+    plan: &Plan<'_, 'ctx>,
+    share: Share<'ctx>,
+    panel: Val<'ctx>,
+) -> Option<PointerValue<'ctx>> {
+    let e = frame.emit;
+    let (quantized, scales, of_part) = plan.scales?;
+    let panels = div_up(e, plan.cols, e.index(i64::from(plan.tile.panel)));
+    let number = e.add(e.mul(share.matrix, panels), panel);
+    let at = e.mul(e.mul(number, e.index(i64::from(plan.tile.parts))), of_part);
+    Some(e.at(scales, e.memory(quantized.scale), at))
+}
+
 /// Few rows: one tile, which reads them where they stand; several panels at once where one would leave the adders idle.
 fn few<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
@@ -340,6 +377,7 @@ fn few<'ctx>(
         e.select(e.and(rows, enough), e.index(i64::from(n)), sofar)
     });
     let panels = panel_at(frame, plan, share, p);
+    let scales = scales_at(frame, plan, share, p);
     let mut call = |rows: u32, panels_at_once: u32| {
         // The shorter a tile, the more of them at once.
         let parts = plan.tile.parts;
@@ -357,7 +395,7 @@ fn few<'ctx>(
         for part in 0..i64::from(calls) {
             let panels = e.at(panels, e.memory(plan.elems.w), e.mul(plan.part_elements, e.index(part)));
             let sums = e.at(plan.sums, e.register(plan.elems.acc), e.index(part * plan.part_sums()));
-            let args = [
+            let mut args = vec![
                 plan.pointers.into(),
                 panels.into(),
                 plan.part_elements,
@@ -365,6 +403,7 @@ fn few<'ctx>(
                 plan.steps.strides.into(),
                 sums.into(),
             ];
+            args.extend(plan.scales_of_part(e, scales, e.index(part)).into_iter().flat_map(|(at, each)| [at, each]));
             e.call_function(function, &args);
         }
     };
@@ -416,6 +455,7 @@ fn many<'ctx>(
         }
     });
     let width = plan.width();
+    // What two steps share counts for the first: all that is fetched ahead is near enough.
     let step_bytes = width * plan.elems.w.bytes() as i64;
     let one = e.index(1);
     // An empty sum has one piece too, of no steps.
@@ -433,15 +473,21 @@ fn many<'ctx>(
     frame.streams = Some(streams);
     e.each(share.panels.0, share.panels.1, 1, |panel| {
         let panel_start = panel_at(frame, plan, share, panel);
+        let panel_scales = scales_at(frame, plan, share, panel);
         e.each(e.index(0), e.index(i64::from(plan.tile.parts)), 1, |part| {
             let part_start = e.at(panel_start, e.memory(plan.elems.w), e.mul(part, plan.part_elements));
             let part_sums = e.at(plan.sums, acc, e.mul(part, e.index(plan.part_sums())));
+            let scales = plan.scales_of_part(e, panel_scales, part).map(|(at, _)| at);
             e.each(e.index(0), div_up(e, all, depth), 1, |number| {
                 let turn = e.mul(number, depth);
                 let of_piece = e.min(depth, e.sub(all, turn));
                 let first = e.mul(turn, of_turn);
                 let steps = e.min(e.mul(of_piece, of_turn), e.sub(plan.sum, first));
-                let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(first, e.index(width)));
+                let rows =
+                    if plan.elems.quantized.is_some_and(|q| q.bits == 4) { e.udiv(first, e.index(2)) } else { first };
+                let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(rows, e.index(width)));
+                // Quantised weights are found by the number of a step.
+                let begin = if scales.is_some() { part_start } else { piece };
                 let start = turns.as_ref().map(|turns| turns.begin(e, turn, of_piece));
                 tall::tiles(e, &plan.tile.tall, count, |rows, row| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
@@ -450,7 +496,8 @@ fn many<'ctx>(
                     let next = e.at(piece, e.int(8), e.mul(steps, passed));
                     let mut packed = || {
                         let left = e.at(plan.packed, acc, left);
-                        let args = [left.into(), piece.into(), steps, first, tile.into(), next.into(), stride];
+                        let args = [left.into(), begin.into(), steps, first, tile.into(), next.into(), stride];
+                        let args: Vec<Val> = args.into_iter().chain(scales).collect();
                         e.call_function(tall::micro(micros, e, tall(rows)), &args);
                     };
                     let (Some(turns), Some(start)) = (&turns, start) else { return packed() };
@@ -463,8 +510,8 @@ fn many<'ctx>(
                     e.builder.position_at_end(direct);
                     let steps = [turns.counts.into(), plan.steps.strides.into(), start];
                     let args =
-                        [&[pointers(row).into(), apart], &steps[..], &[piece.into(), first, tile.into()]].concat();
-                    let args = [&args[..], &[next.into(), stride]].concat();
+                        [&[pointers(row).into(), apart], &steps[..], &[begin.into(), first, tile.into()]].concat();
+                    let args = [&args[..], &[next.into(), stride], scales.as_slice()].concat();
                     e.call_function(tall::direct(micros, e, tall(rows), plan.steps.loops), &args);
                     e.go(after);
                     e.builder.position_at_end(after);

@@ -12,6 +12,7 @@ use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::Frame;
+use super::quantized::{Panel, Quantized, Step};
 use crate::kernel::index::{Stride, stride};
 use crate::kernel::{Elem, Index, Loop};
 
@@ -19,7 +20,7 @@ use crate::kernel::{Elem, Index, Loop};
 /// by more. Farther, weights in the second-level cache come more slowly; nearer, those in distant caches and memory do.
 const AHEAD: [i64; 2] = [16, 64];
 /// Steps of the sum in one turn of the loop.
-const UNROLL: i64 = 4;
+const UNROLL: i64 = Step::WHOLE;
 
 /// What tells one microkernel from another.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +45,17 @@ pub struct Elems {
     pub acc: Elem,
     /// Both operands are pairs of bf16, which move in the bits of f32.
     pub pairs: bool,
+    pub quantized: Option<Quantized>,
 }
 
 impl Elems {
     /// A name for functions of these types.
     pub(super) fn name(&self) -> String {
-        if self.pairs { "pairs".into() } else { format!("{}_{}_{}", self.x, self.w, self.acc) }
+        match &self.quantized {
+            _ if self.pairs => "pairs".into(),
+            Some(quantized) => format!("{}_{}", self.x, quantized.name()),
+            None => format!("{}_{}_{}", self.x, self.w, self.acc),
+        }
     }
 
     /// `x * w + sum`; of pairs, both products.
@@ -135,7 +141,8 @@ pub(super) fn begin<'ctx>(
 }
 
 /// `fn(rows: *const *const x, panels: *const w, panel_elements, counts: *const i64, strides: *const i64, tile: *mut acc)`:
-/// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum.
+/// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum. Of quantised weights also
+/// `scales` and how far apart those of two panels are.
 pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
     let Shape { rows, panels, vectors, sums, dense, elems, .. } = shape;
     let dense = if dense { "d" } else { "s" };
@@ -146,7 +153,8 @@ pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, shape: Shape) -> F
 fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> {
     let Shape { rows, panels, vectors, sums, dense, lanes, elems } = shape;
     let (pointer, i64) = (e.pointer(), e.i64());
-    let (function, params) = begin(e, name, &[pointer, pointer, i64, pointer, pointer, pointer]);
+    let types = [pointer, pointer, i64, pointer, pointer, pointer, pointer, i64];
+    let (function, params) = begin(e, name, &types[..if elems.quantized.is_some() { 8 } else { 6 }]);
 
     let (x_memory, w_memory, acc_type) = (e.memory(elems.x), e.memory(elems.w), e.register(elems.acc));
     let vector = e.vector(acc_type, lanes);
@@ -163,18 +171,39 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
     let step_elements = i64::from(vectors * lanes);
     let ahead = AHEAD[usize::from(rows > 2)] * step_elements;
 
+    // Quantised weights are found by the number of a step, which is a multiple of UNROLL at each turn of a sum of one loop.
+    let passed = e.variable(function, i64);
+    e.store(e.index(0), passed);
+    let quantized_panel = |p: u32, quantized: Quantized| {
+        let shift = |apart, memory, base: usize| {
+            e.at(params[base].into_pointer_value(), memory, e.mul(params[apart], e.index(i64::from(p))))
+        };
+        let (values, scales) = (shift(2, w_memory, 1), shift(7, e.memory(quantized.scale), 6));
+        Panel { values, scales, vectors, lanes }
+    };
+    let aligned = sums == 1;
+    let scales = |ahead: i64| -> Vec<Vec<Val<'ctx>>> {
+        let Some(quantized) = elems.quantized else { return Vec::new() };
+        let step = Step { first: e.load(i64, passed), beyond: ahead, aligned };
+        (0..panels).map(|p| quantized.scales(e, quantized_panel(p, quantized), step)).collect()
+    };
+
     // One step of the sum: `offset` elements into each row, `ahead` steps beyond the panels' position.
-    let step = |offset: Val<'ctx>, base: Val<'ctx>, ahead: i64| {
+    let step = |offset: Val<'ctx>, base: Val<'ctx>, ahead: i64, scales: &[Vec<Val<'ctx>>], aligned: bool| {
         for p in 0..panels {
-            let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead * step_elements));
-            let row = e.at(base.into_pointer_value(), w_memory, shift);
-            let packed = e.vector(w_memory, lanes);
-            let w: Vec<_> = (0..vectors)
-                .map(|v| {
+            let w = if let Some(quantized) = elems.quantized {
+                let step = Step { first: e.load(i64, passed), beyond: ahead, aligned };
+                quantized.weights(e, quantized_panel(p, quantized), step, &scales[p as usize])
+            } else {
+                let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead * step_elements));
+                let row = e.at(base.into_pointer_value(), w_memory, shift);
+                let packed = e.vector(w_memory, lanes);
+                let of_vector = |v: u32| {
                     let stored = e.load(packed, e.at(row, w_memory, e.index(i64::from(v * lanes))));
                     e.widened(elems.w, stored, acc_type)
-                })
-                .collect();
+                };
+                (0..vectors).map(of_vector).collect()
+            };
             for r in 0..rows {
                 let x = e.load(x_memory, e.at(row_pointers[r as usize].into_pointer_value(), x_memory, offset));
                 let x = e.widened(elems.x, e.splat(x, lanes), acc_type);
@@ -184,6 +213,12 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
                 }
             }
         }
+    };
+    let pass = |base: Val<'ctx>, steps: i64| {
+        // Of two steps in a byte the panel only serves to fetch what lies ahead.
+        let rows = if elems.quantized.is_some_and(|q| q.bits == 4) { steps / 2 } else { steps };
+        e.store(e.at(base.into_pointer_value(), w_memory, e.index(rows * step_elements)).into(), panel);
+        e.store(e.add(e.load(i64, passed), e.index(steps)), passed);
     };
     let innermost = |start: Val<'ctx>| {
         let count = number(counts, sums - 1);
@@ -197,15 +232,17 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
                 let bytes = UNROLL * step_elements * elems.w.bytes() as i64;
                 e.prefetch(e.at(base.into_pointer_value(), w_memory, shift), bytes);
             }
+            let shared = elems.quantized.filter(|q| aligned && q.is_even()).map(|_| scales(0));
             for u in 0..UNROLL {
-                step(at(e.add(k, e.index(u))), base, u);
+                let own = if shared.is_none() { scales(u) } else { Vec::new() };
+                step(at(e.add(k, e.index(u))), base, u, shared.as_ref().unwrap_or(&own), aligned);
             }
-            e.store(e.at(base.into_pointer_value(), w_memory, e.index(UNROLL * step_elements)).into(), panel);
+            pass(base, UNROLL);
         });
         e.each(rest, count, 1, |k| {
             let base = e.load(pointer, panel);
-            step(at(k), base, 0);
-            e.store(e.at(base.into_pointer_value(), w_memory, e.index(step_elements)).into(), panel);
+            step(at(k), base, 0, &scales(0), false);
+            pass(base, 1);
         });
     };
     outer_sums(e, sums, &number, counts, strides, 0, e.index(0), &innermost);

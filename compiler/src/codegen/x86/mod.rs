@@ -6,6 +6,7 @@ mod group;
 mod mask;
 mod micro;
 mod prologue;
+mod quantized;
 pub mod roof;
 mod tall;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod indexed;
 mod mixtures;
+mod quantized;
 mod steps;
 mod values;
 
@@ -141,7 +142,11 @@ impl Generator<'_, '_> {
         Some(value)
     }
 
-    fn param(&mut self, mut order: Vec<Axis>) -> Option<Value> {
+    fn param(&mut self, order: Vec<Axis>) -> Option<Value> {
+        self.param_of(Elem::F32, order)
+    }
+
+    fn param_of(&mut self, elem: Elem, mut order: Vec<Axis>) -> Option<Value> {
         self.rng.shuffle(&mut order);
         if order.iter().any(|a| self.build.sizes.known(*a).is_none()) {
             return None;
@@ -149,7 +154,7 @@ impl Generator<'_, '_> {
         let declared = self.declared.as_mut()?;
         let index = declared.params.len() as u32;
         let name = format!("w{index}");
-        let tensor = Boundary { name: name.clone(), elem: Elem::F32, order };
+        let tensor = Boundary { name: name.clone(), elem, order };
         let source =
             Source { name: vec![NamePiece::Text(name)], order: tensor.order.iter().map(|a| vec![*a]).collect() };
         let ty = tensor.ty();

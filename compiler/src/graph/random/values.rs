@@ -34,6 +34,9 @@ fn tensor(rng: &mut Rng, b: &Boundary, extents: &Extents, range: f64, limit: Opt
     Tensor::from_fn(b.elem, axes, |_| match b.elem {
         Elem::Bool => rng.below(2) as f64,
         e if e.is_float() => rng.number(range),
+        Elem::I8 if limit.is_none() => rng.below(17) as f64 - 8.0,
+        // Every lower half of a byte.
+        Elem::U8 if limit.is_none() => rng.below(64) as f64,
         _ => rng.below(limit.unwrap_or(4)) as f64,
     })
 }

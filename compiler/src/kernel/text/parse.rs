@@ -3,7 +3,7 @@
 use super::MAX_DEPTH;
 use super::lex::{Spot, Token, lex};
 use crate::kernel::{
-    Access, Attend, Body, Bound, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows,
+    Access, Attend, Blocks, Body, Bound, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows,
     Grouping, Index, Kernel, Loop, Nest, Segment, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
@@ -335,6 +335,14 @@ impl Parser {
         let x = self.expr_id()?;
         self.word("w")?;
         let w = self.buffer_id()?;
+        let mut blocks = None;
+        if self.eat("bits") {
+            let bits = self.parsed("a count")?;
+            self.word("by")?;
+            let size = self.parsed("a count")?;
+            self.word("scales")?;
+            blocks = Some(Blocks { bits, size, scales: self.buffer_id()? });
+        }
         let mut grouping = None;
         if self.eat("experts") {
             let experts = self.extent()?;
@@ -347,7 +355,7 @@ impl Parser {
             self.word("offsets")?;
             grouping = Some(Grouping { experts, last_is_none, order, offsets: self.buffer_id()? });
         }
-        Ok(Contract { batch, rows, cols, sums, groups, pairs, x, w, grouping, stores: self.stores()? })
+        Ok(Contract { batch, rows, cols, sums, groups, pairs, x, w, blocks, grouping, stores: self.stores()? })
     }
 
     fn attend(&mut self) -> Result<Attend> {

@@ -87,6 +87,9 @@ fn contract_head(c: &Contract) -> String {
         c.x.0,
         c.w.0
     );
+    if let Some(b) = &c.blocks {
+        let _ = write!(text, " bits {} by {} scales b{}", b.bits, b.size, b.scales.0);
+    }
     if let Some(g) = &c.grouping {
         let none = if g.last_is_none { " last none" } else { "" };
         let _ = write!(text, " experts {}{none} order b{} offsets b{}", extent(g.experts), g.order.0, g.offsets.0);

@@ -93,6 +93,18 @@ pub(crate) const KERNELS: &[&str] = &[
   }
 }
 "#,
+    r#"kernel "quantised" dims 1 vars 4 {
+  b0 = read f32 "x"
+  b1 = read packed u8 "packed w"
+  b2 = read packed f16 "packed scales of w"
+  b3 = write f32 "y"
+  %0 = load b0[16*i1 + i3]
+  %1 = acc 0
+  contract batch i0 "" in 1 rows i1 "t" in n0 cols i2 "h" in 5 sums i3 "d" in 16 groups 1 x %0 w b1 bits 4 by 32 scales b2 {
+    b3[5*i1 + i2] = %1
+  }
+}
+"#,
     r#"kernel "attend" dims 2 vars 5 {
   b0 = read f32 "q"
   b1 = read packed f32 "packed keys"

@@ -1,7 +1,7 @@
 //! Contractions: tiles of rows, panels of packed columns.
 
 use super::{Done, InterpError, Machine};
-use crate::kernel::{Contract, Elem, Grouping};
+use crate::kernel::{Blocks, Contract, Elem, Grouping};
 use crate::schedule::{GpuTile, Left, Math, Tile};
 
 /// Rows from..to (numbers, or places in the order of the grouping) and one panel of a matrix.
@@ -157,7 +157,23 @@ impl Machine<'_> {
                         } else {
                             ((place * sum + k) * groups + g % groups) * lanes + lane
                         };
-                        *acc += x * multiplied(math, self.read(c.w, at)?);
+                        let w = match &c.blocks {
+                            None => self.read(c.w, at)?,
+                            Some(blocks) => {
+                                let row = |every: i64| {
+                                    let row = place * ((sum + every - 1) / every) + k / every;
+                                    (row * groups + g % groups) * lanes + lane
+                                };
+                                let stored = self.read(c.w, row(blocks.steps_of_row()))?;
+                                let value = match (blocks.bits, k % 2) {
+                                    (4, 0) => stored.rem_euclid(16.0) - Blocks::ZERO,
+                                    (4, _) => (stored / 16.0).floor() - Blocks::ZERO,
+                                    _ => stored,
+                                };
+                                value * self.read(blocks.scales, row(i64::from(blocks.size)))?
+                            }
+                        };
+                        *acc += x * multiplied(math, w);
                     }
                 }
                 self.accs = accs;
