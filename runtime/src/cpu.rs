@@ -46,7 +46,27 @@ fn cpu_supports(_: Isa) -> bool {
 
 /// The variants that this processor can run, best first.
 pub fn supported() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| supports(*isa))
+    let mut all: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| supports(*isa)).collect();
+    if matches!(all[..], [Isa::X86V4Bf16, Isa::X86V4, ..]) && !multiplies_pairs_fast() {
+        all.swap(0, 1);
+    }
+    all.into_iter()
+}
+
+/// Are products of pairs of bf16 (AVX-512 BF16) faster than those of f32? On Zen 4 they take half of the time; on Intel, whose
+/// tiles (AMX) are there for them, 1.6 times it (measured on family 6, model 207).
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "reads what processor this is")]
+#[allow(unused_unsafe, reason = "safe in newer compilers")]
+fn multiplies_pairs_fast() -> bool {
+    // SAFETY: every x86-64 processor has the instruction.
+    let vendor = unsafe { std::arch::x86_64::__cpuid(0) };
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() != b"GenuineIntel"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiplies_pairs_fast() -> bool {
+    true
 }
 
 /// The processor's architecture, as an artifact names it.

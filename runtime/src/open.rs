@@ -131,7 +131,8 @@ impl Artifact {
             if !self.machine.is_this() {
                 return Err(OpenError::Machine { found: self.machine.name() });
             }
-            return variants.iter().position(|v| crate::cpu::supports(v.isa)).ok_or_else(|| OpenError::NoVariant {
+            let found = crate::cpu::supported().find_map(|isa| variants.iter().position(|v| v.isa == isa));
+            return found.ok_or_else(|| OpenError::NoVariant {
                 built: variants.iter().map(|v| v.isa).collect(),
                 runs: crate::cpu::supported().collect(),
             });
