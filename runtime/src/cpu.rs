@@ -57,7 +57,7 @@ pub fn supported() -> impl Iterator<Item = Isa> {
 /// tiles (AMX) are there for them, 1.6 times it (measured on family 6, model 207).
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "reads what processor this is")]
-#[allow(unused_unsafe, reason = "safe in newer compilers")]
+#[allow(unused_unsafe, reason = "needed by rust-version, safe in newer compilers")]
 fn multiplies_pairs_fast() -> bool {
     // SAFETY: every x86-64 processor has the instruction.
     let vendor = unsafe { std::arch::x86_64::__cpuid(0) };

@@ -139,7 +139,8 @@ pub fn measured(
     threads: usize,
 ) -> Result<(Vec<Profile>, Vec<String>), Failure> {
     let other = |e: &dyn fmt::Display| Failure::Other(e.to_string());
-    let planned = planned.iter().find(|p| cpu::supports(p.variant.isa));
+    // The one that the runtime would take.
+    let planned = cpu::supported().find_map(|isa| planned.iter().find(|p| p.variant.isa == isa));
     let planned =
         planned.cloned().ok_or_else(|| Failure::Other("this machine can run none of the model's variants".into()))?;
     let artifact = Artifact::from_bytes(crate::generate(module, "", vec![planned])?).map_err(|e| other(&e))?;

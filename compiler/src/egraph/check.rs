@@ -99,11 +99,7 @@ fn work(graph: &Graph, extents: &tensor::Extents) -> f64 {
 
 /// Integers below this are inside of every axis that a graph gathers along.
 fn indices(graph: &Graph, extents: &tensor::Extents) -> usize {
-    let axes = graph.ids().filter_map(|id| match &graph.node(id).op {
-        Op::Gather(gather) => extents.get(gather.axis),
-        Op::Segment(segment) => extents.get(segment.to),
-        _ => None,
-    });
+    let axes = graph.ids().filter_map(|id| extents.get(graph.node(id).op.indexed()?));
     axes.min().unwrap_or(4)
 }
 

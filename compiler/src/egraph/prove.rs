@@ -153,11 +153,7 @@ impl Instance {
         verify::verify(&module).ok()?;
         let extents = Extents::bind(&sizes, &BTreeMap::new()).ok()?;
         let style = rng.below(3);
-        let experts = entry.graph.ids().filter_map(|id| match &entry.graph.node(id).op {
-            Op::Gather(gather) => extents.get(gather.axis),
-            Op::Segment(segment) => extents.get(segment.to),
-            _ => None,
-        });
+        let experts = entry.graph.ids().filter_map(|id| extents.get(entry.graph.node(id).op.indexed()?));
         let experts = experts.min().unwrap_or(1);
         let mut tensor = |ty: &Type| {
             let axes = extents.axes(&ty.axes)?;

@@ -31,7 +31,7 @@ use crate::ops::{Class, Op};
 use crate::scalar::Unary;
 
 pub use attend::Attention;
-pub use needed::{Needs, Only};
+pub use needed::{Needs, Only, lasting};
 pub use roles::{Grouped, Roles, axes_below, is_plain_view, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.

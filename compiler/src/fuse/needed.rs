@@ -49,18 +49,8 @@ impl Needs {
             let is_carry = move |op: &Op| matches!(op, Op::Carry(c) if c.index as usize == i);
             graph.ids().filter(move |id| is_carry(&graph.node(*id).op)).map(Value::of)
         };
-        // Carries that never turn back: `left or ..` stays true, `here and ..` stays false.
         let lasting: Vec<(usize, Need)> = (0..carries)
-            .filter_map(|j| {
-                let next = graph.results[j];
-                let when = match graph.op(next) {
-                    Op::Binary(b) if b.f == Binary::Or => false,
-                    Op::Binary(b) if b.f == Binary::And => true,
-                    _ => return None,
-                };
-                let kept = carry(j).find(|c| graph.operands(next.node).contains(c))?;
-                Some((j, Need::Where(kept, when)))
-            })
+            .filter_map(|j| lasting(graph, j).map(|(kept, stays)| (j, Need::Where(kept, !stays))))
             .collect();
         let axes = |need: &Need| if let Need::Where(c, _) = need { Some(&graph.ty(*c).axes) } else { None };
         let candidate = |i: usize| {
@@ -149,6 +139,18 @@ impl Needs {
             _ => Need::Everywhere,
         }
     }
+}
+
+/// A carry of a loop's body that never turns back, and what it then stays: `left or ..` true, `here and ..` false.
+pub fn lasting(body: &Graph, carry: usize) -> Option<(Value, bool)> {
+    let next = body.results[carry];
+    let stays = match body.op(next) {
+        Op::Binary(b) if b.f == Binary::Or => true,
+        Op::Binary(b) if b.f == Binary::And => false,
+        _ => return None,
+    };
+    let is_carry = |v: &Value| matches!(body.op(*v), Op::Carry(c) if c.index as usize == carry);
+    body.operands(next.node).into_iter().find(is_carry).map(|kept| (kept, stays))
 }
 
 /// The rows that a kernel has to compute: where a leaf is so.

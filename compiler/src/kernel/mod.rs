@@ -173,6 +173,16 @@ pub enum Stage {
     Map { inner: Vec<Loop>, stores: Vec<Store> },
 }
 
+impl Stage {
+    /// The segment that a fold is over, and the loop of which it takes iterations.
+    pub fn segment(&self) -> Option<(&Segment, &Loop)> {
+        match self {
+            Self::Reduce { inner, segment: Some(segment), .. } => Some((segment, inner.first()?)),
+            _ => None,
+        }
+    }
+}
+
 /// Iterations that an index tells: `order[offsets[at] .. offsets[at + 1]]`, as [`GroupRows`] makes them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {

@@ -12,7 +12,7 @@ pub use pad::Fill;
 
 use crate::graph::interp::{Env, EvalError};
 use crate::graph::tensor::Tensor;
-use crate::graph::{Sizes, Type};
+use crate::graph::{Axis, Sizes, Type};
 
 /// What an op is. No default methods: nothing about an op is forgotten in silence.
 pub trait OpDef: Clone + fmt::Debug + PartialEq + Eq + std::hash::Hash + PartialOrd + Ord + Into<Op> {
@@ -84,6 +84,17 @@ macro_rules! ops {
             pub fn class(&self) -> Class { match self { $(Self::$op(op) => op.class()),* } }
         }
     };
+}
+
+impl Op {
+    /// The axis that the integers of operand 1 index.
+    pub fn indexed(&self) -> Option<Axis> {
+        match self {
+            Self::Gather(gather) => Some(gather.axis),
+            Self::Segment(segment) => Some(segment.to),
+            _ => None,
+        }
+    }
 }
 
 // The list. `unary` and `binary` hold one op each, parametrised by a function: the functions are the list in `scalar`.

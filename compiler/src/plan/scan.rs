@@ -4,10 +4,10 @@ use gatec_lang::Size;
 use gatec_runtime::format::{Exits, SizeExpr};
 use petgraph::graph::NodeIndex;
 
-use crate::graph::{Axis, AxisSet, Elem, Graph, Value};
+use crate::fuse;
+use crate::graph::{Axis, AxisSet, Elem, Value};
 use crate::kernel::{Body, Expr, Nest, Stage};
 use crate::ops::Op;
-use crate::scalar::Binary;
 
 use super::builder::{KernelBuilder, Point};
 use super::region::{Location, RegionId, Source};
@@ -74,7 +74,11 @@ impl<'g> Planner<'g> {
                 self.regions[region.0].locations.insert(value, vec![location]);
             }
         }
-        let leaving = (0..carries).find(|i| !scan.reverse && is_leaving(&scan.body, *i));
+        // A flag for each row that has left, once and for all.
+        let is_leaving = |i: &usize| {
+            fuse::lasting(&scan.body, *i).is_some_and(|(flag, stays)| stays && !scan.body.ty(flag).axes.is_empty())
+        };
+        let leaving = (0..carries).find(|i| !scan.reverse && is_leaving(i));
         let mut left: Option<(Value, Location)> = None;
         // A carry is read in one half and written in the other; they change places with every iteration.
         for (i, &init) in operands.iter().enumerate().take(carries) {
@@ -227,13 +231,4 @@ impl<'g> Planner<'g> {
         builder.finish("steps", Body::Nest(Nest { outer: Vec::new(), only: None, walk: None, stages }), work)?;
         Ok(location)
     }
-}
-
-/// Does a carry say for each row whether it has left? `left or ..` never turns back.
-fn is_leaving(body: &Graph, carry: usize) -> bool {
-    let next = body.results[carry];
-    let is_carry = |v: &Value| matches!(body.op(*v), Op::Carry(c) if c.index as usize == carry);
-    matches!(body.op(next), Op::Binary(b) if b.f == Binary::Or)
-        && !body.ty(next).axes.is_empty()
-        && body.operands(next.node).iter().any(is_carry)
 }

@@ -31,7 +31,7 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
     let outer = nest.outer.last().map(|l| l.var);
     let neighbours =
         |vars: &[Var]| accesses(kernel, nest).filter(|i| vars.iter().any(|v| known_stride(i, *v) == Some(1))).count();
-    let segments: Vec<&Segment> = nest.stages.iter().filter_map(segment).collect();
+    let segments: Vec<&Segment> = nest.stages.iter().filter_map(|s| Some(s.segment()?.0)).collect();
     // Iterations of a segment are not neighbours.
     let by_inner = if inner.is_empty() || !segments.is_empty() { 0 } else { neighbours(&inner) };
     let by_outer = outer.map_or(0, |v| neighbours(&[v]));
@@ -62,14 +62,6 @@ pub fn innermost(stage: &Stage) -> Option<&Loop> {
     match stage {
         Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => inner.last(),
         Stage::Running { over, .. } => Some(over),
-    }
-}
-
-/// The segment that a stage folds over.
-pub fn segment(stage: &Stage) -> Option<&Segment> {
-    match stage {
-        Stage::Reduce { segment, .. } => segment.as_ref(),
-        Stage::Map { .. } | Stage::Running { .. } => None,
     }
 }
 

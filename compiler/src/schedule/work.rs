@@ -267,9 +267,9 @@ impl Count<'_> {
 impl Count<'_> {
     /// What a fold over segments reads beside its expressions: the order, and where segments begin.
     fn listed(&self, stage: &Stage, id: BufferId) -> Option<UnitsExpr> {
-        let Stage::Reduce { inner, segment: Some(segment), .. } = stage else { return None };
+        let (segment, l) = stage.segment()?;
         match id {
-            id if id == segment.order => Some(product(inner)),
+            id if id == segment.order => Some(UnitsExpr::Extent(l.extent)),
             id if id == segment.offsets => Some(UnitsExpr::Mul(self.points(&self.index_vars(&segment.at)))),
             _ => None,
         }

@@ -337,6 +337,13 @@ impl<'ctx> Emit<'ctx> {
     }
     /// `for i in (from..to).step_by(step)`, leaving the first `i` that was not run.
     pub fn each(&self, from: Val<'ctx>, to: Val<'ctx>, step: i64, body: impl FnOnce(Val<'ctx>)) -> Val<'ctx> {
+        self.advance(from, to, |i| {
+            body(i);
+            self.add(i, self.index(step))
+        })
+    }
+    /// From `from` on, as long as it is below `to`: `body` says where it goes on. Leaves the first place that was not run.
+    pub fn advance(&self, from: Val<'ctx>, to: Val<'ctx>, body: impl FnOnce(Val<'ctx>) -> Val<'ctx>) -> Val<'ctx> {
         let before = self.builder.get_insert_block().expect("code is emitted inside a block");
         let (head, inside, after) = (self.block("head"), self.block("body"), self.block("after"));
         self.go(head);
@@ -345,8 +352,7 @@ impl<'ctx> Emit<'ctx> {
         let more = self.icmp(IntPredicate::SLT, i.as_basic_value(), to);
         self.branch(more, inside, after);
         self.builder.position_at_end(inside);
-        body(i.as_basic_value());
-        let next = self.add(i.as_basic_value(), self.index(step));
+        let next = body(i.as_basic_value());
         let end = self.builder.get_insert_block().expect("code is emitted inside a block");
         self.go(head);
         i.add_incoming(&[(&from, before), (&next, end)]);

@@ -90,6 +90,19 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         }
     }
 
+    /// An entry of a list of `i32`: an order of rows, the offsets of segments.
+    pub fn entry(&self, list: BufferId, at: Val<'ctx>) -> Val<'ctx> {
+        let e = self.emit;
+        let i32 = e.int(32);
+        e.cast(InstructionOpcode::SExt, e.load(i32, e.at(self.buffers[list.0 as usize], i32, at)), e.i64())
+    }
+
+    /// Where a segment begins and ends.
+    pub fn segment(&self, offsets: BufferId, segment: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>) {
+        let e = self.emit;
+        (self.entry(offsets, segment), self.entry(offsets, e.add(segment, e.index(1))))
+    }
+
     // Types.
 
     /// The element type of an expression.

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use inkwell::IntPredicate;
 use inkwell::types::BasicTypeEnum;
-use inkwell::values::{InstructionOpcode, PointerValue};
+use inkwell::values::PointerValue;
 
 use super::emit::Val;
 use super::expr::Frame;
 use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
 use crate::codegen::math;
 use crate::kernel::index::renamed;
-use crate::kernel::{Elem, Expr, ExprId, Fold, Kernel, Loop, Nest, Segment, Stage, Store, Temp};
+use crate::kernel::{Elem, Expr, ExprId, Fold, Kernel, Loop, Nest, Stage, Store, Temp};
 use crate::scalar::Binary;
 use crate::schedule::Along;
 
@@ -95,28 +95,20 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
 /// How many stages at the front fold over the same segment, none needing the result of another.
 fn folded_together(kernel: &Kernel, stages: &[Stage]) -> usize {
     let mut temps = BTreeSet::new();
-    let first = stages.first().and_then(list);
+    let first = stages.first().and_then(Stage::segment);
     let goes_along = |stage: &&Stage| {
         let Stage::Reduce { temp, value, .. } = stage else { return false };
         let needs = |t: &Temp| kernel.all_below(*value).contains(&&Expr::Temp(*t));
-        let goes = first.is_some() && list(stage) == first && !temps.iter().any(needs);
+        let goes = first.is_some() && stage.segment() == first && !temps.iter().any(needs);
         temps.insert(*temp);
         goes
     };
     stages.iter().take_while(goes_along).count()
 }
 
-/// The segment that a stage folds over, and the loop of which it takes iterations.
-fn list(stage: &Stage) -> Option<(&Segment, &Loop)> {
-    match stage {
-        Stage::Reduce { inner, segment: Some(segment), .. } => Some((segment, inner.first()?)),
-        _ => None,
-    }
-}
-
 /// Folds of one segment, side by side.
 fn fold_segment<'ctx>(frame: &mut Frame<'_, 'ctx>, stages: &[Stage]) {
-    let Some((segment, l)) = stages.first().and_then(list) else { return };
+    let Some((segment, l)) = stages.first().and_then(Stage::segment) else { return };
     let e = frame.emit;
     let lanes = frame.lanes.map_or(1, |l| l.count);
     let mut sums = Vec::new();
@@ -126,15 +118,9 @@ fn fold_segment<'ctx>(frame: &mut Frame<'_, 'ctx>, stages: &[Stage]) {
         }
     }
     let at = frame.index(&segment.at);
-    let i32 = e.int(32);
-    let [order, offsets] = [segment.order, segment.offsets].map(|b| frame.buffers[b.0 as usize]);
-    let entry = |buffer, at| {
-        let entry = e.load(i32, e.at(buffer, i32, at));
-        e.cast(InstructionOpcode::SExt, entry, e.i64())
-    };
-    let (from, to) = (entry(offsets, at), entry(offsets, e.add(at, e.index(1))));
+    let (from, to) = frame.segment(segment.offsets, at);
     e.each(from, to, 1, |place| {
-        let iteration = entry(order, place);
+        let iteration = frame.entry(segment.order, place);
         frame.vars.insert(l.var, iteration);
         frame.forget();
         for (_, fold, value, sum) in &sums {

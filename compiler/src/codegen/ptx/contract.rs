@@ -76,7 +76,7 @@ pub fn contract<'ctx>(frame: &mut Frame<'_, 'ctx>, contract: &Contract, tile: &G
             let (expert, number) = find_expert(frame, grouping, tile, outer);
             let found = e.icmp(IntPredicate::SLT, expert, frame.extent(grouping.experts));
             e.when(found, || {
-                let (from, to) = segment(frame, grouping, expert);
+                let (from, to) = frame.segment(grouping.offsets, expert);
                 let first = e.add(from, e.mul(number, height));
                 let rows = (first, e.min(to, e.add(first, height)));
                 if !grouping.last_is_none {
@@ -93,13 +93,6 @@ pub fn contract<'ctx>(frame: &mut Frame<'_, 'ctx>, contract: &Contract, tile: &G
 
 fn div_up<'ctx>(e: &Emit<'ctx>, n: Val<'ctx>, by: u32) -> Val<'ctx> {
     e.udiv(e.add(n, e.index(i64::from(by) - 1)), e.index(i64::from(by)))
-}
-
-fn segment<'ctx>(frame: &Frame<'_, 'ctx>, grouping: &Grouping, expert: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>) {
-    let e = frame.emit;
-    let offsets = frame.buffers[grouping.offsets.0 as usize];
-    let offset = |at| e.cast(InstructionOpcode::SExt, e.load(e.int(32), e.at(offsets, e.int(32), at)), e.i64());
-    (offset(expert), offset(e.add(expert, e.index(1))))
 }
 
 /// The expert whose rows the tile `number` over all experts has, and its number among that expert's; the number of experts if
@@ -121,7 +114,7 @@ fn find_expert<'ctx>(
     let expert = e.load(e.i64(), at);
     e.branch(e.icmp(IntPredicate::SLT, expert, experts), look, after);
     e.builder.position_at_end(look);
-    let (from, to) = segment(frame, grouping, expert);
+    let (from, to) = frame.segment(grouping.offsets, expert);
     let tiles = div_up(e, e.sub(to, from), tile.most_rows());
     let here = e.load(e.i64(), left);
     e.branch(e.icmp(IntPredicate::SLT, here, tiles), after, next);
@@ -135,14 +128,7 @@ fn find_expert<'ctx>(
 
 /// The number of a row: itself, or what the grouping put at that place.
 pub fn row_number<'ctx>(frame: &Frame<'_, 'ctx>, work: &Work<'_, 'ctx>, place: Val<'ctx>) -> Val<'ctx> {
-    let e = frame.emit;
-    match &work.contract.grouping {
-        Some(grouping) => {
-            let order = frame.buffers[grouping.order.0 as usize];
-            e.cast(InstructionOpcode::SExt, e.load(e.int(32), e.at(order, e.int(32), place)), e.i64())
-        }
-        None => place,
-    }
+    work.contract.grouping.as_ref().map_or(place, |grouping| frame.entry(grouping.order, place))
 }
 
 fn make<'ctx>(frame: &mut Frame<'_, 'ctx>, work: &Work<'_, 'ctx>) {

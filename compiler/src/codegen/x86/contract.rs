@@ -1,24 +1,25 @@
 //! Contractions: panels outermost within a block of rows, tiles of rows inside, the epilogue after each panel.
 //!
-//! Few rows are read where they stand, and the panels stream by. Many are packed first ([`super::tall`]). A unit of work is a panel of
-//! a block of rows, or of an expert's rows. Neither the units, nor the tiles, nor how many panels a microkernel takes at once
+//! Few rows are read where they stand, and the panels stream by ([`few`]). Many are packed first, or near one another ([`many`]). A
+//! unit of work is a panel of a block of rows, or some panels of a slice of an expert's rows. Neither the units, nor the tiles, nor how many panels a microkernel takes at once
 //! changes the order in which a sum is made.
 
+mod few;
+mod many;
+
 use inkwell::IntPredicate;
-use inkwell::types::BasicType;
-use inkwell::values::{InstructionOpcode, PointerValue};
+use inkwell::values::PointerValue;
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::{Frame, Lanes};
-use super::super::llvm::loops::{Range, smallest};
-use super::micro::{Elems, Micros, Shape, Steps, micro};
+use super::super::llvm::loops::Range;
+use super::micro::{Elems, Micros, Steps};
 use super::prologue;
 use super::quantized::Quantized;
-use super::tall::{self, Packing, Tall};
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index};
-use crate::schedule::{Left, STREAMED_BYTES, Tile};
+use crate::schedule::{Left, Tile};
 
 /// What stays the same for all units.
 struct Plan<'a, 'ctx> {
@@ -180,25 +181,17 @@ fn plain<'ctx>(
     let blocks = div_up(e, rows, e.index(i64::from(plan.tile.row_block)));
     let tallest = e.index(i64::from(plan.tile.tallest()));
     let tiles = div_up(e, rows, tallest);
-    let unit = e.variable(e.function(), e.i64());
-    e.store(range.begin, unit);
-    let (head, body, after) = (e.block("units"), e.block("unit"), e.block("done"));
-    e.go(head);
-    e.builder.position_at_end(head);
-    let u = e.load(e.i64(), unit);
-    e.branch(e.icmp(IntPredicate::SLT, u, range.end), body, after);
-    e.builder.position_at_end(body);
-    let (panel, outer) = (e.urem(u, panels), e.udiv(u, panels));
-    let (number, batch) = (e.urem(outer, blocks), e.udiv(outer, blocks));
-    // Blocks of whole tiles, as equal as that allows.
-    let cut = |number| e.mul(e.udiv(e.mul(tiles, number), blocks), tallest);
-    let (first, to) = (cut(number), e.min(rows, cut(e.add(number, e.index(1)))));
-    // All panels of this range that are of the same block.
-    let last = e.min(panels, e.add(panel, e.sub(range.end, u)));
-    share(frame, micros, plan, Share { batch, matrix: batch, rows: (first, to), panels: (panel, last) });
-    e.store(e.add(u, e.sub(last, panel)), unit);
-    e.go(head);
-    e.builder.position_at_end(after);
+    e.advance(range.begin, range.end, |unit| {
+        let (panel, outer) = (e.urem(unit, panels), e.udiv(unit, panels));
+        let (number, batch) = (e.urem(outer, blocks), e.udiv(outer, blocks));
+        // Blocks of whole tiles, as equal as that allows.
+        let cut = |number| e.mul(e.udiv(e.mul(tiles, number), blocks), tallest);
+        let (first, to) = (cut(number), e.min(rows, cut(e.add(number, e.index(1)))));
+        // All panels of this range that are of the same block.
+        let last = e.min(panels, e.add(panel, e.sub(range.end, unit)));
+        share(frame, micros, plan, Share { batch, matrix: batch, rows: (first, to), panels: (panel, last) });
+        e.add(unit, e.sub(last, panel))
+    });
 }
 
 /// Unit = (few panels, slice of the rows, expert), the expert fastest: however rows are spread, threads have equal shares. Of each
@@ -214,40 +207,30 @@ fn grouped<'ctx>(
 ) {
     let e = frame.emit;
     let experts = frame.extent(grouping.experts);
-    let offsets = frame.buffers[grouping.offsets.0 as usize];
-    let offset = |at| e.cast(InstructionOpcode::SExt, e.load(e.int(32), e.at(offsets, e.int(32), at)), e.i64());
     let (span, slices) = (e.index(i64::from(plan.tile.span())), e.index(i64::from(plan.tile.slices)));
     let tallest = e.index(i64::from(plan.tile.tallest()));
-    let part = e.variable(e.function(), e.i64());
     e.each(e.index(0), experts, 1, |expert| {
         // The first unit of the expert that is not below `unit` is `number * experts + expert`.
         let number = |unit| {
             let above = e.add(unit, e.sub(experts, e.index(1)));
             e.udiv(e.sub(above, expert), experts)
         };
-        let (from, to) = (offset(expert), offset(e.add(expert, e.index(1))));
+        let (from, to) = frame.segment(grouping.offsets, expert);
         let tiles = div_up(e, e.sub(to, from), tallest);
         let cut = |slice| e.min(to, e.add(from, e.mul(e.udiv(e.mul(tiles, slice), slices), tallest)));
         let end = number(range.end);
-        e.store(number(range.begin), part);
-        let (head, body, after) = (e.block("parts"), e.block("part"), e.block("done"));
-        e.go(head);
-        e.builder.position_at_end(head);
-        let p = e.load(e.i64(), part);
-        e.branch(e.icmp(IntPredicate::SLT, p, end), body, after);
-        e.builder.position_at_end(body);
-        let left = e.sub(end, p);
-        let (first, slice) = (e.udiv(p, slices), e.urem(p, slices));
-        // Some slices of one span of panels, or all of several.
-        let is_whole = e.and(e.icmp(IntPredicate::EQ, slice, e.index(0)), e.icmp(IntPredicate::SGE, left, slices));
-        let spans = e.select(is_whole, e.udiv(left, slices), e.index(1));
-        let some = e.min(slices, e.add(slice, left));
-        let panels = (e.mul(first, span), e.min(panels, e.mul(e.add(first, spans), span)));
-        let rows = (cut(slice), cut(some));
-        expert_rows(frame, micros, plan, grouping, (experts, expert), rows, panels);
-        e.store(e.add(p, e.mul(spans, e.sub(some, slice))), part);
-        e.go(head);
-        e.builder.position_at_end(after);
+        e.advance(number(range.begin), end, |unit| {
+            let left = e.sub(end, unit);
+            let (first, slice) = (e.udiv(unit, slices), e.urem(unit, slices));
+            // Some slices of one span of panels, or all of several.
+            let is_whole = e.and(e.icmp(IntPredicate::EQ, slice, e.index(0)), e.icmp(IntPredicate::SGE, left, slices));
+            let spans = e.select(is_whole, e.udiv(left, slices), e.index(1));
+            let some = e.min(slices, e.add(slice, left));
+            let panels = (e.mul(first, span), e.min(panels, e.mul(e.add(first, spans), span)));
+            let rows = (cut(slice), cut(some));
+            expert_rows(frame, micros, plan, grouping, (experts, expert), rows, panels);
+            e.add(unit, e.mul(spans, e.sub(some, slice)))
+        });
         frame.forget();
     });
     frame.forget();
@@ -317,10 +300,10 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
     let (few_rows, many_rows, after) = (e.block("few"), e.block("many"), e.block("shared"));
     e.branch(e.icmp(IntPredicate::SLE, count, e.index(i64::from(plan.tile.most_rows()))), few_rows, many_rows);
     e.builder.position_at_end(few_rows);
-    few(frame, micros, plan, share, count);
+    few::rows(frame, micros, plan, share, count);
     e.go(after);
     e.builder.position_at_end(many_rows);
-    many(frame, micros, plan, share, count);
+    many::rows(frame, micros, plan, share, count);
     e.go(after);
     e.builder.position_at_end(after);
     frame.forget();
@@ -353,231 +336,9 @@ fn scales_at<'ctx>(
     Some(e.at(scales, e.memory(quantized.scale), at))
 }
 
-/// Few rows: one tile, which reads them where they stand; several panels at once where one would leave the adders idle.
-fn few<'ctx>(
-    frame: &mut Frame<'_, 'ctx>,
-    micros: &mut Micros<'ctx>,
-    plan: &Plan<'_, 'ctx>,
-    share: Share<'ctx>,
-    count: Val<'ctx>,
-) {
-    let e = frame.emit;
-    let panel = e.variable(e.function(), e.i64());
-    e.store(share.panels.0, panel);
-    let (head, body, after) = (e.block("panels"), e.block("panel"), e.block("done"));
-    e.go(head);
-    e.builder.position_at_end(head);
-    let p = e.load(e.i64(), panel);
-    e.branch(e.icmp(IntPredicate::SLT, p, share.panels.1), body, after);
-    e.builder.position_at_end(body);
-    let left = e.sub(share.panels.1, p);
-    let at_once = plan.tile.panels_at_once.iter().enumerate().fold(e.index(1), |sofar, (i, &n)| {
-        let rows = e.icmp(IntPredicate::EQ, count, e.index(i as i64 + 1));
-        let enough = e.icmp(IntPredicate::SGE, left, e.index(i64::from(n)));
-        e.select(e.and(rows, enough), e.index(i64::from(n)), sofar)
-    });
-    let panels = panel_at(frame, plan, share, p);
-    let scales = scales_at(frame, plan, share, p);
-    let mut call = |rows: u32, panels_at_once: u32| {
-        // The shorter a tile, the more of them at once.
-        let parts = plan.tile.parts;
-        let (calls, parts) = if rows <= 2 { (1, parts * panels_at_once) } else { (parts, 1) };
-        let shape = Shape {
-            rows,
-            panels: parts,
-            vectors: plan.tile.vectors,
-            sums: plan.steps.loops,
-            dense: plan.steps.dense,
-            lanes: plan.tile.lanes,
-            elems: plan.elems,
-        };
-        let function = micro(micros, e, shape);
-        for part in 0..i64::from(calls) {
-            let panels = e.at(panels, e.memory(plan.elems.w), e.mul(plan.part_elements, e.index(part)));
-            let sums = e.at(plan.sums, e.register(plan.elems.acc), e.index(part * plan.part_sums()));
-            let mut args = vec![
-                plan.pointers.into(),
-                panels.into(),
-                plan.part_elements,
-                plan.steps.counts.into(),
-                plan.steps.strides.into(),
-                sums.into(),
-            ];
-            args.extend(plan.scales_of_part(e, scales, e.index(part)).into_iter().flat_map(|(at, each)| [at, each]));
-            e.call_function(function, &args);
-        }
-    };
-    let summed = e.block("summed");
-    for (i, &several) in plan.tile.panels_at_once.iter().enumerate().filter(|(_, n)| **n > 1) {
-        let rows = e.icmp(IntPredicate::EQ, count, e.index(i as i64 + 1));
-        let these = e.and(rows, e.icmp(IntPredicate::EQ, at_once, e.index(i64::from(several))));
-        let (here, next) = (e.block("several"), e.block("next"));
-        e.branch(these, here, next);
-        e.builder.position_at_end(here);
-        call(i as u32 + 1, several);
-        e.go(summed);
-        e.builder.position_at_end(next);
-    }
-    smallest(e, &plan.tile.rows, count, |rows| call(rows, 1));
-    e.go(summed);
-    e.builder.position_at_end(summed);
-    let short = e.icmp(IntPredicate::SLE, count, e.index(2));
-    let part_sums = e.select(short, e.mul(count, e.index(plan.width())), e.index(plan.part_sums()));
-    epilogue(frame, plan, share, p, at_once, count, part_sums);
-    e.store(e.add(p, at_once), panel);
-    e.go(head);
-    e.builder.position_at_end(after);
-    frame.forget();
-}
-
-/// Many rows: they are packed, or read where they stand if they are near one another and few panels pass by. Then each panel
-/// passes by in pieces of the sum.
-fn many<'ctx>(
-    frame: &mut Frame<'_, 'ctx>,
-    micros: &mut Micros<'ctx>,
-    plan: &Plan<'_, 'ctx>,
-    share: Share<'ctx>,
-    count: Val<'ctx>,
-) {
-    let e = frame.emit;
-    let acc = e.register(plan.elems.acc);
-    let (x, lanes) = (plan.elems.x, plan.tile.lanes);
-    let tall = |rows| Tall { rows, vectors: plan.tile.vectors, lanes, elems: plan.elems };
-    let pointers = |row| e.at(plan.pointers, e.pointer(), row);
-    tall::tiles(e, &plan.tile.tall, count, |rows, row| {
-        let packing = Packing { rows, sums: plan.steps.loops, dense: plan.steps.dense, lanes, x, acc: plan.elems.acc };
-        let to = e.at(plan.packed, acc, e.mul(row, plan.sum));
-        let args = [pointers(row).into(), plan.steps.counts.into(), plan.steps.strides.into(), to.into()];
-        let mut pack = || e.call_function(tall::pack(micros, e, packing), &args);
-        match plan.tile.near {
-            true => e.when(e.not(tall::apart(e, pointers(row), tall(rows)).1), pack),
-            false => pack(),
-        }
-    });
-    let width = plan.width();
-    // What two steps share counts for the first: all that is fetched ahead is near enough.
-    let step_bytes = width * plan.elems.w.bytes() as i64;
-    let one = e.index(1);
-    // An empty sum has one piece too, of no steps.
-    let end = e.max(plan.sum, one);
-    // Rows where they stand are cut between turns of the outermost loop of the sum.
-    let turns = if plan.tile.near { Some(Turns::new(e, plan)) } else { None };
-    let of_turn = turns.as_ref().map_or(one, |turns| turns.steps);
-    // Pieces as equal as they can be. While the tiles pass by one, each fetches its share of the next.
-    let all = e.max(one, e.udiv(end, of_turn));
-    let deepest = e.max(one, e.udiv(e.index(i64::from(plan.tile.depth)), of_turn));
-    let depth = div_up(e, all, div_up(e, all, deepest));
-    let tallest = e.index(i64::from(plan.tile.tallest()));
-    let stride = div_up(e, e.index(step_bytes), div_up(e, count, tallest));
-    let streams = streams(frame, plan);
-    frame.streams = Some(streams);
-    e.each(share.panels.0, share.panels.1, 1, |panel| {
-        let panel_start = panel_at(frame, plan, share, panel);
-        let panel_scales = scales_at(frame, plan, share, panel);
-        e.each(e.index(0), e.index(i64::from(plan.tile.parts)), 1, |part| {
-            let part_start = e.at(panel_start, e.memory(plan.elems.w), e.mul(part, plan.part_elements));
-            let part_sums = e.at(plan.sums, acc, e.mul(part, e.index(plan.part_sums())));
-            let scales = plan.scales_of_part(e, panel_scales, part).map(|(at, _)| at);
-            e.each(e.index(0), div_up(e, all, depth), 1, |number| {
-                let turn = e.mul(number, depth);
-                let of_piece = e.min(depth, e.sub(all, turn));
-                let first = e.mul(turn, of_turn);
-                let steps = e.min(e.mul(of_piece, of_turn), e.sub(plan.sum, first));
-                let rows =
-                    if plan.elems.quantized.is_some_and(|q| q.bits == 4) { e.udiv(first, e.index(2)) } else { first };
-                let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(rows, e.index(width)));
-                // Quantised weights are found by the number of a step.
-                let begin = if scales.is_some() { part_start } else { piece };
-                let start = turns.as_ref().map(|turns| turns.begin(e, turn, of_piece));
-                tall::tiles(e, &plan.tile.tall, count, |rows, row| {
-                    let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
-                    let passed = e.add(e.index(step_bytes), e.mul(e.udiv(row, tallest), stride));
-                    let tile = e.at(part_sums, acc, e.mul(row, e.index(width)));
-                    let next = e.at(piece, e.int(8), e.mul(steps, passed));
-                    let mut packed = || {
-                        let left = e.at(plan.packed, acc, left);
-                        let args = [left.into(), begin.into(), steps, first, tile.into(), next.into(), stride];
-                        let args: Vec<Val> = args.into_iter().chain(scales).collect();
-                        e.call_function(tall::micro(micros, e, tall(rows)), &args);
-                    };
-                    let (Some(turns), Some(start)) = (&turns, start) else { return packed() };
-                    let (apart, is_near) = tall::apart(e, pointers(row), tall(rows));
-                    let (direct, other, after) = (e.block("direct"), e.block("packed"), e.block("passed"));
-                    e.branch(is_near, direct, other);
-                    e.builder.position_at_end(other);
-                    packed();
-                    e.go(after);
-                    e.builder.position_at_end(direct);
-                    let steps = [turns.counts.into(), plan.steps.strides.into(), start];
-                    let args =
-                        [&[pointers(row).into(), apart], &steps[..], &[begin.into(), first, tile.into()]].concat();
-                    let args = [&args[..], &[next.into(), stride], scales.as_slice()].concat();
-                    e.call_function(tall::direct(micros, e, tall(rows), plan.steps.loops), &args);
-                    e.go(after);
-                    e.builder.position_at_end(after);
-                });
-            });
-        });
-        epilogue(frame, plan, share, panel, one, count, e.index(plan.part_sums()));
-    });
-    frame.streams = None;
-    e.when(streams, || e.fence_streams());
-    frame.forget();
-}
-
-/// The outermost loop of a sum, of which a piece has some turns.
-struct Turns<'ctx> {
-    /// Steps of a turn.
-    steps: Val<'ctx>,
-    /// Of the whole sum.
-    turns: Val<'ctx>,
-    /// Steps of each loop, where the outermost one has those of a piece.
-    counts: PointerValue<'ctx>,
-    /// Elements from turn to turn.
-    stride: Val<'ctx>,
-}
-
-impl<'ctx> Turns<'ctx> {
-    fn new(e: &Emit<'ctx>, plan: &Plan<'_, 'ctx>) -> Self {
-        let loops = plan.steps.loops;
-        let counts = e.variable(e.function(), e.i64().array_type(loops).into());
-        let mut steps = e.index(1);
-        for i in 1..i64::from(loops) {
-            let count = e.load(e.i64(), e.at(plan.steps.counts, e.i64(), e.index(i)));
-            e.store(count, e.at(counts, e.i64(), e.index(i)));
-            steps = e.mul(steps, count);
-        }
-        let steps = e.max(steps, e.index(1));
-        let turns = e.load(e.i64(), plan.steps.counts);
-        Self { steps, turns, counts, stride: e.load(e.i64(), plan.steps.strides) }
-    }
-
-    /// Sets out for a piece: how many elements into a row it begins.
-    fn begin(&self, e: &Emit<'ctx>, turn: Val<'ctx>, turns: Val<'ctx>) -> Val<'ctx> {
-        e.store(e.min(turns, e.sub(self.turns, turn)), self.counts);
-        e.mul(turn, self.stride)
-    }
-}
-
-/// Do the results of the whole call exceed the caches? Then they are gone from there before anybody reads them.
-fn streams<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>) -> Val<'ctx> {
-    let e = frame.emit;
-    let contract = plan.contract;
-    let bytes: u64 = contract.stores.iter().map(|s| frame.kernel.buffer(s.buffer).elem.bytes()).sum();
-    let points = e.mul(e.mul(frame.extent(contract.batch.extent), frame.extent(contract.rows.extent)), plan.cols);
-    e.icmp(IntPredicate::SGT, e.mul(points, e.index(bytes as i64)), e.index(STREAMED_BYTES))
-}
-
 /// The number of a row: itself, or what the grouping put at that place.
 fn row_number<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>, place: Val<'ctx>) -> Val<'ctx> {
-    let e = frame.emit;
-    match &plan.contract.grouping {
-        Some(grouping) => {
-            let order = frame.buffers[grouping.order.0 as usize];
-            e.cast(InstructionOpcode::SExt, e.load(e.int(32), e.at(order, e.int(32), place)), e.i64())
-        }
-        None => place,
-    }
+    plan.contract.grouping.as_ref().map_or(place, |grouping| frame.entry(grouping.order, place))
 }
 
 /// Stores of `n` rows and `at_once` panels, of which the parts stand `part_sums` accumulators apart.

@@ -46,10 +46,7 @@ fn indexed(entry: &Entry, input: usize, extents: &Extents) -> Option<usize> {
     let graph = &entry.graph;
     let leaves = graph.ids().filter(|id| matches!(&graph.node(*id).op, Op::Input(x) if x.index as usize == input));
     let uses = leaves.flat_map(|id| graph.uses(Value::of(id)));
-    let axes = uses.filter_map(|(user, operand)| match &graph.node(user).op {
-        Op::Gather(g) if operand == 1 => extents.get(g.axis),
-        Op::Segment(s) if operand == 1 => extents.get(s.to),
-        _ => None,
-    });
+    let indices = uses.filter(|(_, operand)| *operand == 1);
+    let axes = indices.filter_map(|(user, _)| extents.get(graph.node(user).op.indexed()?));
     axes.min()
 }
