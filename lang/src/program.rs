@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::size::Size;
 
 /// A place in the source: file (index into [`Program::files`]) and byte range.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     pub file: u32,
     pub start: u32,

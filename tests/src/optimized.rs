@@ -3,7 +3,7 @@
 use gatec::egraph::Limits;
 use gatec::graph::Module;
 use gatec::graph::random::{self, Options};
-use gatec::pipeline::{OptimizeOptions, PASSES, optimize, run_pass};
+use gatec::pipeline::{OptimizeOptions, Optimized, PASSES, optimize, run_pass};
 use gatec::rules::RULES;
 use gatec_tests::{difference, interpret};
 
@@ -18,18 +18,21 @@ fn every_pass_keeps_the_meaning_of_random_programs() {
     let mut applied = std::collections::BTreeSet::new();
     for seed in first..first + count {
         let mut module = random::module(seed, &Options::default());
+        // Every third program in windows of a few nodes.
+        let whole = if seed % 3 == 0 { 6 } else { Limits::default().whole };
+        let options =
+            OptimizeOptions { verify: true, limits: Limits { whole, ..Limits::default() }, ..Default::default() };
         for pass in PASSES {
-            let after =
-                match run_pass(pass.name, module.clone(), &OptimizeOptions { verify: true, ..Default::default() }) {
-                    Ok(optimized) => {
-                        applied.extend(optimized.report.applied);
-                        optimized.module
-                    }
-                    Err(why) => {
-                        failures.push(format!("seed {seed}, {}: {why}", pass.name));
-                        break;
-                    }
-                };
+            let after = match run_pass(pass.name, module.clone(), &options) {
+                Ok(optimized) => {
+                    applied.extend(optimized.report.applied);
+                    optimized.module
+                }
+                Err(why) => {
+                    failures.push(format!("seed {seed}, {}: {why}", pass.name));
+                    break;
+                }
+            };
             for t in [0, 1, 7] {
                 let values = random::values(&module, 0, &[("t", t)], seed + 1);
                 let Ok(expected) = interpret(&module, 0, &values) else { continue };
@@ -62,6 +65,40 @@ fn equal_regions_are_saturated_once() {
     }";
     let optimized = run_pass("rewrite", lowered(model), &OptimizeOptions::default()).expect("it rewrites");
     assert_eq!(optimized.report.regions, 2, "the entry, and one body");
+}
+
+/// Layers written one by one are rewritten in windows: few e-graphs, however many layers, and each layer keeps its parameters and names.
+#[test]
+fn equal_layers_are_saturated_once() {
+    let regions = |layers: usize| {
+        let layer = |i: usize| {
+            format!(
+                "param s{i}: f32[d]
+                let n = rmsnorm[d](x, s{i})
+                param up{i}, gate{i}: f32[d, h]
+                param down{i}: f32[h, d]
+                let hidden{i} = silu(n @ gate{i}) * (n @ up{i})
+                let x = x + hidden{i} @ down{i}\n"
+            )
+        };
+        let layers: String = (0..layers).map(layer).collect();
+        let model = format!("axis d = 4\naxis h = 3\nmodel deep(x: f32[t, d]) -> f32[t, d] {{\n{layers}x\n}}");
+        let module = lowered(&model);
+        let optimized = optimize(module.clone(), &OptimizeOptions { verify: true, ..Default::default() });
+        let Optimized { module: after, report } = optimized.expect("it optimises");
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+        let values = random::values(&module, 0, &[("t", 3)], 1);
+        let [expected, found] = [&module, &after].map(|module| interpret(module, 0, &values).expect("it runs"));
+        assert!(difference(&found[0], &expected[0]) <= TOLERANCE);
+        let graph = &after.entries[0].graph;
+        let mut lines: Vec<u32> = graph.ids().filter_map(|id| Some(module.line_of(graph.node(id).span?)?.1)).collect();
+        lines.sort();
+        lines.dedup();
+        (report.regions, lines.len())
+    };
+    let (count, lines) = regions(48);
+    assert!(count <= 12, "48 layers are {count} regions");
+    assert!(lines >= 48 * 3, "48 layers stand at {lines} lines");
 }
 
 fn lowered(model: &str) -> Module {

@@ -15,6 +15,7 @@ mod rebuild;
 mod saturate;
 pub mod scene;
 mod term;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,9 +35,9 @@ use term::{Facts, Head, Term};
 /// The pass: every region of every entry.
 pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
     let declared: BTreeSet<Axis> = module.sizes.iter().map(|(axis, _)| axis).collect();
-    let mut bodies: Vec<DoneBody> = Vec::new();
+    let mut done = BTreeMap::new();
     for number in 0..module.entries.len() {
-        let mut run = Run { sizes: &mut module.sizes, options, report, bodies: &mut bodies };
+        let mut run = Run { sizes: &mut module.sizes, options, report, done: &mut done };
         let graph = run.region(&module.entries[number].graph, &|_| false)?;
         let fired = count(&module, &module.entries[number].name, &graph);
         for new in fired {
@@ -97,22 +98,41 @@ fn count(module: &Module, entry: &str, graph: &Graph) -> Vec<Fired> {
     found.into_iter().map(fired).collect()
 }
 
-/// A body, what was known at load of its operands, and the body after rewriting.
-type DoneBody = (Arc<Graph>, Vec<bool>, Arc<Graph>);
+/// A region or window that was rewritten: with the leaves that were known at load, and what became of it.
+type Done = BTreeMap<(Graph, Leaves), (Graph, Graph)>;
+
+/// Items (true) and captures (false) of a region, and whether they are known at load.
+type Leaves = BTreeMap<(bool, u32), bool>;
 
 struct Run<'a> {
     sizes: &'a mut Sizes,
     options: &'a OptimizeOptions,
     report: &'a mut Report,
-    /// Bodies that were done, with what was known of them: equal ones are done once.
-    bodies: &'a mut Vec<DoneBody>,
+    /// Equal ones are done once.
+    done: &'a mut Done,
 }
 
 impl Run<'_> {
     /// A region after rewriting. `outside` tells which items (true) and captures (false) are known at load.
     fn region(&mut self, graph: &Graph, outside: &dyn Fn((bool, u32)) -> bool) -> Result<Graph, String> {
-        self.report.regions += 1;
-        let mut known = BTreeMap::new();
+        let windows = windows::cut(graph, self.options.limits.whole, self.sizes, &|op| is_known(op, outside))?;
+        if windows.is_empty() {
+            return self.window(graph, outside);
+        }
+        let mut new = Vec::new();
+        for window in &windows {
+            let inside = |(is_item, index): (bool, u32)| match index.checked_sub(window.first) {
+                Some(i) if !is_item => window.captured.get(i as usize).is_some_and(|(_, at_load)| *at_load),
+                _ => outside((is_item, index)),
+            };
+            new.push(self.window(&window.graph, &inside)?);
+        }
+        windows::join(graph, &windows, &new, self.sizes)
+    }
+
+    /// A region, or a window of one, in an e-graph of its own.
+    fn window(&mut self, graph: &Graph, outside: &dyn Fn((bool, u32)) -> bool) -> Result<Graph, String> {
+        let mut known = Leaves::new();
         for id in graph.ids() {
             match &graph.node(id).op {
                 Op::Item(item) => known.insert((true, item.index), outside((true, item.index))),
@@ -120,6 +140,11 @@ impl Run<'_> {
                 _ => None,
             };
         }
+        let key = (graph.clone(), known.clone());
+        if let Some((first, new)) = self.done.get(&key) {
+            return Ok(windows::told_of(new, first, graph));
+        }
+        self.report.regions += 1;
         let mut scene = Scene::new(Facts { sizes: self.sizes.clone(), known, faults: Vec::new() });
         let mut written = Written::default();
         for id in graph.ids() {
@@ -157,29 +182,29 @@ impl Run<'_> {
         }
         let new = rebuild::rebuild(graph, &scene, &written, &chosen, &roots, self.sizes)?;
         if self.options.verify || cfg!(debug_assertions) {
-            let is_known = |op: &Op| match op {
-                Op::Item(item) => outside((true, item.index)),
-                Op::Capture(capture) => outside((false, capture.index)),
-                _ => false,
-            };
             check::in_classes(&scene, &chosen)?;
-            check::cost(&new, self.sizes, &extents, &is_known, chosen.cost)?;
+            check::cost(&new, self.sizes, &extents, &|op| is_known(op, outside), chosen.cost)?;
             check::meaning(graph, &new, self.sizes)?;
         }
+        self.done.insert(key, (graph.clone(), new.clone()));
         Ok(new)
     }
 
     fn body(&mut self, body: &Arc<Graph>, carries: u32, items: u32, known: Vec<bool>) -> Result<Arc<Graph>, String> {
-        if let Some((.., done)) = self.bodies.iter().find(|(b, k, _)| *b == *body && *k == known) {
-            return Ok(done.clone());
-        }
         let outside = |(is_item, index): (bool, u32)| {
             let operand = if is_item { carries + index } else { carries + items + index };
             known.get(operand as usize).copied().unwrap_or(false)
         };
-        let done = Arc::new(self.region(body, &outside)?);
-        self.bodies.push((body.clone(), known.clone(), done.clone()));
-        Ok(done)
+        Ok(Arc::new(self.region(body, &outside)?))
+    }
+}
+
+/// Is a leaf known at load?
+fn is_known(leaf: &Op, outside: &dyn Fn((bool, u32)) -> bool) -> bool {
+    match leaf {
+        Op::Item(item) => outside((true, item.index)),
+        Op::Capture(capture) => outside((false, capture.index)),
+        _ => false,
     }
 }
 
