@@ -73,6 +73,8 @@ pub struct Tile {
     pub row_block: u32,
     /// Many rows that stand near one another are read there, too: packing them is dear where few panels pass by.
     pub near: bool,
+    /// Are weights quantised? Then many rows have a piece at a time widened: in a microkernel that costs more.
+    pub quantized: bool,
     /// Slices of an expert's rows: threads share them where there are too few panels to share.
     pub slices: u32,
     /// Panels that a microkernel of one and of two rows works on at once: one alone has too few sums under way.
@@ -201,7 +203,8 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
     let at_once = |rows: u32| (8 / (rows * vectors * parts)).clamp(1, 4);
     let left = left(kernel, contract);
     let of_sums = matches!(kernel.expr(contract.x), Expr::Load { buffer, .. } if kernel.buffer(*buffer).elem == acc);
-    let is_narrow = known(contract.cols.extent).is_some_and(|n| n <= i64::from(NARROW_PANELS * panel));
+    let quantized = contract.blocks.is_some();
+    let is_thin = known(contract.cols.extent).is_some_and(|n| n <= i64::from(NARROW_PANELS * panel));
     let by_pairs = tall.iter().all(|rows| rows % 2 == 0);
     let at_once = [at_once(1), at_once(2)];
     let spans = known(contract.cols.extent)
@@ -216,7 +219,8 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
         vectors,
         panel,
         row_block: block.next_multiple_of(tallest),
-        near: left == Left::InPlace && of_sums && !contract.pairs && is_narrow && by_pairs,
+        near: left == Left::InPlace && of_sums && !contract.pairs && !quantized && is_thin && by_pairs,
+        quantized,
         slices: (GROUPED_UNITS / spans).max(1),
         panels_at_once: at_once,
     }
@@ -344,10 +348,15 @@ impl Tile {
         span(self.panels_at_once)
     }
 
-    /// Bytes beside packed and evaluated rows: accumulators of `each` bytes, numbers of rows, pointers to them, what packing writes
-    /// past its end.
+    /// Weights of a piece that is widened.
+    pub fn piece(&self) -> u32 {
+        if self.quantized { self.depth * self.vectors * self.lanes } else { 0 }
+    }
+
+    /// Bytes beside packed and evaluated rows: accumulators of `each` bytes, numbers of rows, pointers to them, a piece of widened
+    /// weights, what packing writes past its end.
     fn fixed_bytes(&self, each: i64) -> i64 {
-        each * i64::from(self.sums() + self.lanes) + 16 * i64::from(self.block_rows())
+        each * i64::from(self.sums() + self.piece() + self.lanes) + 16 * i64::from(self.block_rows())
     }
 }
 

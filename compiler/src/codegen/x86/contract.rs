@@ -38,10 +38,12 @@ struct Plan<'a, 'ctx> {
     scales: Option<(Quantized, PointerValue<'ctx>, Val<'ctx>)>,
     /// The loops of the sum in the left operand.
     steps: Steps<'ctx>,
-    /// In scratch memory: accumulators of a block of rows, numbers of its rows, pointers to them, the rows packed.
+    /// In scratch memory: accumulators of a block of rows, numbers of its rows, pointers to them, a piece of narrow weights widened, the
+    /// rows packed.
     sums: PointerValue<'ctx>,
     numbers: PointerValue<'ctx>,
     pointers: PointerValue<'ctx>,
+    piece: PointerValue<'ctx>,
     packed: PointerValue<'ctx>,
 }
 
@@ -133,7 +135,8 @@ pub fn contract<'ctx>(
     let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));
     let block_rows = e.index(i64::from(tile.block_rows()));
     let pointers = e.at(numbers, e.i64(), block_rows);
-    let packed = e.at(pointers, e.i64(), block_rows);
+    let piece = e.at(pointers, e.i64(), block_rows);
+    let packed = e.at(piece, e.register(acc), e.index(i64::from(tile.piece())));
     let rows = match (tile.left, kernel.expr(contract.x)) {
         (Left::InPlace, Expr::Load { buffer, index, .. }) => Rows::InPlace(frame.buffers[buffer.0 as usize], x, index),
         _ => {
@@ -156,6 +159,7 @@ pub fn contract<'ctx>(
         sums: range.scratch,
         numbers,
         pointers,
+        piece,
         packed,
     };
     match &contract.grouping {

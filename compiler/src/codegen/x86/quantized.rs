@@ -3,9 +3,10 @@
 //! Rows of the panel and of the scales are found by the number of a step, not by a pointer that moves on: two steps may share a byte, and
 //! a piece of the sum may begin amid a block.
 
-use inkwell::values::{InstructionOpcode, PointerValue};
+use inkwell::values::{FunctionValue, InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
+use super::micro::{Micros, begin};
 use crate::kernel::{Blocks, Elem};
 
 /// How weights are quantised.
@@ -95,6 +96,32 @@ impl Quantized {
             e.mul(number_of(e.cast(InstructionOpcode::SExt, stored, e.int(32))), *scale)
         };
         (0u32..).zip(scales).map(weight).collect()
+    }
+
+    /// `fn(panel, steps, first, to, scales)` writes the weights of `steps` steps of a panel, from number `first` on, in f32.
+    pub fn widen<'ctx>(
+        self,
+        micros: &mut Micros<'ctx>,
+        e: &Emit<'ctx>,
+        vectors: u32,
+        lanes: u32,
+    ) -> FunctionValue<'ctx> {
+        let name = format!("widen_{vectors}_{}", self.name());
+        micros.get(e, &name, |e, name| {
+            let (pointer, i64) = (e.pointer(), e.i64());
+            let (function, params) = begin(e, name, &[pointer, i64, i64, pointer, pointer]);
+            let [values, to, scales] = [0, 3, 4].map(|i: usize| params[i].into_pointer_value());
+            let panel = Panel { values, scales, vectors, lanes };
+            e.each(e.index(0), params[1], 1, |i| {
+                let step = Step { first: e.add(params[2], i), beyond: 0, aligned: false };
+                let row = e.mul(i, e.index(i64::from(vectors * lanes)));
+                for (v, weight) in (0u32..).zip(self.weights(e, panel, step, &self.scales(e, panel, step))) {
+                    e.store(weight, e.at(to, e.f32(), e.add(row, e.index(i64::from(v * lanes)))));
+                }
+            });
+            e.builder.build_return(None).expect("the function returns nothing");
+            function
+        })
     }
 
     /// The half of each byte that is a step's: from 0 to 15.

@@ -5,6 +5,8 @@
 //! panel is taken in pieces of the sum that stay in the first-level cache while all tiles of the block pass by. Accumulators wait in
 //! memory between pieces, which changes no bit: every sum is still made in its order.
 //!
+//! Quantised weights are widened a piece at a time, for all tiles of the block.
+//!
 //! Where few panels pass by, packing costs more than it saves: rows that stand near one another, as those of a convolution do, are
 //! read where they stand.
 
@@ -13,7 +15,6 @@ use inkwell::values::{FunctionValue, InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
 use super::micro::{Elems, Micros, begin, outer_sums};
-use super::quantized::{Panel, Quantized, Step};
 use crate::kernel::Elem;
 
 /// The tile of a microkernel and what passes by it.
@@ -27,14 +28,12 @@ pub struct Tall {
 
 /// `fn(rows, panel, steps, goes_on, tile, next, stride)`: `tile` (`[row][vector]`) becomes, or where `goes_on` is not zero grows by, the
 /// products of `steps` steps of the packed rows and the panel. Meanwhile a line is fetched for later every `stride` bytes from `next`.
-/// Of quantised weights `goes_on` is the number of the first step, the panel is its beginning, and one argument more its scales.
 pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, tall: Tall) -> FunctionValue<'ctx> {
     let name = format!("tall_{}x{}_{}", tall.rows, tall.vectors, tall.elems.name());
     micros.get(e, &name, |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
-        let types = [pointer, pointer, i64, i64, pointer, pointer, i64, pointer];
-        let (function, params) = begin(e, name, &types[..if tall.elems.quantized.is_some() { 8 } else { 7 }]);
-        let passing = Passing { panel: params[1], next: params[5], stride: params[6], scales: params.get(7).copied() };
+        let (function, params) = begin(e, name, &[pointer, pointer, i64, i64, pointer, pointer, i64]);
+        let passing = Passing { panel: params[1], next: params[5], stride: params[6] };
         let sums = Sums::new(e, function, tall, params[4].into_pointer_value(), params[3], passing);
         let acc = e.register(tall.elems.acc);
         let left = e.variable(function, pointer);
@@ -56,9 +55,9 @@ pub fn direct<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, tall: Tall, loops
     let name = format!("direct_{}x{}_{loops}_{}", tall.rows, tall.vectors, tall.elems.name());
     micros.get(e, &name, |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
-        let types = [pointer, i64, pointer, pointer, i64, pointer, i64, pointer, pointer, i64, pointer];
-        let (function, params) = begin(e, name, &types[..if tall.elems.quantized.is_some() { 11 } else { 10 }]);
-        let passing = Passing { panel: params[5], next: params[8], stride: params[9], scales: params.get(10).copied() };
+        let types = [pointer, i64, pointer, pointer, i64, pointer, i64, pointer, pointer, i64];
+        let (function, params) = begin(e, name, &types);
+        let passing = Passing { panel: params[5], next: params[8], stride: params[9] };
         let sums = Sums::new(e, function, tall, params[7].into_pointer_value(), params[6], passing);
         let acc = e.register(tall.elems.acc);
         let row = |r: u32| e.at(params[0].into_pointer_value(), pointer, e.index(i64::from(r)));
@@ -104,7 +103,6 @@ struct Passing<'ctx> {
     panel: Val<'ctx>,
     next: Val<'ctx>,
     stride: Val<'ctx>,
-    scales: Option<Val<'ctx>>,
 }
 
 /// A tile of sums in registers.
@@ -115,8 +113,6 @@ struct Sums<'ctx> {
     panel: PointerValue<'ctx>,
     next: PointerValue<'ctx>,
     stride: Val<'ctx>,
-    /// Of quantised weights: how they are, the panel, and the number of the step.
-    quantized: Option<(Quantized, Panel<'ctx>, PointerValue<'ctx>)>,
 }
 
 impl<'ctx> Sums<'ctx> {
@@ -133,13 +129,7 @@ impl<'ctx> Sums<'ctx> {
         let [panel, next] = [(); 2].map(|()| e.variable(function, e.pointer()));
         e.store(passing.panel, panel);
         e.store(passing.next, next);
-        let quantized = tall.elems.quantized.zip(passing.scales).map(|(quantized, scales)| {
-            let number = e.variable(function, e.i64());
-            e.store(goes_on, number);
-            let (values, scales) = (passing.panel.into_pointer_value(), scales.into_pointer_value());
-            (quantized, Panel { values, scales, vectors: tall.vectors, lanes: tall.lanes }, number)
-        });
-        let sums = Self { tall, tile, accs, panel, next, stride: passing.stride, quantized };
+        let sums = Self { tall, tile, accs, panel, next, stride: passing.stride };
         sums.accs.iter().for_each(|a| e.store(e.zero(vector), *a));
         e.when(e.icmp(IntPredicate::NE, goes_on, e.index(0)), || {
             sums.accs.iter().enumerate().for_each(|(i, a)| e.store(e.load(vector, sums.place(e, i)), *a));
@@ -161,15 +151,7 @@ impl<'ctx> Sums<'ctx> {
         let line = e.load(e.pointer(), self.next).into_pointer_value();
         e.fetch_later(line);
         let at = |v: u32| e.at(w, w_memory, e.index(i64::from(v * lanes)));
-        let step: Vec<_> = match &self.quantized {
-            Some((quantized, panel, number)) => {
-                let first = e.load(e.i64(), *number);
-                let step = Step { first, beyond: 0, aligned: false };
-                e.store(e.add(first, e.index(1)), *number);
-                quantized.weights(e, *panel, step, &quantized.scales(e, *panel, step))
-            }
-            None => (0..vectors).map(|v| e.widened(elems.w, e.load(packed, at(v)), acc_type)).collect(),
-        };
+        let step: Vec<_> = (0..vectors).map(|v| e.widened(elems.w, e.load(packed, at(v)), acc_type)).collect();
         for r in 0..rows {
             let x = e.splat(x(r), lanes);
             for v in 0..vectors {

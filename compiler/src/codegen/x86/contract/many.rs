@@ -6,7 +6,7 @@ use inkwell::values::PointerValue;
 
 use super::super::super::llvm::emit::{Emit, Val};
 use super::super::super::llvm::expr::Frame;
-use super::super::micro::Micros;
+use super::super::micro::{Elems, Micros};
 use super::super::tall::{self, Packing, Tall};
 use super::{Plan, Share, div_up, epilogue, panel_at, scales_at};
 use crate::schedule::STREAMED_BYTES;
@@ -23,7 +23,9 @@ pub(super) fn rows<'ctx>(
     let e = frame.emit;
     let acc = e.register(plan.elems.acc);
     let (x, lanes) = (plan.elems.x, plan.tile.lanes);
-    let tall = |rows| Tall { rows, vectors: plan.tile.vectors, lanes, elems: plan.elems };
+    let elems =
+        if plan.tile.quantized { Elems { w: plan.elems.acc, quantized: None, ..plan.elems } } else { plan.elems };
+    let tall = |rows| Tall { rows, vectors: plan.tile.vectors, lanes, elems };
     let pointers = |row| e.at(plan.pointers, e.pointer(), row);
     tall::tiles(e, &plan.tile.tall, count, |rows, row| {
         let packing = Packing { rows, sums: plan.steps.loops, dense: plan.steps.dense, lanes, x, acc: plan.elems.acc };
@@ -67,8 +69,14 @@ pub(super) fn rows<'ctx>(
                 let rows =
                     if plan.elems.quantized.is_some_and(|q| q.bits == 4) { e.udiv(first, e.index(2)) } else { first };
                 let piece = e.at(part_start, e.memory(plan.elems.w), e.mul(rows, e.index(width)));
-                // Quantised weights are found by the number of a step.
-                let begin = if scales.is_some() { part_start } else { piece };
+                let begin = match plan.scales.zip(scales) {
+                    Some(((quantized, ..), scales)) => {
+                        let widen = quantized.widen(micros, e, plan.tile.vectors, lanes);
+                        e.call_function(widen, &[part_start.into(), steps, first, plan.piece.into(), scales]);
+                        plan.piece
+                    }
+                    None => piece,
+                };
                 let start = turns.as_ref().map(|turns| turns.begin(e, turn, of_piece));
                 tall::tiles(e, &plan.tile.tall, count, |rows, row| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
@@ -78,7 +86,6 @@ pub(super) fn rows<'ctx>(
                     let mut packed = || {
                         let left = e.at(plan.packed, acc, left);
                         let args = [left.into(), begin.into(), steps, first, tile.into(), next.into(), stride];
-                        let args: Vec<Val> = args.into_iter().chain(scales).collect();
                         e.call_function(tall::micro(micros, e, tall(rows)), &args);
                     };
                     let (Some(turns), Some(start)) = (&turns, start) else { return packed() };
@@ -90,9 +97,8 @@ pub(super) fn rows<'ctx>(
                     e.go(after);
                     e.builder.position_at_end(direct);
                     let steps = [turns.counts.into(), plan.steps.strides.into(), start];
-                    let args =
-                        [&[pointers(row).into(), apart], &steps[..], &[begin.into(), first, tile.into()]].concat();
-                    let args = [&args[..], &[next.into(), stride], scales.as_slice()].concat();
+                    let rest = [begin.into(), first, tile.into(), next.into(), stride];
+                    let args = [&[pointers(row).into(), apart], &steps[..], &rest].concat();
                     e.call_function(tall::direct(micros, e, tall(rows), plan.steps.loops), &args);
                     e.go(after);
                     e.builder.position_at_end(after);
