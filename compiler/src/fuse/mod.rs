@@ -20,6 +20,7 @@ mod attend;
 mod needed;
 mod prologue;
 mod roles;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -410,7 +411,7 @@ impl Fuser<'_> {
 
     fn visit_contract(&mut self, value: Value) {
         let roles = match Roles::of(self.graph, self.sizes, value, self.at_load) {
-            Ok(roles) => roles,
+            Ok(roles) => self.turned(roles),
             Err(why) => {
                 self.fusion.notes.push(Note { value, way: Way::Nest, why: why.into() });
                 return self.visit_reduce(value);

@@ -93,7 +93,7 @@ impl Roles {
     }
 }
 
-fn extent(sizes: &Sizes, axes: &AxisSet) -> Option<i64> {
+pub(super) fn extent(sizes: &Sizes, axes: &AxisSet) -> Option<i64> {
     axes.iter().try_fold(1i64, |n, a| Some(n.saturating_mul(sizes.get(a)?.as_known()?)))
 }
 
