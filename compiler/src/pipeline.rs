@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::egraph;
-use crate::graph::{Module, text, verify};
+use crate::graph::{Elem, Module, text, verify};
 use crate::passes;
 
 /// What the passes may know and must do.
@@ -26,6 +26,8 @@ pub struct OptimizeOptions {
     pub without: Vec<String>,
     /// What an e-graph may grow to.
     pub limits: egraph::Limits,
+    /// The type in which f32 weights of contractions are stored, if not as they are.
+    pub weights: Option<Elem>,
 }
 
 /// What happened.
@@ -96,6 +98,11 @@ pub struct Pass {
 
 /// THE list.
 pub const PASSES: &[Pass] = &[
+    Pass {
+        name: "narrow",
+        about: "weights of contractions in a narrower type, where that is asked for",
+        run: passes::narrow,
+    },
     Pass {
         name: "canonicalize",
         about: "one form for equal values: flat sums, folded numbers, no idle views",

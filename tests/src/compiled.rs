@@ -2,11 +2,15 @@
 //! agree with each other to the bit.
 #![allow(clippy::print_stdout, reason = "says which variants this machine lacks")]
 
+use gatec::graph::Elem;
+use std::sync::Arc;
+
 use gatec::graph::random::{self, Options};
 use gatec::graph::{Module, text};
 use gatec::pipeline::{OptimizeOptions, optimize};
 use gatec_runtime::cpu;
-use gatec_tests::{Built, ISAS, difference, elements, interpret};
+use gatec_runtime::format::Isa;
+use gatec_tests::{Built, ISAS, bytes, difference, elements, interpret, numbers};
 
 /// On programs whose magnitudes stay near 1; the largest seen is 4e-6.
 const TOLERANCE: f64 = 1e-4;
@@ -114,6 +118,49 @@ fn contractions_beyond_every_tile_agree_with_the_interpreter() {
     );
     let module = text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(check_module(&module, false, &[1, 3, 9, 13, 31, 150], 1), Ok(6));
+}
+
+/// Weights in fewer bytes are rounded once and stand narrow in panels, those of loops too; other parameters stay as they are.
+#[test]
+fn narrow_weights_are_rounded_and_nothing_else_is() {
+    let model = "axis d = 33
+        axis h = 40
+        model deep(x: f32[t, d]) -> f32[t, d] {
+            param first: f32[d, d']
+            let x = (x @ first)[d' -> d]
+            repeat layer in 3 carry x {
+                param s: f32[d]
+                param up: f32[d, h]
+                param down: f32[h, d]
+                next x * s + 0.1 * tanh(x @ up) @ down
+            }
+        }";
+    let program = gatec_lang::load_text("model.gate", model, &[]).unwrap_or_else(|d| panic!("{}", d.render(false)));
+    let module = gatec::lower::lower(&program).expect("it lowers");
+    for to in [Elem::Bf16, Elem::F16] {
+        let options = OptimizeOptions { weights: Some(to), verify: true, ..Default::default() };
+        let built = Built::new(&optimize(module.clone(), &options).expect("it optimises").module).expect("it compiles");
+        for (t, isa) in [1, 3, 40].into_iter().flat_map(|t| built.isas.iter().map(move |isa| (t, *isa))) {
+            let mut values = random::values(&module, 0, &[("t", t)], 3);
+            // Not what a narrow type holds.
+            for param in &mut values.params {
+                param.data = Arc::new(param.data.iter().map(|x| f64::from((x * 1.0123) as f32)).collect());
+            }
+            let found = built.run(0, &values, isa, 2).expect("it runs");
+            let exact = interpret(&module, 0, &values).expect("it runs");
+            for (param, _) in values.params.iter_mut().zip(&module.params).filter(|(_, p)| p.tensor.name != "s") {
+                param.data = Arc::new(numbers(to, &bytes(to, &param.data)));
+            }
+            let expected = interpret(&module, 0, &values).expect("it runs");
+            let (far, near) = (difference(&exact[0], &expected[0]), difference(&found[0], &expected[0]));
+            assert!(near < TOLERANCE && far > 5.0 * near, "{to}, {isa:?}, t = {t}: off by {near:e}, exact by {far:e}");
+        }
+        let planned =
+            gatec::plan::plan(&optimize(module.clone(), &options).expect("it optimises").module, Isa::X86V3, &[]);
+        let kernels = planned.expect("it plans").kernels;
+        let packed = kernels.iter().flat_map(|(_, k, _)| &k.buffers).filter(|b| b.packed);
+        assert!(packed.clone().count() > 0 && packed.clone().all(|b| b.elem == to));
+    }
 }
 
 /// A recurrence whose weights are more than the nearest cache holds goes through them back and forth. (Scaled, so that it is no

@@ -24,8 +24,9 @@ mod trace;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::graph::Elem;
 use crate::{BuildError, pipeline};
 use talk::{Color, ErrorFormat, Talk};
 
@@ -117,6 +118,18 @@ struct ModelArgs {
     /// Verify the graph after every pass
     #[arg(long)]
     verify: bool,
+    /// Store the f32 weights of products in this type: half the bytes to read, rounded; products and sums stay f32
+    #[arg(long, value_name = "TYPE")]
+    narrow_weights: Option<Narrow>,
+}
+
+/// A type for weights.
+#[derive(Clone, Copy, ValueEnum)]
+enum Narrow {
+    /// 7 bits of fraction, the range of f32
+    Bf16,
+    /// 10 bits of fraction, up to 65504
+    F16,
 }
 
 impl ModelArgs {
@@ -127,6 +140,10 @@ impl ModelArgs {
             assume: self.assume.clone(),
             fuel: self.fuel,
             verify: self.verify,
+            weights: self.narrow_weights.map(|to| match to {
+                Narrow::Bf16 => Elem::Bf16,
+                Narrow::F16 => Elem::F16,
+            }),
             ..Default::default()
         };
         Ok(crate::BuildOptions { sizes: self.source.sizes()?, optimize, ..Default::default() })
@@ -139,6 +156,7 @@ impl ModelArgs {
             ("--assume", !self.assume.is_empty()),
             ("--fuel", self.fuel.is_some()),
             ("--verify", self.verify),
+            ("--narrow-weights", self.narrow_weights.is_some()),
         ];
         match given.iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => {

@@ -2,9 +2,11 @@
 
 mod canonicalize;
 mod dead_code;
+mod narrow;
 
 pub use canonicalize::canonicalize;
 pub use dead_code::dead_code;
+pub use narrow::narrow;
 
 use crate::graph::Module;
 use crate::pipeline::{OptimizeOptions, Report};

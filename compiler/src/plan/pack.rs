@@ -157,7 +157,11 @@ impl Planner<'_> {
                 let from = graph.ty(operands[0]).elem;
                 let is_byte = matches!(from, Elem::I8 | Elem::U8);
                 let widens = (from.is_float() || is_byte) && elem.is_float() && from.bytes() < elem.bytes();
-                if widens || from == elem { self.exact_elem(region, operands[0]) } else { None }
+                if widens || from == elem {
+                    self.exact_elem(region, operands[0])
+                } else {
+                    elem.is_float().then_some(elem)
+                }
             }
             // What is filled in where there is no element may be any number.
             Op::Shift(_) | Op::Pad(_) | Op::Dequantize(_) => None,
