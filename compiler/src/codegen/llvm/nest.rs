@@ -1,7 +1,7 @@
 //! Map/reduce nests: vectors along the innermost loop of each stage, or along the loop around all stages.
 //!
-//! A fold keeps one vector of partial results and folds that by halves at the end: the order depends on the extent alone, so a
-//! result does not depend on what else is computed with it.
+//! A fold keeps a vector of partial results, or several where it is long, and folds these by halves at the end: the order depends on the
+//! extent alone, so a result does not depend on what else is computed with it.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use inkwell::types::BasicTypeEnum;
 use inkwell::values::PointerValue;
 
 use super::emit::Val;
-use super::expr::Frame;
+use super::expr::{Frame, Lanes};
 use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
 use crate::codegen::math;
 use crate::kernel::index::renamed;
-use crate::kernel::{Elem, Expr, ExprId, Fold, Kernel, Loop, Nest, Stage, Store, Temp};
+use crate::kernel::{Elem, Expr, ExprId, Extent, Fold, Kernel, Loop, Nest, Stage, Store, Temp};
 use crate::scalar::Binary;
 use crate::schedule::Along;
 
@@ -289,6 +289,9 @@ pub(in crate::codegen) fn join<'ctx>(
     }
 }
 
+/// Vectors of partial results of a long fold: they hide the latency of an addition.
+const SUMS: i64 = 4;
+
 fn reduce<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     temp: Temp,
@@ -302,19 +305,43 @@ fn reduce<'ctx>(
     let along_inner = along == Along::Inner && !inner.is_empty();
     // Along the outer loop, each lane folds for itself.
     let lanes = if along_inner { e.lanes } else { frame.lanes.map_or(1, |l| l.count) };
-    let (sum, ty) = begin_fold(frame, elem, fold, lanes);
+    let (first, ty) = begin_fold(frame, elem, fold, lanes);
     let start = identity(frame, fold, elem, ty);
-    let mut step = |frame: &mut Frame<'_, 'ctx>| {
+    let step = |frame: &mut Frame<'_, 'ctx>, sum| {
         let tail = frame.lanes.and_then(|l| l.tail).filter(|_| along_inner);
         fold_in(frame, (elem, fold), value, (sum, ty), tail.map(|(mask, _)| (mask, start)));
     };
+    let mut sums = vec![first];
     match inner.split_last() {
         Some((lane_loop, outer)) if along_inner => {
-            nested(frame, outer, &mut |frame| vectors(frame, lane_loop, &mut step));
+            let together = SUMS * i64::from(lanes);
+            if !matches!(lane_loop.extent, Extent::Known(n) if n < 2 * together) {
+                sums.extend((1..SUMS).map(|_| begin_fold(frame, elem, fold, lanes).0));
+            }
+            nested(frame, outer, &mut |frame| {
+                let extent = frame.extent(lane_loop.extent);
+                let mut rest = e.index(0);
+                if sums.len() > 1 {
+                    rest = e.each(rest, e.sub(extent, e.index(together - 1)), together, |at| {
+                        for (i, sum) in (0..).zip(&sums) {
+                            let first = e.add(at, e.index(i * i64::from(lanes)));
+                            frame.lanes = Some(Lanes { var: lane_loop.var, first, count: lanes, tail: None });
+                            frame.forget();
+                            step(frame, *sum);
+                        }
+                    });
+                }
+                vectors_of(frame, lanes, lane_loop, (rest, extent), |frame| step(frame, sums[0]));
+            });
         }
-        _ => nested(frame, inner, &mut step),
+        _ => nested(frame, inner, &mut |frame| step(frame, first)),
     }
-    let mut result = e.load(ty, sum);
+    let mut partial: Vec<Val> = sums.iter().map(|sum| e.load(ty, *sum)).collect();
+    while partial.len() > 1 {
+        let upper = partial.split_off(partial.len() / 2);
+        partial.iter_mut().zip(upper).for_each(|(low, high)| *low = join(frame, fold, elem, *low, high));
+    }
+    let mut result = partial[0];
     if along_inner {
         while e.lanes_of(result) > 1 {
             result = join(frame, fold, elem, e.half(result, false), e.half(result, true));
