@@ -16,7 +16,7 @@ use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop,
 
 pub use attend::AttendTile;
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
-pub use nest::{Along, along};
+pub use nest::{Along, along, turned_loads};
 pub use work::{Work, work};
 
 /// How a kernel runs.
@@ -255,6 +255,11 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
                 (Along::Points(n), Some((last, shared))) => {
                     let mut units = all(shared);
                     units.push(div_up(UnitsExpr::Extent(last.extent), *n));
+                    units
+                }
+                (Along::Turned(with), _) => {
+                    let mut units = all(outer);
+                    units[*with as usize] = div_up(units[*with as usize].clone(), schedule.lanes);
                     units
                 }
                 _ => all(outer),

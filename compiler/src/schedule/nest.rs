@@ -1,7 +1,7 @@
 //! What the vectors of a nest run along.
 
-use crate::kernel::index::{self, known_stride};
-use crate::kernel::{Expr, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
+use crate::kernel::index::{self, Stride, known_stride};
+use crate::kernel::{Expr, ExprId, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
 
 /// The loop that vectors run along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Along {
     Outer,
     /// The same, so many neighbouring points at once: they are a unit.
     Points(u32),
+    /// The same, of a map with loads whose neighbours stand along this loop of the nest: a block of its points is a unit, and squares are turned.
+    Turned(u32),
     /// None: element by element.
     Nothing,
 }
@@ -40,6 +42,7 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
         return Along::Nothing;
     }
     let is_told = outer.is_some_and(|v| nest.only.is_some_and(|only| kernel.varies(only, v)));
+    let inner_is_long = nest.stages.iter().filter_map(innermost).all(|l| is_long(l, lanes));
     match (by_outer > by_inner && !is_told, inner.is_empty()) {
         // Each point walks alone; two registers of them share what is the same for all.
         (true, _) if nest.walk.is_some() => Along::Points(2 * lanes),
@@ -52,9 +55,47 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
         },
         // Each element follows the one before.
         (false, _) if is_running || !segments.is_empty() => Along::Nothing,
-        (false, false) => Along::Inner,
+        (false, false) => {
+            match (0..).zip(&nest.outer).find(|(_, l)| turned_loads(kernel, nest, l.var).next().is_some()) {
+                Some((with, l)) if nest.walk.is_none() && nest.only.is_none() && is_long(l, lanes) && inner_is_long => {
+                    Along::Turned(with)
+                }
+                _ => Along::Inner,
+            }
+        }
         (false, true) => Along::Nothing,
     }
+}
+
+/// May it have as many points as a vector?
+fn is_long(l: &Loop, lanes: u32) -> bool {
+    !matches!(l.extent, Extent::Known(n) if n < i64::from(lanes))
+}
+
+/// Loads of a map that step over elements along its innermost loop, while neighbours stand along loop `across` around it.
+pub fn turned_loads<'a>(kernel: &'a Kernel, nest: &'a Nest, across: Var) -> impl Iterator<Item = ExprId> + 'a {
+    let along = match nest.stages.as_slice() {
+        [Stage::Map { inner, .. }] => inner.last().map(|l| l.var),
+        _ => None,
+    };
+    let is_turned = move |expr: &Expr| {
+        let (Expr::Load { buffer, index, bounds, .. }, Some(along)) = (expr, along) else { return false };
+        let steps = |var| index::stride(index, var).filter(|s| *s != Stride::default());
+        let stays = |index: &Index| !index::mentions(index, across) && !reads(index);
+        kernel.buffer(*buffer).elem.is_float()
+            && !reads(index)
+            && steps(across) == Some(Stride::neighbours())
+            && steps(along).is_some_and(|s| s != Stride::neighbours())
+            && bounds.iter().all(|b| stays(&b.index))
+    };
+    (0..).zip(&kernel.exprs).filter(move |(_, e)| is_turned(e)).map(|(i, _)| ExprId(i))
+}
+
+/// Does an index depend on what is loaded?
+fn reads(index: &Index) -> bool {
+    let mut values = Vec::new();
+    index::values(index, &mut values);
+    !values.is_empty()
 }
 
 /// The innermost loop of a stage.

@@ -83,6 +83,11 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         self.memo.clear();
     }
 
+    /// What an expression is, until that is forgotten.
+    pub fn know(&mut self, id: ExprId, value: Val<'ctx>) {
+        self.memo.insert(id, value);
+    }
+
     pub fn extent(&self, extent: Extent) -> Val<'ctx> {
         match extent {
             Extent::Known(n) => self.emit.index(n),

@@ -7,6 +7,7 @@ pub mod loops;
 mod memory;
 pub mod nest;
 pub mod top_k;
+pub mod turned;
 
 use gatec_runtime::format::Isa;
 

@@ -12,6 +12,7 @@ use inkwell::values::PointerValue;
 use super::emit::Val;
 use super::expr::{Frame, Lanes};
 use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
+use super::turned::turned;
 use crate::codegen::math;
 use crate::kernel::index::renamed;
 use crate::kernel::{Elem, Expr, ExprId, Extent, Fold, Kernel, Loop, Nest, Stage, Store, Temp};
@@ -43,6 +44,7 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
                 });
             });
         }
+        (Along::Turned(with), _) => turned(frame, nest, with as usize, range),
         _ => for_units(frame, &nest.outer, range, |frame| {
             when_needed(frame, nest, |frame| walk(frame, nest, along));
         }),

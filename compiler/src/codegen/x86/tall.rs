@@ -14,6 +14,7 @@ use inkwell::IntPredicate;
 use inkwell::values::{FunctionValue, InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
+use super::super::llvm::turned::transposed;
 use super::micro::{Elems, Micros, begin, outer_sums};
 use crate::kernel::Elem;
 
@@ -246,28 +247,6 @@ fn store_transposed<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], lanes: u32, acc: E
             e.store(square[step], e.at(to, e.register(acc), e.index(at as i64)));
         }
     }
-}
-
-/// A square of vectors, columns for rows: exchanges blocks of 1, 2, 4, ... Rows that are missing are anything.
-fn transposed<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], lanes: u32) -> Vec<Val<'ctx>> {
-    let missing = rows[0];
-    let mut square: Vec<Val> = (0..lanes as usize).map(|i| rows.get(i).copied().unwrap_or(missing)).collect();
-    let mut block = 1;
-    while block < lanes as usize {
-        for i in (0..lanes as usize).filter(|i| i & block == 0) {
-            let (a, b) = (square[i], square[i + block]);
-            let lane = |j: usize, upper: bool| match (upper, j & block == 0) {
-                (false, true) => j,
-                (false, false) => lanes as usize + j - block,
-                (true, true) => j + block,
-                (true, false) => lanes as usize + j,
-            };
-            square[i] = e.shuffle(a, b, &(0..lanes as usize).map(|j| lane(j, false) as u32).collect::<Vec<_>>());
-            square[i + block] = e.shuffle(a, b, &(0..lanes as usize).map(|j| lane(j, true) as u32).collect::<Vec<_>>());
-        }
-        block *= 2;
-    }
-    square
 }
 
 /// `count` rows as tiles: as many of the tallest as there are, then what is least work.

@@ -27,6 +27,21 @@ impl Machine<'_> {
                     self.walk(nest, 1)
                 })
             }
+            (Along::Turned(with), _) => {
+                let (mut rest, with, lanes) = (self.unit, with as usize, i64::from(lanes));
+                for (i, l) in nest.outer.iter().enumerate().rev() {
+                    let extent = self.extent(l.extent);
+                    let count = if i == with { (extent + lanes - 1) / lanes } else { extent }.max(1);
+                    self.vars[l.var.0 as usize] = rest % count;
+                    rest /= count;
+                }
+                let across = &nest.outer[with];
+                let first = self.vars[across.var.0 as usize] * lanes;
+                (first..self.extent(across.extent).min(first + lanes)).try_for_each(|i| {
+                    self.vars[across.var.0 as usize] = i;
+                    self.walk(nest, 1)
+                })
+            }
             _ => {
                 self.unfold(&nest.outer, self.unit);
                 self.walk(nest, if along == Along::Inner { lanes } else { 1 })
