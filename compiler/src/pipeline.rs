@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::egraph;
 use crate::graph::{Elem, Module, text, verify};
+use crate::machine::Machine;
 use crate::passes;
 
 /// What the passes may know and must do.
@@ -14,6 +15,8 @@ use crate::passes;
 pub struct OptimizeOptions {
     /// Sizes of symbols for which costs are weighed.
     pub assume: Vec<(String, i64)>,
+    /// What costs are of.
+    pub machine: Machine,
     /// Stop after this many rewrites.
     pub fuel: Option<u64>,
     /// Verify after every pass; debug builds always do.
@@ -143,12 +146,12 @@ pub fn optimize(module: Module, options: &OptimizeOptions) -> Result<Optimized, 
         let there_is = if symbols.is_empty() { "none".into() } else { symbols.join(", ") };
         report.warnings.push(format!("no symbolic axis `{name}`; there is {there_is}"));
     }
-    let before = egraph::cost::of_entries(&module, &options.assume);
+    let before = egraph::cost::of_entries(&module, options);
     let mut module = module;
     for pass in PASSES {
         module = run(pass, module, options, &mut report)?;
     }
-    let after = egraph::cost::of_entries(&module, &options.assume);
+    let after = egraph::cost::of_entries(&module, options);
     for (entry, (before_ns, after_ns)) in module.entries.iter().zip(before.into_iter().zip(after)) {
         report.costs.push(Cost { entry: entry.name.clone(), before_ns, after_ns });
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use gatec_runtime::format::Place;
-use gatec_runtime::{CallProfile, RunError, Session, View};
+use gatec_runtime::{CallProfile, RunError, Session, Touched, View};
 use serde::Serialize;
 
 use super::roofline::Roofline;
@@ -206,7 +206,7 @@ fn stays(place: Place) -> bool {
 }
 
 /// Bytes that stay and are touched within a loop, or (`None`) within a run.
-fn working_sets(profile: &[CallProfile]) -> BTreeMap<Option<u32>, u64> {
+pub fn working_sets<'c>(profile: impl Iterator<Item = &'c CallProfile>) -> BTreeMap<Option<u32>, u64> {
     let mut touched: BTreeMap<(Option<u32>, u32), u64> = BTreeMap::new();
     for call in profile {
         let sets = [None, call.around];
@@ -224,15 +224,19 @@ fn working_sets(profile: &[CallProfile]) -> BTreeMap<Option<u32>, u64> {
     sets
 }
 
+/// The bytes among which what a call touches is met again.
+pub fn set_of(touched: &Touched, around: Option<u32>, sets: &BTreeMap<Option<u32>, u64>) -> u64 {
+    if stays(touched.place) { sets.get(&around).copied().unwrap_or(0) } else { touched.bytes }
+}
+
 fn report(times: &[f64], profile: &[CallProfile], roofline: &Roofline) -> Result<Report, Failure> {
-    let sets = working_sets(profile);
+    let sets = working_sets(profile.iter());
     let (mut kernels, mut faults) = (Vec::new(), Vec::new());
     let (mut flops, mut bytes, mut bound) = (0, 0, 0.0);
     for call in profile.iter().filter(|call| call.calls > 0) {
         let mut moving_ns = 0.0;
         for one in &call.touched {
-            let set = if stays(one.place) { sets.get(&call.around).copied().unwrap_or(0) } else { one.bytes };
-            moving_ns += one.bytes as f64 / roofline.bytes_per_ns(set)?;
+            moving_ns += one.bytes as f64 / roofline.bytes_per_ns(set_of(one, call.around, &sets))?;
         }
         let computing_ns = call.flops as f64 / roofline.flops_per_ns();
         let ns = call.ns as f64 / call.calls as f64;
@@ -352,8 +356,6 @@ pub fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gatec_runtime::Touched;
-
     use super::*;
 
     fn call(around: Option<u32>, touched: &[(u32, Place, u64)]) -> CallProfile {
@@ -370,7 +372,7 @@ mod tests {
             call(Some(0), &[(2, scratch, 50), (3, Place::Kept(1), 200)]),
             call(Some(0), &[(3, Place::Kept(1), 150), (4, Place::Output(0), 5)]),
         ];
-        assert_eq!(working_sets(&calls), BTreeMap::from([(None, 315), (Some(0), 205)]));
+        assert_eq!(working_sets(calls.iter()), BTreeMap::from([(None, 315), (Some(0), 205)]));
     }
 
     #[test]

@@ -61,17 +61,18 @@ impl Explain {
         }
         let (module, report) = (&optimized.module, &optimized.report);
         let sizes = profile::sizes(module, &options.optimize.assume);
+        let machine = &options.optimize.machine;
         let mut profiles = Vec::new();
         if self.profile {
             let progress = super::build::progress(talk, "measuring");
-            let (measured, faults) = profile::measured(module, &all, &sizes, self.threads.unwrap_or(1).into())?;
+            let (measured, faults) = profile::measured(module, &all, &sizes, machine, self.threads.unwrap_or(1).into())?;
             progress.finish_and_clear();
             faults.iter().for_each(|fault| talk.warn(fault));
             profiles = measured;
         }
         if let Some(path) = &self.html {
             if !self.profile {
-                profiles = profile::predicted(module, planned, &sizes);
+                profiles = profile::predicted(module, planned, &sizes, machine);
             }
             let (model, doc) = (&program.name, &program.doc);
             let page = Page { model, doc, module, report, planned, profiles: &profiles }.html();

@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod calibrate;
 mod check;
 mod explain;
 mod fmt;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::graph::Elem;
+use crate::machine::Machine;
 use crate::{BuildError, pipeline};
 use talk::{Color, ErrorFormat, Talk};
 
@@ -86,6 +88,11 @@ enum Command {
         after_help = "Examples:\n  gatec bench model.so --weights w.safetensors --size tokens=512 --threads 2\n  gatec bench model.gate --seconds 5 --json"
     )]
     Bench(bench::Bench),
+    /// Measure this machine for `--machine`, or list the machines that are known
+    #[command(
+        after_help = "Examples:\n  gatec calibrate -o this.machine\n  gatec build model.gate --machine this.machine\n  gatec calibrate --list"
+    )]
+    Calibrate(calibrate::Calibrate),
 }
 
 /// How a model is read; shared by the subcommands that read models.
@@ -112,6 +119,9 @@ struct ModelArgs {
     /// Size of a symbolic axis for which to optimise
     #[arg(long, value_name = "NAME=SIZE", value_parser = name_and_size, value_delimiter = ',')]
     assume: Vec<(String, i64)>,
+    /// The machine that costs are of: a file of `gatec calibrate`, or a name that it lists [default: typical]
+    #[arg(long, value_name = "FILE")]
+    machine: Option<PathBuf>,
     /// Stop after this many rewrites: finds the one that changed a result
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
@@ -138,6 +148,7 @@ impl ModelArgs {
         once("--assume", &self.assume)?;
         let optimize = pipeline::OptimizeOptions {
             assume: self.assume.clone(),
+            machine: self.machine.as_deref().map_or(Ok(Machine::default()), calibrate::machine)?,
             fuel: self.fuel,
             verify: self.verify,
             weights: self.narrow_weights.map(|to| match to {
@@ -154,6 +165,7 @@ impl ModelArgs {
         let given = [
             ("--axis", !self.source.axes.is_empty()),
             ("--assume", !self.assume.is_empty()),
+            ("--machine", self.machine.is_some()),
             ("--fuel", self.fuel.is_some()),
             ("--verify", self.verify),
             ("--narrow-weights", self.narrow_weights.is_some()),
@@ -221,6 +233,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.run(&talk),
         Command::Quantize(quantize) => quantize.run(&talk),
         Command::Bench(bench) => bench.run(&talk),
+        Command::Calibrate(calibrate) => calibrate.run(&talk),
     };
     match done {
         Ok(code) => code,

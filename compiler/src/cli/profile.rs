@@ -1,14 +1,13 @@
 //! What `gatec explain` says about kernels: the work and the time that the cost model expects of them, and beside it the time that
 //! they take.
 //!
-//! The expectation is that of the rewriting: one core of a typical machine (`machine`), everything from its caches, at the
-//! assumed sizes. The measurement is that of `gatec bench`, with random weights and inputs, on this machine.
+//! The expectation is that of one core of a machine (`machine`; a typical one, or `--machine`), at the assumed sizes. The measurement is that of `gatec bench`, with random weights and inputs, on this machine.
 
 use std::fmt;
 use std::time::Duration;
 
-use gatec_runtime::format::{Call, Manifest, Plan, Step};
-use gatec_runtime::{Artifact, LoadOptions, Model, View, WeightSource, cpu};
+use gatec_runtime::format::{Call, Manifest, Plan, SizeExpr, Step};
+use gatec_runtime::{Artifact, CallProfile, LoadOptions, Model, Touched, View, WeightSource, cpu};
 use serde::Serialize;
 
 use super::bench::{self, size, time};
@@ -16,8 +15,9 @@ use super::roofline::Roofline;
 use super::table::Table;
 use super::{Failure, run};
 use crate::graph::Module;
-use crate::machine::TYPICAL;
+use crate::machine::{Demand, Machine};
 use crate::plan::{self, Planned};
+use crate::schedule;
 
 /// How long each entry is measured, beside its kernels.
 const LIMIT: Duration = Duration::from_millis(300);
@@ -54,6 +54,8 @@ pub struct Kernel {
     pub calls: f64,
     pub flops: u64,
     pub bytes: u64,
+    /// What it asks of a core.
+    pub demand: Demand,
     pub predicted_ns: f64,
     pub measured_ns: Option<f64>,
     pub achieved: Option<f64>,
@@ -62,20 +64,6 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    fn new(label: &str, lines: &[(String, u32)], calls: f64, flops: u64, bytes: u64) -> Self {
-        Self {
-            kernel: label.into(),
-            lines: lines.into(),
-            calls,
-            flops,
-            bytes,
-            predicted_ns: TYPICAL.kernel_ns + TYPICAL.time(flops as f64, bytes as f64),
-            measured_ns: None,
-            achieved: None,
-            bound_by: None,
-        }
-    }
-
     /// Of a whole run: measured if it was, else predicted.
     pub fn run_ns(&self) -> f64 {
         self.calls * self.measured_ns.unwrap_or(self.predicted_ns)
@@ -93,36 +81,79 @@ pub fn sizes(module: &Module, assume: &[(String, i64)]) -> Vec<(String, i64)> {
 }
 
 /// What is expected of each entry.
-pub fn predicted(module: &Module, planned: &Planned, sizes: &[(String, i64)]) -> Vec<Profile> {
+pub fn predicted(module: &Module, planned: &Planned, sizes: &[(String, i64)], machine: &Machine) -> Vec<Profile> {
     let symbols: Vec<i64> = sizes.iter().map(|(_, size)| *size).collect();
     let of = |(entry, plan): (&crate::graph::Entry, &Plan)| {
-        let mut calls = Vec::new();
-        each_call(&plan.steps, 1, &symbols, &mut |call, times| calls.push((call.clone(), times)));
-        let kernels = calls.iter().map(|(call, times)| {
-            let number = |size: &gatec_runtime::format::SizeExpr| size.eval(&symbols).unwrap_or(0).max(0) as u64;
-            let bytes = call.args.iter().map(|arg| {
-                let whole = plan.buffers.get(arg.buffer as usize).map_or(0, |buffer| number(&buffer.bytes));
-                number(&arg.bytes).min(whole)
-            });
-            let label = planned.variant.kernels.get(call.kernel as usize).map_or("", |k| k.label.as_str());
-            Kernel::new(label, &call.lines, *times as f64, number(&call.flops), bytes.sum())
+        let mut calls = Calls { planned, plan, symbols: &symbols, found: Vec::new(), loops: 0 };
+        calls.walk(&plan.steps, 1, None);
+        let found = calls.found;
+        let sets = bench::working_sets(found.iter().map(|(_, profile)| profile));
+        let kernels = found.into_iter().map(|(mut demand, call)| {
+            demand.moved = call.touched.iter().map(|t| (t.bytes, bench::set_of(t, call.around, &sets))).collect();
+            Kernel {
+                calls: call.calls as f64,
+                flops: call.flops,
+                bytes: call.bytes(),
+                predicted_ns: machine.kernel_time(&demand),
+                demand,
+                kernel: call.label,
+                lines: call.lines,
+                measured_ns: None,
+                achieved: None,
+                bound_by: None,
+            }
         });
         profile(&entry.name, planned.variant.isa.name(), sizes, kernels.collect())
     };
     module.entries.iter().zip(&planned.variant.entries).map(of).collect()
 }
 
-/// Calls that do something, and how often.
-fn each_call(steps: &[Step], times: i64, symbols: &[i64], f: &mut impl FnMut(&Call, i64)) {
-    for step in steps {
-        match step {
-            Step::Call(call) if call.units.eval(symbols).unwrap_or(0) > 0 && times > 0 => f(call, times),
-            Step::Call(_) => {}
-            Step::Loop { count, body, .. } => {
-                let times = times.saturating_mul(count.eval(symbols).unwrap_or(0));
-                each_call(body, times, symbols, f);
+/// The calls of a plan that do something, as a run would profile them, and what each asks of a core.
+struct Calls<'p> {
+    planned: &'p Planned,
+    plan: &'p Plan,
+    symbols: &'p [i64],
+    found: Vec<(Demand, CallProfile)>,
+    loops: u32,
+}
+
+impl Calls<'_> {
+    fn walk(&mut self, steps: &[Step], times: i64, around: Option<u32>) {
+        for step in steps {
+            match step {
+                Step::Call(call) if call.units.eval(self.symbols).unwrap_or(0) > 0 && times > 0 => {
+                    self.call(call, times, around);
+                }
+                Step::Call(_) => {}
+                Step::Loop { count, body, .. } => {
+                    self.loops += 1;
+                    let times = times.saturating_mul(count.eval(self.symbols).unwrap_or(0));
+                    self.walk(body, times, Some(self.loops - 1));
+                }
             }
         }
+    }
+
+    fn call(&mut self, call: &Call, times: i64, around: Option<u32>) {
+        let number = |size: &SizeExpr| size.eval(self.symbols).unwrap_or(0).max(0) as u64;
+        let touched = call.args.iter().filter_map(|arg| {
+            let buffer = self.plan.buffers.get(arg.buffer as usize)?;
+            let bytes = number(&arg.bytes).min(number(&buffer.bytes));
+            Some(Touched { buffer: arg.buffer, place: buffer.place, bytes })
+        });
+        let profile = CallProfile {
+            label: self.planned.variant.kernels.get(call.kernel as usize).map_or("", |k| k.label.as_str()).into(),
+            lines: call.lines.clone(),
+            calls: times as u64,
+            ns: 0,
+            flops: number(&call.flops),
+            touched: touched.collect(),
+            around,
+        };
+        let dims: Vec<i64> = call.dims.iter().map(|dim| number(dim) as i64).collect();
+        let kernel = self.planned.kernels.get(call.kernel as usize);
+        let demand = kernel.map(|(_, kernel, schedule)| schedule::demand(kernel, schedule, &dims)).unwrap_or_default();
+        self.found.push((demand, profile));
     }
 }
 
@@ -136,6 +167,7 @@ pub fn measured(
     module: &Module,
     planned: &[Planned],
     sizes: &[(String, i64)],
+    machine: &Machine,
     threads: usize,
 ) -> Result<(Vec<Profile>, Vec<String>), Failure> {
     let other = |e: &dyn fmt::Display| Failure::Other(e.to_string());
@@ -143,23 +175,21 @@ pub fn measured(
     let planned = cpu::supported().find_map(|isa| planned.iter().find(|p| p.variant.isa == isa));
     let planned =
         planned.cloned().ok_or_else(|| Failure::Other("this machine can run none of the model's variants".into()))?;
+    let mut profiles = predicted(module, &planned, sizes, machine);
     let artifact = Artifact::from_bytes(crate::generate(module, "", vec![planned])?).map_err(|e| other(&e))?;
     let options = LoadOptions::default().threads(threads);
     let model = Model::from_artifact(&artifact, WeightSource::Random(run::SEED), &options).map_err(|e| other(&e))?;
     let mut roofline = Roofline::new(model.isa(), model.threads())?;
-    let (mut profiles, mut faults) = (Vec::new(), Vec::new());
-    for entry in &artifact.manifest().entries {
-        let report = measure(artifact.manifest(), &model, &entry.name, sizes, &mut roofline)?;
-        let kernels = report.kernels.into_iter().map(|k| Kernel {
-            measured_ns: Some(k.ns),
-            achieved: Some(k.figures.achieved),
-            bound_by: Some(k.bound_by),
-            ..Kernel::new(&k.label, &k.lines, k.calls_per_run, k.figures.flops, k.figures.bytes)
-        });
-        let mut profile = profile(&entry.name, &report.isa, sizes, kernels.collect());
+    let mut faults = Vec::new();
+    for profile in &mut profiles {
+        let report = measure(artifact.manifest(), &model, &profile.entry, sizes, &mut roofline)?;
+        for (kernel, found) in profile.kernels.iter_mut().zip(&report.kernels) {
+            kernel.measured_ns = Some(found.ns);
+            kernel.achieved = Some(found.figures.achieved);
+            kernel.bound_by = Some(found.bound_by);
+        }
         let (ns, achieved) = (report.min_ns, report.total.achieved);
         profile.measured = Some(Measured { ns, threads: report.threads, achieved });
-        profiles.push(profile);
         faults.extend(report.faults);
     }
     Ok((profiles, faults))
@@ -239,6 +269,7 @@ pub fn count(n: u64) -> String {
 mod tests {
     use super::*;
     use crate::BuildOptions;
+    use crate::machine::TYPICAL;
 
     /// A loop, routes, drops: what is expected says of calls, work and lines what a run does.
     #[test]
@@ -250,14 +281,20 @@ mod tests {
         let module = &compiled.optimized.module;
         for rows in [0, 9] {
             let sizes = sizes(module, &[("t".into(), rows)]);
-            let expected = predicted(module, &compiled.planned[0], &sizes);
-            let (measured, _) = measured(module, &compiled.planned, &sizes, 1).unwrap();
-            let of = |profile: &Profile| {
-                let kernel = |k: &Kernel| (k.kernel.clone(), k.lines.clone(), k.calls as u64, k.flops, k.bytes);
-                profile.kernels.iter().map(kernel).collect::<Vec<_>>()
+            let expected = predicted(module, &compiled.planned[0], &sizes, &TYPICAL);
+            let artifact = crate::generate(module, "", compiled.planned.clone()).unwrap();
+            let artifact = Artifact::from_bytes(artifact).unwrap();
+            let model = Model::from_artifact(&artifact, WeightSource::Random(1), &LoadOptions::default()).unwrap();
+            let mut roofline = Roofline::new(isa, 1).unwrap();
+            let entry = &expected[0].entry;
+            let measured = measure(artifact.manifest(), &model, entry, &sizes, &mut roofline).unwrap();
+            let of = |k: &Kernel| (k.kernel.clone(), k.lines.clone(), k.calls as u64, k.flops, k.bytes);
+            let run = |k: &bench::KernelReport| {
+                (k.label.clone(), k.lines.clone(), k.calls_per_run as u64, k.figures.flops, k.figures.bytes)
             };
-            assert_eq!(of(&expected[0]), of(&measured[0]));
-            assert_eq!(expected[0].predicted_ns, measured[0].predicted_ns);
+            let (expected, run): (Vec<_>, Vec<_>) =
+                (expected[0].kernels.iter().map(of).collect(), measured.kernels.iter().map(run).collect());
+            assert_eq!(expected, run);
         }
     }
 

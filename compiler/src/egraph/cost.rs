@@ -4,25 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::term::is_at_load;
 use crate::graph::{Axis, AxisSet, Graph, Module, Sizes, Type, Value};
-use crate::machine::TYPICAL;
+use crate::machine::Machine;
 use crate::ops::{Class, Op, Scan};
+use crate::pipeline::OptimizeOptions;
 
 /// Size of a symbolic axis without an assumption.
 const TYPICAL_SIZE: f64 = 64.0;
 
-/// Sizes of axes for estimates.
+/// Sizes of axes for estimates, and the machine that they are for.
 pub struct Extents {
     axes: BTreeMap<Axis, f64>,
+    pub machine: Machine,
 }
 
 impl Extents {
-    pub fn new(sizes: &Sizes, assume: &[(String, i64)]) -> Self {
+    pub fn new(sizes: &Sizes, options: &OptimizeOptions) -> Self {
         let bind = |name: &str| {
-            let given = assume.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
+            let given = options.assume.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
             Some(given.unwrap_or(TYPICAL_SIZE as i64))
         };
         let axes = sizes.iter().map(|(axis, size)| (axis, size.eval(&bind).unwrap_or(0) as f64)).collect();
-        Self { axes }
+        Self { axes, machine: options.machine }
     }
 
     /// Elements along axes.
@@ -86,11 +88,11 @@ impl Home {
     }
 
     /// Nanoseconds until a contraction can read a value of so many bytes: its left operand must be in a buffer.
-    pub fn store(self, bytes: f64) -> f64 {
+    pub fn store(self, bytes: f64, machine: &Machine) -> f64 {
         match self {
             Self::Stored | Self::Epilogue => 0.0,
-            Self::Nest => TYPICAL.time(0.0, bytes),
-            Self::Nowhere => TYPICAL.kernel_ns + TYPICAL.time(0.0, 2.0 * bytes),
+            Self::Nest => machine.time(0.0, bytes),
+            Self::Nowhere => machine.kernel_ns + machine.time(0.0, 2.0 * bytes),
         }
     }
 }
@@ -100,29 +102,30 @@ pub fn of(op: &Op, ty: &Type, operands: &[Operand], extents: &Extents) -> f64 {
     if !operands.is_empty() && operands.iter().all(|o| o.at_load) {
         return 0.0;
     }
+    let machine = &extents.machine;
     let bytes = |ty: &Type| bytes(ty, extents);
     let moved = |operands: &[Operand]| bytes(ty) + operands.iter().map(|o| o.bytes).sum::<f64>();
     match op.class() {
         Class::Leaf => 0.0,
         // Weights are gathered by the contraction that reads them.
         Class::View => match op {
-            Op::Gather(_) if !operands[0].at_load => TYPICAL.time(0.0, 2.0 * bytes(ty)),
+            Op::Gather(_) if !operands[0].at_load => machine.time(0.0, 2.0 * bytes(ty)),
             _ => 0.0,
         },
         // Part of a neighbour, as a rule: no traffic of its own.
         Class::Pointwise => {
             let flops =
                 if matches!(op, Op::Unary(_)) { FUNCTION } else { operands.len().saturating_sub(1).max(1) as f64 };
-            TYPICAL.time(extents.count(&ty.axes) * flops, 0.0)
+            machine.time(extents.count(&ty.axes) * flops, 0.0)
         }
-        Class::Reduce | Class::Select => TYPICAL.kernel_ns + TYPICAL.time(moved(operands) / 2.0, moved(operands)),
+        Class::Reduce | Class::Select => machine.kernel_ns + machine.time(moved(operands) / 2.0, moved(operands)),
         Class::Contract => {
             let Op::Contract(contract) = op else { return 0.0 };
             let sums = extents.count(&contract.over);
             let flops = 2.0 * extents.count(&ty.axes) * sums;
-            TYPICAL.kernel_ns + TYPICAL.time(flops, moved(operands))
+            machine.kernel_ns + machine.time(flops, moved(operands))
         }
-        Class::Loop => TYPICAL.kernel_ns,
+        Class::Loop => machine.kernel_ns,
     }
 }
 
@@ -160,7 +163,7 @@ pub fn of_graph(graph: &Graph, sizes: &Sizes, extents: &Extents, known: &dyn Fn(
         if node.op.class() == Class::Contract {
             for (value, (home, _)) in operands.iter().zip(&homes_below) {
                 if !at_load[value.node.index()] && stored.insert(*value) {
-                    total += home.store(bytes(graph.ty(*value), extents));
+                    total += home.store(bytes(graph.ty(*value), extents), &extents.machine);
                 }
             }
         }
@@ -181,7 +184,7 @@ pub fn of_body(scan: &Scan, known_operands: &[bool], sizes: &Sizes, extents: &Ex
 }
 
 /// Nanoseconds of each entry.
-pub fn of_entries(module: &Module, assume: &[(String, i64)]) -> Vec<f64> {
-    let extents = Extents::new(&module.sizes, assume);
+pub fn of_entries(module: &Module, options: &OptimizeOptions) -> Vec<f64> {
+    let extents = Extents::new(&module.sizes, options);
     module.entries.iter().map(|e| of_graph(&e.graph, &module.sizes, &extents, &|_| false)).collect()
 }

@@ -15,6 +15,7 @@ use super::cost::{self, Extents, Home, Operand};
 use super::scene::Scene;
 use super::term::Head;
 use crate::graph::AxisSet;
+use crate::machine::Machine;
 use crate::ops::{Class, Op};
 use crate::pipeline::Report;
 
@@ -84,6 +85,7 @@ struct Prices<'a> {
     terms: Vec<Vec<(f64, Vec<usize>)>>,
     /// For each class: its axes, and the bytes that it takes if it is not known at load.
     about: Vec<(AxisSet, Option<f64>)>,
+    machine: Machine,
 }
 
 impl<'a> Prices<'a> {
@@ -101,7 +103,7 @@ impl<'a> Prices<'a> {
         };
         let about = classes.iter().map(class).collect();
         let terms = classes.iter().map(|c| (0..scene.egraph[*c].nodes.len()).map(|n| term(*c, n)).collect()).collect();
-        Self { scene, number, terms, about, classes }
+        Self { scene, number, terms, about, classes, machine: extents.machine }
     }
 
     fn op(&self, class: usize, node: usize) -> Option<&Op> {
@@ -161,7 +163,7 @@ impl<'a> Prices<'a> {
                     let home = op.map_or(Home::Stored, |op| Home::of(op, &below));
                     // Counted for each reader: what is stored once for several looks dearer here than it is.
                     let store =
-                        |(o, (home, _)): (&usize, &(Home, bool))| self.about[*o].1.map_or(0.0, |b| home.store(b));
+                        |(o, (home, _)): (&usize, &(Home, bool))| self.about[*o].1.map_or(0.0, |b| home.store(b, &self.machine));
                     let stores: f64 = match op {
                         Some(op) if op.class() == Class::Contract => operands.iter().zip(&below).map(store).sum(),
                         _ => 0.0,
@@ -212,7 +214,7 @@ impl<'a> Prices<'a> {
                             if let Some(bytes) = self.about[*operand].1
                                 && !std::mem::replace(&mut stored[*operand], true)
                             {
-                                total.cost += home.store(bytes);
+                                total.cost += home.store(bytes, &self.machine);
                             }
                         }
                     }

@@ -174,7 +174,7 @@ impl Run<'_> {
         }
         saturate::saturate(&mut scene, self.options, self.report)?;
         *self.sizes = scene.egraph.analysis.sizes.clone();
-        let extents = Extents::new(self.sizes, &self.options.assume);
+        let extents = Extents::new(self.sizes, self.options);
         let roots: Vec<Id> = graph.results.iter().map(|v| written.class[v]).collect();
         let chosen = extract::extract(&scene, &written, &roots, &extents, self.report)?;
         if self.options.print_egraphs {

@@ -1,22 +1,110 @@
-//! Descriptions of machines and the roofline: the one cost model that rewriting and explanations ask.
+//! Descriptions of machines, and how long work takes on one: the one cost model that rewriting, explanations and measurements ask.
+//!
+//! Rewriting knows no kernels: [`Machine::time`] is the roofline of an op. Of a kernel more is known ([`Demand`]), and
+//! [`Machine::kernel_time`] is what `gatec explain` calls predicted. Everything is of one core.
+
+mod known;
+mod text;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use known::{KNOWN, TYPICAL};
+pub use text::{FileError, VERSION};
 
 /// What one core of a machine can do.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Machine {
-    /// Multiply-adds count as two.
+    /// Operations of f32 in its widest vectors; multiply-adds count as two.
     pub flops_per_ns: f64,
-    /// Bytes that arrive from the cache that holds a model's weights.
-    pub bytes_per_ns: f64,
+    /// A cache or the memory each, the nearest first.
+    pub levels: [Level; LEVELS],
     /// What a kernel costs before it does anything.
     pub kernel_ns: f64,
+    /// An exponential, for each element of a vector.
+    pub function_ns: f64,
+    /// A division or a square root, likewise.
+    pub division_ns: f64,
+    /// An operation that no vector has, or one of a loop.
+    pub scalar_ns: f64,
+    /// Until the result of an addition can be added to.
+    pub wait_ns: f64,
 }
 
-/// A core with AVX2 or AVX-512 as servers have them: 100 GFLOP/s, 40 GB/s from the last-level cache.
-pub const TYPICAL: Machine = Machine { flops_per_ns: 100.0, bytes_per_ns: 40.0, kernel_ns: 50.0 };
+impl Default for Machine {
+    fn default() -> Self {
+        TYPICAL
+    }
+}
+
+/// Caches, and the memory.
+pub const LEVELS: usize = 4;
+/// The level that holds a model's weights, for those who know no working set.
+const OF_WEIGHTS: usize = 2;
+
+/// Where a working set stands between its uses.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// Sets of up to so many bytes.
+    pub bytes: u64,
+    /// Bytes that arrive from it.
+    pub bytes_per_ns: f64,
+}
+
+/// What a call of a kernel asks of a core.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Demand {
+    /// Operations of products, of whole tiles; a multiply-add is two.
+    pub products: f64,
+    /// Other operations, in vectors, counted by element.
+    pub vectors: f64,
+    /// Functions of elements in vectors, in exponentials.
+    pub functions: f64,
+    /// Divisions and roots of elements in vectors.
+    pub divisions: f64,
+    /// Operations one at a time.
+    pub scalars: f64,
+    /// Additions one after the other.
+    pub waits: f64,
+    /// Bytes that are read or written, and the bytes among which they are met again.
+    pub moved: Vec<(u64, u64)>,
+}
 
 impl Machine {
+    /// Bytes that arrive in a nanosecond where the caller knows no working set.
+    pub fn bytes_per_ns(&self) -> f64 {
+        self.levels[OF_WEIGHTS].bytes_per_ns
+    }
+
     /// The least time for work that overlaps with its memory traffic.
     pub fn time(&self, flops: f64, bytes: f64) -> f64 {
-        (flops / self.flops_per_ns).max(bytes / self.bytes_per_ns)
+        (flops / self.flops_per_ns).max(bytes / self.bytes_per_ns())
+    }
+
+    /// How long a call of a kernel takes.
+    pub fn kernel_time(&self, demand: &Demand) -> f64 {
+        // As many operations as multiply-adds.
+        let vectors = 2.0 * demand.vectors / self.flops_per_ns;
+        let dear = demand.functions * self.function_ns + demand.divisions * self.division_ns;
+        let computing = demand.products / self.flops_per_ns + vectors + dear + demand.scalars * self.scalar_ns;
+        let computing = computing.max(demand.waits * self.wait_ns);
+        let moving: f64 = demand.moved.iter().map(|(bytes, set)| *bytes as f64 / self.read(*set)).sum();
+        self.kernel_ns + computing.max(moving)
+    }
+
+    /// Bytes that arrive in a nanosecond from a working set of so many.
+    pub fn read(&self, set: u64) -> f64 {
+        let level = self.levels.iter().find(|level| set <= level.bytes);
+        level.or(self.levels.last()).map_or(1.0, |level| level.bytes_per_ns)
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let read = self.levels.map(|level| format!("{:.0}", level.bytes_per_ns)).join(", ");
+        write!(f, "{:.0} GFLOP/s; {read} GB/s from three caches and the memory", self.flops_per_ns)
     }
 }

@@ -3,6 +3,7 @@
 //! A schedule never changes a result: every element's sum is made in the same order whatever the tile.
 
 mod attend;
+mod demand;
 pub mod gpu;
 pub mod interp;
 mod nest;
@@ -15,6 +16,7 @@ use crate::kernel::types::{accumulator, types};
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
 pub use attend::AttendTile;
+pub use demand::demand;
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
 pub use nest::{Along, along, turned_loads};
 pub use work::{Work, work};

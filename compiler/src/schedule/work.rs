@@ -25,35 +25,41 @@ pub struct Work {
 
 /// Counts the work of a kernel.
 pub fn work(kernel: &Kernel) -> Work {
-    let mut count = Count {
-        kernel,
-        extents: BTreeMap::new(),
-        around: BTreeSet::new(),
-        vars: Vec::new(),
-        flops: Vec::new(),
-        counted: BTreeSet::new(),
-        touched: BTreeSet::new(),
-    };
-    count.body();
-    count.finish()
+    Count::of(kernel).finish()
 }
 
-type Vars = BTreeSet<Var>;
+pub(super) type Vars = BTreeSet<Var>;
 
-struct Count<'k> {
+/// What is counted of a kernel.
+pub(super) struct Count<'k> {
     kernel: &'k Kernel,
-    extents: BTreeMap<Var, Extent>,
+    pub extents: BTreeMap<Var, Extent>,
     /// The variables with which accumulators and results of folds vary.
     around: Vars,
     /// What each expression varies with.
-    vars: Vec<Vars>,
+    pub vars: Vec<Vars>,
     flops: Vec<UnitsExpr>,
-    counted: BTreeSet<ExprId>,
+    /// The expressions that are evaluated.
+    pub counted: BTreeSet<ExprId>,
     /// Elements of a buffer by the index that leads to them: the same index is the same elements.
     touched: BTreeSet<(BufferId, Index)>,
 }
 
-impl Count<'_> {
+impl<'k> Count<'k> {
+    pub fn of(kernel: &'k Kernel) -> Self {
+        let mut count = Self {
+            kernel,
+            extents: BTreeMap::new(),
+            around: BTreeSet::new(),
+            vars: Vec::new(),
+            flops: Vec::new(),
+            counted: BTreeSet::new(),
+            touched: BTreeSet::new(),
+        };
+        count.body();
+        count
+    }
+
     fn body(&mut self) {
         let kernel = self.kernel;
         match &kernel.body {
@@ -159,7 +165,7 @@ impl Count<'_> {
         }
     }
 
-    fn index_vars(&self, index: &Index) -> Vars {
+    pub fn index_vars(&self, index: &Index) -> Vars {
         let mut vars: Vars = self.extents.keys().filter(|var| index::mentions(index, **var)).copied().collect();
         let mut values = Vec::new();
         index::values(index, &mut values);

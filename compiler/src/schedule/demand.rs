@@ -1,0 +1,302 @@
+//! What a call of a kernel asks of a core: the counts of which `machine` says how long they take.
+//!
+//! [`work`](super::work) counts what results need; this counts what the schedule does for them: whole tiles, packed rows, folds that wait
+//! for themselves, elements that come one at a time.
+//!
+//! Known weakness: which experts are hit and which points nobody needs is not known before a run. All rows are taken to have one, spread
+//! evenly, and all points to be needed.
+
+use super::work::{Count, Vars};
+use super::{Along, AttendTile, BodySchedule, Left, Schedule, Tile};
+use crate::kernel::{
+    Attend, Body, Contract, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Stage, Store, TopK, Var, index,
+};
+use crate::machine::Demand;
+use crate::scalar::{Binary, Unary};
+
+/// Of a call with these run-time sizes; what it moves is not counted here.
+pub fn demand(kernel: &Kernel, schedule: &Schedule, dims: &[i64]) -> Demand {
+    let count = Count::of(kernel);
+    let mut asked = Asked { kernel, count, dims, lanes: f64::from(schedule.lanes), demand: Demand::default() };
+    match (&kernel.body, &schedule.body) {
+        (Body::Nest(nest), BodySchedule::Nest(along)) => asked.nest(nest, *along),
+        (Body::Contract(contract), BodySchedule::Contract(tile)) => asked.contract(contract, tile),
+        (Body::Attend(attend), BodySchedule::Attend(tile)) => asked.attend(attend, tile),
+        (Body::TopK(top_k), body) => asked.top_k(top_k, *body == BodySchedule::Ranked),
+        (Body::GroupRows(group), _) => {
+            asked.expressions(&Vars::new());
+            let rows: f64 = group.rows.iter().map(|l| asked.extent(l.extent)).product();
+            // Rows are walked twice, what is counted goes through memory.
+            asked.demand.waits += 2.0 * rows * COUNTED_WAITS;
+            asked.demand.scalars += rows * 2.0 + asked.extent(group.experts) * 4.0;
+        }
+        _ => {}
+    }
+    asked.demand
+}
+
+/// Additions in whose time a count in memory is read again.
+const COUNTED_WAITS: f64 = 1.0;
+/// Operations of the loop around a point, and of a tile's begin and end.
+const POINT: f64 = 6.0;
+const TILE: f64 = 40.0;
+/// Operations in vectors that pack an element of the left operand.
+const PACK: f64 = 3.2;
+/// Operations in vectors that make a weight of one that is stored in fewer bits.
+const WIDEN: f64 = 2.0;
+/// Operations that a function of one element takes where no vector has it.
+const SCALAR_FUNCTION: f64 = 30.0;
+const SCALAR_DIVISION: f64 = 8.0;
+/// A power beside an exponential.
+const POWER: f64 = 3.0;
+
+struct Asked<'k> {
+    kernel: &'k Kernel,
+    count: Count<'k>,
+    dims: &'k [i64],
+    lanes: f64,
+    demand: Demand,
+}
+
+impl Asked<'_> {
+    fn extent(&self, extent: Extent) -> f64 {
+        match extent {
+            Extent::Known(n) => n as f64,
+            Extent::Dim(dim) => self.dims.get(dim.0 as usize).map_or(0.0, |n| *n as f64),
+        }
+    }
+
+    fn product(&self, loops: &[Loop]) -> f64 {
+        loops.iter().map(|l| self.extent(l.extent)).product()
+    }
+
+    /// Points of the loops of these variables.
+    fn times(&self, vars: &Vars) -> f64 {
+        vars.iter().filter_map(|v| self.count.extents.get(v)).map(|extent| self.extent(*extent)).product()
+    }
+
+    /// All expressions of the kernel; vectors run along `lanes`.
+    fn expressions(&mut self, lanes: &Vars) {
+        for id in self.count.counted.clone() {
+            let vars = &self.count.vars[id.0 as usize];
+            self.expression(id, self.times(vars), !vars.is_disjoint(lanes), lanes);
+        }
+    }
+
+    /// An expression that is evaluated so often.
+    fn expression(&mut self, id: ExprId, times: f64, in_vectors: bool, lanes: &Vars) {
+        match self.kernel.expr(id) {
+            Expr::Load { index, bounds, .. } => {
+                self.plain(times * 2.0 * bounds.len() as f64, in_vectors);
+                self.access(index, times, in_vectors, lanes);
+            }
+            Expr::Unary(Unary::Recip | Unary::Sqrt | Unary::Rsqrt, _) | Expr::Binary(Binary::Div | Binary::Rem, ..) => {
+                match in_vectors {
+                    true => self.demand.divisions += times,
+                    false => self.demand.scalars += times * SCALAR_DIVISION,
+                }
+            }
+            Expr::Unary(f, _) => self.function(function(*f), times, in_vectors),
+            Expr::Binary(Binary::Pow, ..) => self.function(Some(POWER), times, in_vectors),
+            Expr::Binary(Binary::Min | Binary::Max, ..) => self.plain(3.0 * times, in_vectors),
+            Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) => self.plain(times, in_vectors),
+            Expr::Const { .. } | Expr::Index { .. } | Expr::Temp(_) | Expr::Acc(_) => {}
+        }
+    }
+
+    fn plain(&mut self, operations: f64, in_vectors: bool) {
+        match in_vectors {
+            true => self.demand.vectors += operations,
+            false => self.demand.scalars += operations,
+        }
+    }
+
+    fn function(&mut self, dear: Option<f64>, times: f64, in_vectors: bool) {
+        match (dear, in_vectors) {
+            (None, _) => self.plain(times, in_vectors),
+            (Some(dear), true) => self.demand.functions += dear * times,
+            (Some(dear), false) => self.demand.scalars += dear * SCALAR_FUNCTION * times,
+        }
+    }
+
+    /// A load or a store.
+    fn access(&mut self, index: &Index, times: f64, in_vectors: bool, lanes: &Vars) {
+        let mut values = Vec::new();
+        index::values(index, &mut values);
+        let is_near = |v: &Var| !index::mentions(index, *v) || index::known_stride(index, *v) == Some(1);
+        let varies = |value: &ExprId| !self.count.vars[value.0 as usize].is_disjoint(lanes);
+        let apart = !lanes.iter().all(is_near) || values.iter().any(varies);
+        match in_vectors && apart {
+            true => self.demand.scalars += 2.0 * times,
+            false => self.plain(times, in_vectors),
+        }
+    }
+
+    fn store(&mut self, store: &Store, lanes: &Vars) {
+        let vars = &self.count.index_vars(&store.index) | &self.count.vars[store.value.0 as usize];
+        self.access(&store.index, self.times(&vars), !vars.is_disjoint(lanes), lanes);
+    }
+
+    fn nest(&mut self, nest: &Nest, along: Along) {
+        let innermost = |s: &Stage| super::nest::innermost(s).map(|l| l.var);
+        let lanes: Vars = match along {
+            Along::Inner => nest.stages.iter().filter_map(innermost).collect(),
+            Along::Outer | Along::Points(_) => nest.outer.last().map(|l| l.var).into_iter().collect(),
+            Along::Nothing => Vars::new(),
+        };
+        self.expressions(&lanes);
+        // Points that are one step, each in a lane.
+        let together = match along {
+            Along::Outer => self.lanes,
+            Along::Points(n) => f64::from(n),
+            Along::Inner | Along::Nothing => 1.0,
+        };
+        let points = match nest.outer.split_last() {
+            Some((last, shared)) => self.product(shared) * (self.extent(last.extent) / together).ceil(),
+            None => 1.0,
+        };
+        let walk = nest.walk.as_ref().map_or(1.0, |l| self.extent(l.extent));
+        let steps = walk * points;
+        self.demand.scalars += steps * POINT;
+        if let Some(walk) = &nest.walk {
+            self.demand.waits += steps * self.chain(walk.var);
+        }
+        for stage in &nest.stages {
+            match stage {
+                Stage::Reduce { fold, inner, segment, .. } => {
+                    // All segments together have the elements of the loop.
+                    let segments = segment.as_ref().map_or(1.0, |s| self.times(&self.count.index_vars(&s.at)));
+                    let elements = self.product(inner) / segments.max(1.0);
+                    let operations = match fold {
+                        Fold::Max | Fold::Min => 3.0,
+                        Fold::ArgMax | Fold::ArgMin => 6.0,
+                        Fold::Sum | Fold::Prod | Fold::Any | Fold::All => 1.0,
+                    };
+                    let in_vectors = along != Along::Nothing;
+                    self.plain(steps * together * elements * operations, in_vectors);
+                    let one_by_one = if along == Along::Inner { elements / self.lanes } else { elements };
+                    self.demand.waits += steps * one_by_one.ceil() * operations;
+                    if along == Along::Inner {
+                        // The lanes of a sum are added by halves.
+                        self.demand.scalars += steps * operations * 3.0 * self.lanes.log2();
+                    }
+                }
+                Stage::Running { over, store, .. } => {
+                    self.demand.waits += steps * self.extent(over.extent);
+                    self.store(store, &lanes);
+                }
+                Stage::Map { stores, .. } => stores.iter().for_each(|s| self.store(s, &lanes)),
+            }
+        }
+    }
+
+    /// How many additions long the way is from what an iteration of a walk loads to what the next one needs: about half of its
+    /// operations, and through memory.
+    fn chain(&self, walk: Var) -> f64 {
+        let operations = self.count.counted.iter().filter(|id| self.count.vars[id.0 as usize].contains(&walk));
+        let longest: f64 = operations
+            .map(|id| match self.kernel.expr(*id) {
+                Expr::Unary(f, _) => function(*f).map_or(1.0, |dear| 5.0 * dear),
+                Expr::Binary(Binary::Div | Binary::Rem, ..) => 3.0,
+                Expr::Binary(..) | Expr::Select(..) => 1.0,
+                _ => 0.0,
+            })
+            .sum();
+        2.0 + longest / 2.0
+    }
+
+    fn contract(&mut self, contract: &Contract, tile: &Tile) {
+        let [batch, rows, cols] = [&contract.batch, &contract.rows, &contract.cols].map(|l| self.extent(l.extent));
+        let (sum, groups) = (self.product(&contract.sums), f64::from(contract.groups));
+        // Matrices, and rows that each meets.
+        let (matrices, rows) = match &contract.grouping {
+            Some(grouping) => {
+                let matrices = self.extent(grouping.experts).min(rows).max(1.0);
+                (matrices, rows / matrices)
+            }
+            None => (batch, rows),
+        };
+        let panels = (cols / f64::from(tile.panel)).ceil();
+        let columns = panels * f64::from(tile.panel) * groups;
+        let is_tall = rows > f64::from(tile.most_rows());
+        let height = f64::from(if is_tall { tile.tallest() } else { tile.most_rows() }).min(rows.max(1.0));
+        let tiles = matrices * panels * (rows / height).ceil();
+        // A step of a tile loads weights and an element of each row; with few rows loads are more than products.
+        let vectors = f64::from(tile.vectors);
+        let loads = (height + vectors) / (height * vectors);
+        let products = 2.0 * matrices * rows * columns * sum;
+        self.demand.products += products * loads.max(1.0) / if contract.pairs { 2.0 } else { 1.0 };
+        self.demand.scalars += tiles * TILE * f64::from(tile.parts);
+        let of_bits = contract.blocks.is_some() || (!contract.pairs && self.kernel.buffer(contract.w).elem.bytes() < 4);
+        if of_bits {
+            self.demand.vectors += WIDEN * tiles * f64::from(tile.panel) * groups * sum;
+        }
+        if is_tall && !tile.near {
+            self.demand.vectors += PACK * matrices * rows * sum;
+        }
+        // The prologue runs along the innermost sum, the epilogue along the columns.
+        let lanes = contract.sums.last().map(|l| l.var).into_iter().chain([contract.cols.var]).collect();
+        self.expressions_of(contract.x, tile.left == Left::Evaluated, &lanes);
+        contract.stores.iter().for_each(|s| self.store(s, &lanes));
+    }
+
+    /// All expressions of a kernel; those of its left operand only where they are evaluated before the products.
+    fn expressions_of(&mut self, left: ExprId, is_evaluated: bool, lanes: &Vars) {
+        if !is_evaluated {
+            self.count.counted.remove(&left);
+        }
+        self.expressions(lanes);
+    }
+
+    fn attend(&mut self, attend: &Attend, tile: &AttendTile) {
+        let [batch, rows, over, cols] =
+            [&attend.batch, &attend.rows, &attend.over, &attend.cols].map(|l| self.extent(l.extent));
+        let scores = batch * rows * over * if self.is_masked(attend) { 0.5 } else { 1.0 };
+        let columns = (cols / f64::from(tile.panel())).ceil() * f64::from(tile.panel());
+        self.demand.products += 2.0 * scores * (columns + self.product(&attend.sums));
+        self.demand.functions += scores;
+        // The largest so far, differences, the sum of weights; and weights are packed.
+        self.demand.vectors += scores * (6.0 + PACK);
+        let lanes = [attend.over.var, attend.cols.var].into_iter().collect();
+        self.expressions_of(attend.x, false, &lanes);
+        attend.stores.iter().for_each(|s| self.store(s, &lanes));
+        let tiles = batch * (rows / f64::from(tile.tallest())).ceil();
+        self.demand.scalars += TILE * tiles * (1.0 + over / f64::from(attend.block)).ceil();
+    }
+
+    /// Does a condition on places alone leave scores out: about half of them, as in causal attention?
+    fn is_masked(&self, attend: &Attend) -> bool {
+        let of_places = |id: ExprId| {
+            let below = self.kernel.all_below(id);
+            let has = |var: Var| below.iter().any(|e| matches!(e, Expr::Index { index, .. } if index::mentions(index, var)));
+            has(attend.over.var) && has(attend.rows.var) && !below.iter().any(|e| matches!(e, Expr::Load { .. }))
+        };
+        let score = self.kernel.all_below(attend.score);
+        score.iter().any(|e| matches!(e, Expr::Select(condition, ..) if of_places(*condition)))
+    }
+
+    fn top_k(&mut self, top_k: &TopK, is_ranked: bool) {
+        let [rows, over, slots] = [self.product(&top_k.rows), self.extent(top_k.over.extent), self.extent(top_k.k)];
+        let lanes: Vars = if is_ranked { [top_k.over.var].into_iter().collect() } else { Vars::new() };
+        self.expressions(&lanes);
+        if is_ranked {
+            let steps = (over / self.lanes).ceil();
+            // Ranks are integers of 64 bits. A slot looks through all of them, and folds a vector by halves.
+            self.demand.vectors += rows * steps * self.lanes * (12.0 + 4.0 * slots);
+            self.demand.waits += rows * slots * (2.0 * steps + 2.0 * self.lanes.log2() + 4.0);
+        } else {
+            self.demand.scalars += rows * slots * over * 10.0;
+        }
+    }
+}
+
+/// How dear a function is, the exponential being 1; `None`: one operation, or a few.
+fn function(f: Unary) -> Option<f64> {
+    match f {
+        Unary::Neg | Unary::Not | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round => None,
+        Unary::Sqrt | Unary::Rsqrt | Unary::Recip => None,
+        Unary::Exp => Some(1.0),
+        Unary::Log | Unary::Expm1 | Unary::Log1p | Unary::Sigmoid | Unary::Tanh => Some(1.5),
+        Unary::Sin | Unary::Cos | Unary::Erf => Some(2.0),
+    }
+}
