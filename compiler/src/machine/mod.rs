@@ -44,6 +44,9 @@ pub const LEVELS: usize = 4;
 /// The level that holds a model's weights, for those who know no working set.
 const OF_WEIGHTS: usize = 2;
 
+/// The share of computing and moving that does not overlap.
+const APART: f64 = 0.2;
+
 /// Where a working set stands between its uses.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +95,7 @@ impl Machine {
         let computing = demand.products / self.flops_per_ns + vectors + dear + demand.scalars * self.scalar_ns;
         let computing = computing.max(demand.waits * self.wait_ns);
         let moving: f64 = demand.moved.iter().map(|(bytes, set)| *bytes as f64 / self.read(*set)).sum();
-        self.kernel_ns + computing.max(moving)
+        self.kernel_ns + computing.max(moving) + APART * computing.min(moving)
     }
 
     /// Bytes that arrive in a nanosecond from a working set of so many.

@@ -36,10 +36,16 @@ pub fn demand(kernel: &Kernel, schedule: &Schedule, dims: &[i64]) -> Demand {
 }
 
 /// Additions in whose time a count in memory is read again.
-const COUNTED_WAITS: f64 = 1.0;
+const COUNTED_WAITS: f64 = 2.5;
 /// Operations of the loop around a point, and of a tile's begin and end.
 const POINT: f64 = 6.0;
 const TILE: f64 = 40.0;
+/// A load or a store beside an operation: there are units of their own for them.
+const ACCESS: f64 = 0.5;
+/// A multiply-add waits longer than an addition.
+const PRODUCT_WAITS: f64 = 2.0;
+/// Operations for a score of attention: the largest so far, the difference, the sum of weights, to and from memory twice.
+const SCORE: f64 = 12.0;
 /// Operations in vectors that pack an element of the left operand.
 const PACK: f64 = 3.2;
 /// Operations in vectors that make a weight of one that is stored in fewer bits.
@@ -75,11 +81,20 @@ impl Asked<'_> {
         vars.iter().filter_map(|v| self.count.extents.get(v)).map(|extent| self.extent(*extent)).product()
     }
 
+    /// Likewise, of whole vectors along `lanes`.
+    fn times_in(&self, vars: &Vars, lanes: &Vars) -> f64 {
+        let of = |var: &Var| {
+            let extent = self.count.extents.get(var).map_or(1.0, |extent| self.extent(*extent));
+            if lanes.contains(var) { (extent / self.lanes).ceil() * self.lanes } else { extent }
+        };
+        vars.iter().map(of).product()
+    }
+
     /// All expressions of the kernel; vectors run along `lanes`.
     fn expressions(&mut self, lanes: &Vars) {
         for id in self.count.counted.clone() {
             let vars = &self.count.vars[id.0 as usize];
-            self.expression(id, self.times(vars), !vars.is_disjoint(lanes), lanes);
+            self.expression(id, self.times_in(vars, lanes), !vars.is_disjoint(lanes), lanes);
         }
     }
 
@@ -128,13 +143,14 @@ impl Asked<'_> {
         let apart = !lanes.iter().all(is_near) || values.iter().any(varies);
         match in_vectors && apart {
             true => self.demand.scalars += 2.0 * times,
-            false => self.plain(times, in_vectors),
+            // Beside the arithmetic.
+            false => self.plain(ACCESS * times, in_vectors),
         }
     }
 
     fn store(&mut self, store: &Store, lanes: &Vars) {
         let vars = &self.count.index_vars(&store.index) | &self.count.vars[store.value.0 as usize];
-        self.access(&store.index, self.times(&vars), !vars.is_disjoint(lanes), lanes);
+        self.access(&store.index, self.times_in(&vars, lanes), !vars.is_disjoint(lanes), lanes);
     }
 
     fn nest(&mut self, nest: &Nest, along: Along) {
@@ -163,22 +179,25 @@ impl Asked<'_> {
         }
         for stage in &nest.stages {
             match stage {
-                Stage::Reduce { fold, inner, segment, .. } => {
+                Stage::Reduce { fold, inner, segment, value, .. } => {
                     // All segments together have the elements of the loop.
                     let segments = segment.as_ref().map_or(1.0, |s| self.times(&self.count.index_vars(&s.at)));
                     let elements = self.product(inner) / segments.max(1.0);
                     let operations = match fold {
-                        Fold::Max | Fold::Min => 3.0,
+                        // One instruction.
+                        Fold::Sum if matches!(self.kernel.expr(*value), Expr::Binary(Binary::Mul, ..)) => 0.0,
+                        Fold::Max | Fold::Min => 2.0,
                         Fold::ArgMax | Fold::ArgMin => 6.0,
                         Fold::Sum | Fold::Prod | Fold::Any | Fold::All => 1.0,
                     };
                     let in_vectors = along != Along::Nothing;
-                    self.plain(steps * together * elements * operations, in_vectors);
-                    let one_by_one = if along == Along::Inner { elements / self.lanes } else { elements };
-                    self.demand.waits += steps * one_by_one.ceil() * operations;
+                    let one_by_one = if along == Along::Inner { (elements / self.lanes).ceil() } else { elements };
+                    let lanes = if along == Along::Inner { self.lanes } else { together };
+                    self.plain(steps * lanes * one_by_one * operations, in_vectors);
+                    self.demand.waits += steps * one_by_one * operations.max(1.0);
                     if along == Along::Inner {
                         // The lanes of a sum are added by halves.
-                        self.demand.scalars += steps * operations * 3.0 * self.lanes.log2();
+                        self.demand.scalars += steps * operations.max(1.0) * 3.0 * self.lanes.log2();
                     }
                 }
                 Stage::Running { over, store, .. } => {
@@ -227,6 +246,9 @@ impl Asked<'_> {
         let products = 2.0 * matrices * rows * columns * sum;
         self.demand.products += products * loads.max(1.0) / if contract.pairs { 2.0 } else { 1.0 };
         self.demand.scalars += tiles * TILE * f64::from(tile.parts);
+        let at_once = f64::from(tile.panels_at_once[usize::from(height > 1.0)]).min(panels.max(1.0));
+        let at_once = if height > 2.0 { 1.0 } else { at_once };
+        self.demand.waits += PRODUCT_WAITS * tiles / at_once * sum;
         let of_bits = contract.blocks.is_some() || (!contract.pairs && self.kernel.buffer(contract.w).elem.bytes() < 4);
         if of_bits {
             self.demand.vectors += WIDEN * tiles * f64::from(tile.panel) * groups * sum;
@@ -255,8 +277,7 @@ impl Asked<'_> {
         let columns = (cols / f64::from(tile.panel())).ceil() * f64::from(tile.panel());
         self.demand.products += 2.0 * scores * (columns + self.product(&attend.sums));
         self.demand.functions += scores;
-        // The largest so far, differences, the sum of weights; and weights are packed.
-        self.demand.vectors += scores * (6.0 + PACK);
+        self.demand.vectors += scores * (SCORE + PACK);
         let lanes = [attend.over.var, attend.cols.var].into_iter().collect();
         self.expressions_of(attend.x, false, &lanes);
         attend.stores.iter().for_each(|s| self.store(s, &lanes));
@@ -282,8 +303,8 @@ impl Asked<'_> {
         if is_ranked {
             let steps = (over / self.lanes).ceil();
             // Ranks are integers of 64 bits. A slot looks through all of them, and folds a vector by halves.
-            self.demand.vectors += rows * steps * self.lanes * (12.0 + 4.0 * slots);
-            self.demand.waits += rows * slots * (2.0 * steps + 2.0 * self.lanes.log2() + 4.0);
+            self.demand.vectors += rows * steps * self.lanes * (8.0 + 2.0 * slots);
+            self.demand.waits += rows * slots * (steps + 2.0 * self.lanes.log2() + 2.0);
         } else {
             self.demand.scalars += rows * slots * over * 10.0;
         }
