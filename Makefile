@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bless docs lint bench fuzz gpu-test gpu-bundle
+.PHONY: help demo test bless docs lint bench predicted fuzz gpu-test gpu-bundle
 
 # The version of LLVM that .ci/llvm found; read when a recipe runs.
 comma := ,
@@ -59,6 +59,12 @@ bench: target/llvm-version ## Measure, and renew BENCHMARKS.md: make bench [PEER
 	@cargo build --quiet --release -p gatec-tests --bin gatec-peer $(GATEC)
 	@cargo build --quiet --release -p vad-demo
 	python3 tests/bench/measure.py --out target/bench $(if $(PEERS),--peers $(PEERS) --python $(PYTHON)) $(BENCH)
+	python3 tests/bench/report.py target/bench
+	@git --no-pager diff --stat -- BENCHMARKS.md docs
+
+predicted: target/llvm-version ## Hold the cost model against this machine: every kernel predicted and measured, into BENCHMARKS.md
+	@cargo build --quiet --release -p gatec --bin gatec $(GATEC)
+	python3 tests/bench/predicted.py --out target/bench
 	python3 tests/bench/report.py target/bench
 	@git --no-pager diff --stat -- BENCHMARKS.md docs
 

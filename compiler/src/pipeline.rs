@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::egraph;
@@ -50,6 +51,18 @@ pub struct Report {
     pub applied: BTreeSet<&'static str>,
     /// Regions whose e-graphs were saturated.
     pub regions: usize,
+    /// The size of these e-graphs.
+    pub saturated: Saturated,
+}
+
+/// How large e-graphs became, over all regions and passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Saturated {
+    pub nodes: usize,
+    pub classes: usize,
+    pub rounds: usize,
+    /// Nodes of the largest.
+    pub largest: usize,
 }
 
 /// A rule that made nodes of the result.

@@ -11,6 +11,8 @@ import math
 import pathlib
 import re
 
+from predicted import spearman
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OURS = "gatec"
 # Differences below this are noise on a shared machine: marked, but neither lead nor lag.
@@ -127,6 +129,68 @@ def bars(report, dark):
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
+def miss(kernel):
+    """By which factor a kernel takes longer than predicted."""
+    return kernel["measured_ns"] / kernel["predicted_ns"]
+
+
+# What a kernel does, as its name begins.
+CLASSES = {"contract": "contraction", "grouped": "contraction by expert", "attend": "attention", "walk": "recurrence",
+           "top_k": "top-k", "group_rows": "sorting by expert", "reduce": "folds"}
+
+
+def class_of(kernel):
+    return next((name for start, name in CLASSES.items() if kernel["kernel"].startswith(start)), "maps and copies")
+
+
+def predicted(about):
+    kernels = about["kernels"]
+    share = lambda ks, factor: sum(1 / factor <= miss(k) <= factor for k in ks) / len(ks)
+    pairs = lambda ks: [(k["predicted_ns"], k["measured_ns"]) for k in ks]
+    lines = [f"{about['date']}, {cpu(about['machine'])}, one thread; `{about['command']}`.", "",
+             '<picture><source media="(prefers-color-scheme: dark)" srcset="docs/predicted-dark.svg">',
+             '<img src="docs/predicted-light.svg" alt="predicted and measured time of every kernel, both by logarithmic scales"></picture>', "",
+             f"Rank correlation (Spearman) of {len(kernels)} kernels: **{spearman(pairs(kernels)):.3f}**.", "",
+             "| kernels | | rank correlation | within 1.5 times | within 2 times |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name in [*dict.fromkeys([*CLASSES.values(), "maps and copies"]), "all"]:
+        ks = [k for k in kernels if name in ("all", class_of(k))]
+        if len(ks) > 2:
+            lines.append(f"| {name} | {len(ks)} | {spearman(pairs(ks)):.2f} | {100 * share(ks, 1.5):.0f} % | {100 * share(ks, 2):.0f} % |")
+    worst = sorted(kernels, key=lambda k: -abs(math.log(miss(k))))[:5]
+    told = [f"`{k['kernel']}` of `{pathlib.Path(k['case']).parent.name}/{pathlib.Path(k['case']).name}` ({k['sizes']}): {figure(k['predicted_ns'] / 1e3)} us predicted, {figure(k['measured_ns'] / 1e3)} measured"
+            for k in worst]
+    return [*lines, "", "Furthest off: " + "; ".join(told) + "."]
+
+
+def scatter(about, dark):
+    """A dot for each kernel: predicted time to the right, measured time upwards."""
+    ink, faint, colours = ("#e6edf3", "#3d444d", ["#58a6ff", "#3fb950", "#d29922", "#f85149", "#bc8cff", "#39c5cf", "#db61a2", "#8b949e"]) if dark else \
+                          ("#1f2328", "#d1d9e0", ["#0969da", "#1a7f37", "#9a6700", "#cf222e", "#8250df", "#1b7c83", "#bf3989", "#59636e"])
+    times = [k[key] for k in about["kernels"] for key in ("predicted_ns", "measured_ns")]
+    low, top = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)))
+    left, size, legend = 60, 420, 150
+    at = lambda ns: size * (math.log10(ns) - low) / (top - low)
+    x, y = (lambda ns: left + at(ns)), (lambda ns: 12 + size - at(ns))
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + size + legend}" height="{size + 50}" font-family="sans-serif" font-size="11" fill="{ink}">',
+           "<title>predicted and measured time of every kernel; on the line both are equal, between the thin lines they differ by less than twice</title>"]
+    for power in range(low, top + 1):
+        ns = 10.0 ** power
+        name = f"{ns:g} ns" if power < 3 else f"{ns / 1e3:g} us" if power < 6 else f"{ns / 1e6:g} ms"
+        out.append(f'<path d="M{x(ns):.1f} 12V{12 + size}M{left} {y(ns):.1f}H{left + size}" stroke="{faint}"/>')
+        out.append(f'<text x="{x(ns):.1f}" y="{size + 28}" text-anchor="middle">{name}</text><text x="{left - 6}" y="{y(ns) + 4:.1f}" text-anchor="end">{name}</text>')
+    first, last = 10.0 ** low, 10.0 ** top
+    out.append(f'<path d="M{x(first):.1f} {y(first):.1f}L{x(last):.1f} {y(last):.1f}" stroke="{ink}"/>')
+    out.append(f'<path d="M{x(2 * first):.1f} {y(first):.1f}L{x(last):.1f} {y(last / 2):.1f}M{x(first):.1f} {y(2 * first):.1f}L{x(last / 2):.1f} {y(last):.1f}" stroke="{ink}" stroke-width="0.4"/>')
+    out.append(f'<text x="{left + size / 2}" y="{size + 44}" text-anchor="middle">predicted</text><text x="{left + 6}" y="24">measured</text>')
+    names = dict.fromkeys([*CLASSES.values(), "maps and copies"])
+    for i, name in enumerate(names):
+        for k in about["kernels"]:
+            if class_of(k) == name:
+                out.append(f'<circle cx="{x(k["predicted_ns"]):.1f}" cy="{y(k["measured_ns"]):.1f}" r="2.2" fill="{colours[i]}" fill-opacity="0.7"/>')
+        out.append(f'<circle cx="{left + size + 16}" cy="{20 + 16 * i}" r="4" fill="{colours[i]}"/><text x="{left + size + 26}" y="{24 + 16 * i}">{name}</text>')
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
 def silero(about, machine):
     lines = [f"{about['date']}, {cpu(machine)}, one thread, microseconds for 32 ms of sound; ONNX Runtime {about['onnxruntime']} runs the package's own models, in turn "
              "(`tests/bench/silero.py`).", "", "| | ONNX Runtime | gatec | ratio |", "| --- | ---: | ---: | ---: |"]
@@ -188,6 +252,10 @@ def main():
         text = renew(text, "peers", peers(report))
         for dark in (False, True):
             (a.pictures / f"benchmarks-{'dark' if dark else 'light'}.svg").write_text(bars(report, dark))
+    if about := read(a.results / "predicted.json"):
+        text = renew(text, "predicted", predicted(about))
+        for dark in (False, True):
+            (a.pictures / f"predicted-{'dark' if dark else 'light'}.svg").write_text(scatter(about, dark))
     # Whole or not at all.
     new = a.into.with_suffix(".new")
     new.write_text(text)

@@ -148,8 +148,10 @@ impl Build {
             let ms = |took: &Duration| took.as_secs_f64() * 1e3;
             let stages: Vec<_> =
                 built.timings.iter().map(|(name, took)| serde_json::json!({ "stage": name, "ms": ms(took) })).collect();
+            let report = &built.optimized.report;
             let value = serde_json::json!({
-                "artifact": out, "bytes": bytes, "stages": stages, "warnings": built.optimized.report.warnings,
+                "artifact": out, "bytes": bytes, "stages": stages, "regions": report.regions,
+                "egraphs": report.saturated, "warnings": report.warnings,
             });
             talk.data(format!("{value:#}\n"))?;
         }

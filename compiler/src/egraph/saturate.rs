@@ -32,6 +32,11 @@ pub fn saturate(scene: &mut Scene, options: &OptimizeOptions, report: &mut Repor
     for phase in Phase::ALL {
         run(phase, scene, options, report)?;
     }
+    let nodes = scene.egraph.total_number_of_nodes();
+    let saturated = &mut report.saturated;
+    saturated.nodes += nodes;
+    saturated.classes += scene.egraph.number_of_classes();
+    saturated.largest = saturated.largest.max(nodes);
     Ok(())
 }
 
@@ -40,6 +45,7 @@ fn run(phase: Phase, scene: &mut Scene, options: &OptimizeOptions, report: &mut 
     let is_on = |rule: &&Rule| rule.phase == phase && !options.without.iter().any(|name| name == rule.name);
     let rules: Vec<&Rule> = RULES.iter().filter(is_on).collect();
     for round in 1.. {
+        report.saturated.rounds += 1;
         let (before, rewrites) = (scene.clone(), report.rewrites);
         let mut changed = false;
         for rule in &rules {

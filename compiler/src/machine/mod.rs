@@ -111,3 +111,27 @@ impl fmt::Display for Machine {
         write!(f, "{:.0} GFLOP/s; {read} GB/s from three caches and the memory", self.flops_per_ns)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What rewriting chooses by: builds for nobody's machine in particular rest on these figures.
+    #[test]
+    fn the_default_machine_stays_what_it_is() {
+        assert_eq!(Machine::default(), TYPICAL);
+        assert_eq!((TYPICAL.flops_per_ns, TYPICAL.bytes_per_ns(), TYPICAL.kernel_ns), (100.0, 40.0, 50.0));
+    }
+
+    #[test]
+    fn a_kernel_takes_the_longer_of_computing_and_moving() {
+        let time = |products, moved: &[(u64, u64)]| {
+            TYPICAL.kernel_time(&Demand { products, moved: moved.to_vec(), ..Demand::default() }) - TYPICAL.kernel_ns
+        };
+        assert_eq!(time(1e6, &[]), 1e4);
+        assert_eq!(time(0.0, &[(4000, 1 << 24)]), 100.0);
+        assert_eq!(time(1e6, &[(4000, 1 << 24)]), 1e4 + APART * 100.0);
+        assert!(TYPICAL.read(1 << 10) > TYPICAL.read(1 << 30), "near is fast");
+        assert_eq!(TYPICAL.read(u64::MAX), TYPICAL.levels[LEVELS - 1].bytes_per_ns);
+    }
+}

@@ -99,6 +99,7 @@ mod tests {
         assert!(refused(&good.replace("kernel_ns", "kernel")).contains("unknown field `kernel`"));
         assert!(refused(&good.replace("\"version\": 1", "\"version\": 2")).contains("version 2"));
         assert_eq!(refused(&good.replace("50.0", "0.0")), "`kernel_ns` is 0: a machine has figures above 0");
-        assert_eq!(refused(&good.replace("32768", "1")), "not a machine");
+        let order = good.replace("32768", "2000000");
+        assert_eq!(refused(&order), "`levels` grow: 2000000 bytes come before 1048576");
     }
 }

@@ -321,3 +321,46 @@ fn function(f: Unary) -> Option<f64> {
         Unary::Sin | Unary::Cos | Unary::Erf => Some(2.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gatec_runtime::format::Isa;
+
+    use super::*;
+    use crate::kernel::text;
+    use crate::schedule::schedule;
+
+    fn asked(kernel: &str, rows: i64) -> Demand {
+        let kernel = text::parse(kernel).unwrap();
+        demand(&kernel, &schedule(&kernel, Isa::X86V4), &[rows])
+    }
+
+    /// exp(x) + 1 for so many columns.
+    fn map(columns: u32) -> String {
+        format!(
+            r#"kernel "k" dims 1 vars 2 {{
+  b0 = read f32 "x"
+  b1 = write f32 "y"
+  %0 = load b0[{columns}*i0 + i1]
+  %1 = exp %0
+  %2 = const f32 1.0
+  %3 = add %1, %2
+  nest i0 "row" in n0 {{
+    map i1 "d" in {columns} {{
+      b1[{columns}*i0 + i1] = %3
+    }}
+  }}
+}}
+"#
+        )
+    }
+
+    #[test]
+    fn a_vector_that_is_not_full_is_a_vector() {
+        let (whole, short) = (asked(&map(16), 10), asked(&map(5), 10));
+        assert_eq!(whole.functions, 160.0);
+        assert_eq!(whole.vectors, 160.0 * (1.0 + 2.0 * ACCESS));
+        assert_eq!((whole.functions, whole.vectors), (short.functions, short.vectors));
+        assert_eq!(asked(&map(5), 0), Demand::default());
+    }
+}
