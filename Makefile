@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bless docs lint bench predicted fuzz gpu-test gpu-bundle
+.PHONY: help demo test bless docs lint bench predicted scale fuzz gpu-test gpu-bundle
 
 # The version of LLVM that .ci/llvm found; read when a recipe runs.
 comma := ,
@@ -67,6 +67,12 @@ predicted: target/llvm-version ## Hold the cost model against this machine: ever
 	python3 tests/bench/predicted.py --out target/bench
 	python3 tests/bench/report.py target/bench
 	@git --no-pager diff --stat -- BENCHMARKS.md docs
+
+scale: target/llvm-version ## Build examples and ever deeper decoders, into docs/scale.md: e-graphs, time, memory
+	@cargo build --quiet --release -p gatec --bin gatec $(GATEC)
+	python3 tests/bench/scale.py --out target/bench
+	python3 tests/bench/report.py target/bench
+	@git --no-pager diff --stat -- docs
 
 # TARGET: one of fuzz/fuzz_targets, run by cargo-fuzz until it is stopped; without it, property tests with many cases.
 TARGET ?=

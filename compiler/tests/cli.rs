@@ -150,6 +150,7 @@ fn whatever_a_file_holds_the_answer_is_an_error_and_never_a_panic() {
             format!("gatec fmt --check {file}"),
             format!("gatec build {file} -o never.so"),
             format!("gatec explain {file}"),
+            format!("gatec explain double.gate --machine {file}"),
             format!("gatec inspect {file}"),
             format!("gatec run {file} --random"),
             format!("gatec run double.so -i x={file}"),

@@ -228,12 +228,33 @@ def builds(about):
     return lines + [f"| {b['name']} | {b['seconds']:.2f} s | {b['bytes'] / 1000:.0f} kB |" for b in about["builds"]]
 
 
+def scale(about):
+    lines = [f"{about['date']}, {cpu(about['machine'])}, LLVM {about['llvm']}; `{about['command']}`. The decoder is that of "
+             f"`examples/moe-transformer` with {about['experts']} experts.", "",
+             "| model | e-graphs | e-nodes | the largest | classes | rounds | rewriting | whole build | peak memory | warnings |",
+             "| --- |" + " ---: |" * 9]
+    for r in about["rows"]:
+        e = r["egraphs"]
+        rewriting = sum(stage["ms"] for stage in r["stages"] if stage["stage"] == "optimize") / 1e3
+        lines.append(f"| {r['name']} | {r['regions']} | {e['nodes']:,} | {e['largest']:,} | {e['classes']:,} | {e['rounds']} | {rewriting:.2f} s | "
+                     f"{r['seconds']:.2f} s | {r['peak_kib'] / 1024:.0f} MiB | {len(r['warnings'])} |")
+    warnings = [f"{r['name']}: {warning}." for r in about["rows"] for warning in r["warnings"]]
+    return lines + ([""] + warnings if warnings else [])
+
+
 def renew(text, name, lines):
     """The text with the lines in the part of that name."""
     part = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
     if not part.search(text):
         raise SystemExit(f"no part `{name}`: it begins with <!-- begin {name} --> and ends with <!-- end {name} -->")
     return part.sub(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], text)
+
+
+def write(path, text):
+    """Whole or not at all."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 def main():
@@ -256,10 +277,10 @@ def main():
         text = renew(text, "predicted", predicted(about))
         for dark in (False, True):
             (a.pictures / f"predicted-{'dark' if dark else 'light'}.svg").write_text(scatter(about, dark))
-    # Whole or not at all.
-    new = a.into.with_suffix(".new")
-    new.write_text(text)
-    new.replace(a.into)
+    write(a.into, text)
+    if about := read(a.results / "scale.json"):
+        page = ROOT / "docs/scale.md"
+        write(page, renew(page.read_text(), "scale", scale(about)))
 
 
 if __name__ == "__main__":

@@ -7,4 +7,5 @@ gatec run --help
 gatec explain --help
 gatec inspect --help
 gatec bench --help
+gatec calibrate --help
 gatec --version

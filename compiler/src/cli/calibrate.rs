@@ -25,6 +25,7 @@ pub struct Calibrate {
 
 /// Kernels that do much of one thing each.
 const PROGRAM: &str = include_str!("calibrate.gate");
+const WAITS: &str = "waits";
 /// Working sets, as powers of two of bytes.
 const SETS: std::ops::RangeInclusive<u32> = 14..=28;
 /// No set is larger.
@@ -92,7 +93,7 @@ fn measured() -> Result<Machine, Failure> {
     };
     let (profiles, _) = profile::measured(&module, &planned, &[], &machine, 1)?;
     machine.kernel_ns = least(&profiles, "start", &machine, |_| 1.0)?;
-    machine.wait_ns = least(&profiles, "waits", &machine, |demand| demand.waits)?;
+    machine.wait_ns = least(&profiles, WAITS, &machine, |demand| demand.waits)?;
     machine.scalar_ns = least(&profiles, "scalars", &machine, |demand| demand.scalars)?;
     machine.function_ns = least(&profiles, "functions", &machine, |demand| demand.functions)?;
     machine.division_ns = least(&profiles, "divisions", &machine, |demand| demand.divisions)?;
@@ -105,8 +106,10 @@ fn least(profiles: &[Profile], entry: &str, machine: &Machine, count: fn(&Demand
     let found = profile.and_then(|profile| {
         let kernel = profile.kernels.first()?;
         let demand = Demand { moved: Vec::new(), ..kernel.demand.clone() };
-        let rest = kernel.measured_ns? - machine.kernel_time(&demand);
-        (count(&demand) > 0.0).then(|| rest.max(kernel.measured_ns.unwrap_or(0.0) / 10.0) / count(&demand))
+        let measured = kernel.measured_ns?;
+        // Waiting happens beside computing.
+        let rest = if entry == WAITS { machine.kernel_ns } else { machine.kernel_time(&demand) };
+        (count(&demand) > 0.0).then(|| (measured - rest).max(measured / 10.0) / count(&demand))
     });
     found.ok_or_else(|| Failure::Other(format!("internal error (please report it): `{entry}` measures nothing")))
 }
@@ -130,7 +133,8 @@ fn levels(read: &[(u64, f64)]) -> [Level; LEVELS] {
     let best = cuts.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or([1, 2, 3, n]);
     groups(&best).map(|group| Level {
         bytes: if group.end == n { BEYOND } else { read[group.end - 1].0 },
-        bytes_per_ns: mean(&speeds[group]).exp(),
+        // Of a set that is as large as the level.
+        bytes_per_ns: speeds[group.end - 1].exp(),
     })
 }
 

@@ -65,7 +65,8 @@ impl Explain {
         let mut profiles = Vec::new();
         if self.profile {
             let progress = super::build::progress(talk, "measuring");
-            let (measured, faults) = profile::measured(module, &all, &sizes, machine, self.threads.unwrap_or(1).into())?;
+            let (measured, faults) =
+                profile::measured(module, &all, &sizes, machine, self.threads.unwrap_or(1).into())?;
             progress.finish_and_clear();
             faults.iter().for_each(|fault| talk.warn(fault));
             profiles = measured;

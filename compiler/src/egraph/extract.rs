@@ -162,8 +162,9 @@ impl<'a> Prices<'a> {
                     let op = self.op(i, n);
                     let home = op.map_or(Home::Stored, |op| Home::of(op, &below));
                     // Counted for each reader: what is stored once for several looks dearer here than it is.
-                    let store =
-                        |(o, (home, _)): (&usize, &(Home, bool))| self.about[*o].1.map_or(0.0, |b| home.store(b, &self.machine));
+                    let store = |(o, (home, _)): (&usize, &(Home, bool))| {
+                        self.about[*o].1.map_or(0.0, |b| home.store(b, &self.machine))
+                    };
                     let stores: f64 = match op {
                         Some(op) if op.class() == Class::Contract => operands.iter().zip(&below).map(store).sum(),
                         _ => 0.0,

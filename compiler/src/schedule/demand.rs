@@ -9,7 +9,8 @@
 use super::work::{Count, Vars};
 use super::{Along, AttendTile, BodySchedule, Left, Schedule, Tile};
 use crate::kernel::{
-    Attend, Body, Contract, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Stage, Store, TopK, Var, index,
+    Access, Attend, Body, Contract, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Stage, Store, TopK, Var,
+    index,
 };
 use crate::machine::Demand;
 use crate::scalar::{Binary, Unary};
@@ -36,16 +37,20 @@ pub fn demand(kernel: &Kernel, schedule: &Schedule, dims: &[i64]) -> Demand {
 }
 
 /// Additions in whose time a count in memory is read again.
-const COUNTED_WAITS: f64 = 2.5;
+const COUNTED_WAITS: f64 = 1.5;
 /// Operations of the loop around a point, and of a tile's begin and end.
 const POINT: f64 = 6.0;
 const TILE: f64 = 40.0;
 /// A load or a store beside an operation: there are units of their own for them.
 const ACCESS: f64 = 0.5;
+/// Additions in whose time memory is loaded that was stored in pieces of another size.
+const STALL: f64 = 15.0;
 /// A multiply-add waits longer than an addition.
 const PRODUCT_WAITS: f64 = 2.0;
 /// Operations for a score of attention: the largest so far, the difference, the sum of weights, to and from memory twice.
-const SCORE: f64 = 12.0;
+const SCORE: f64 = 20.0;
+/// Operations around a block of attention.
+const ATTEND: f64 = 300.0;
 /// Operations in vectors that pack an element of the left operand.
 const PACK: f64 = 3.2;
 /// Operations in vectors that make a weight of one that is stored in fewer bits.
@@ -174,8 +179,14 @@ impl Asked<'_> {
         let walk = nest.walk.as_ref().map_or(1.0, |l| self.extent(l.extent));
         let steps = walk * points;
         self.demand.scalars += steps * POINT;
-        if let Some(walk) = &nest.walk {
-            self.demand.waits += steps * self.chain(walk.var);
+        if let Some(l) = &nest.walk {
+            self.demand.waits += steps * self.chain(l.var);
+            let (last, shared) =
+                nest.outer.split_last().map_or((0.0, 1.0), |(l, shared)| (self.extent(l.extent), self.product(shared)));
+            if together > 1.0 && last % self.lanes > 0.0 {
+                // What a vector that is not full has stored cannot be loaded at once.
+                self.demand.waits += walk * shared * self.carried(nest) * STALL;
+            }
         }
         for stage in &nest.stages {
             match stage {
@@ -197,7 +208,8 @@ impl Asked<'_> {
                     self.demand.waits += steps * one_by_one * operations.max(1.0);
                     if along == Along::Inner {
                         // The lanes of a sum are added by halves.
-                        self.demand.scalars += steps * operations.max(1.0) * 3.0 * self.lanes.log2();
+                        self.demand.scalars +=
+                            steps * operations.max(1.0) * 1.5 * self.lanes.min(elements).max(1.0).log2();
                     }
                 }
                 Stage::Running { over, store, .. } => {
@@ -207,6 +219,18 @@ impl Asked<'_> {
                 Stage::Map { stores, .. } => stores.iter().for_each(|s| self.store(s, &lanes)),
             }
         }
+    }
+
+    /// Elements that a point carries from an iteration of a walk to the next.
+    fn carried(&self, nest: &Nest) -> f64 {
+        let is_carried = |s: &Store| self.kernel.buffer(s.buffer).access == Access::Update;
+        let elements = |stage: &Stage| match stage {
+            Stage::Map { inner, stores } => {
+                self.product(inner) * stores.iter().filter(|s| is_carried(s)).count() as f64
+            }
+            Stage::Reduce { .. } | Stage::Running { .. } => 0.0,
+        };
+        nest.stages.iter().map(elements).sum()
     }
 
     /// How many additions long the way is from what an iteration of a walk loads to what the next one needs: about half of its
@@ -273,8 +297,11 @@ impl Asked<'_> {
     fn attend(&mut self, attend: &Attend, tile: &AttendTile) {
         let [batch, rows, over, cols] =
             [&attend.batch, &attend.rows, &attend.over, &attend.cols].map(|l| self.extent(l.extent));
-        let scores = batch * rows * over * if self.is_masked(attend) { 0.5 } else { 1.0 };
-        let columns = (cols / f64::from(tile.panel())).ceil() * f64::from(tile.panel());
+        let panel = f64::from(tile.panel());
+        let least = f64::from(tile.tall.first().copied().unwrap_or(1));
+        let scores = batch * rows.max(least) * (over / panel).ceil() * panel;
+        let scores = if self.is_masked(attend) && rows > 1.0 { scores / 2.0 } else { scores };
+        let columns = (cols / panel).ceil() * panel;
         self.demand.products += 2.0 * scores * (columns + self.product(&attend.sums));
         self.demand.functions += scores;
         self.demand.vectors += scores * (SCORE + PACK);
@@ -282,14 +309,15 @@ impl Asked<'_> {
         self.expressions_of(attend.x, false, &lanes);
         attend.stores.iter().for_each(|s| self.store(s, &lanes));
         let tiles = batch * (rows / f64::from(tile.tallest())).ceil();
-        self.demand.scalars += TILE * tiles * (1.0 + over / f64::from(attend.block)).ceil();
+        self.demand.scalars += ATTEND * tiles * (1.0 + over / f64::from(attend.block)).ceil();
     }
 
     /// Does a condition on places alone leave scores out: about half of them, as in causal attention?
     fn is_masked(&self, attend: &Attend) -> bool {
         let of_places = |id: ExprId| {
             let below = self.kernel.all_below(id);
-            let has = |var: Var| below.iter().any(|e| matches!(e, Expr::Index { index, .. } if index::mentions(index, var)));
+            let has =
+                |var: Var| below.iter().any(|e| matches!(e, Expr::Index { index, .. } if index::mentions(index, var)));
             has(attend.over.var) && has(attend.rows.var) && !below.iter().any(|e| matches!(e, Expr::Load { .. }))
         };
         let score = self.kernel.all_below(attend.score);
@@ -304,7 +332,7 @@ impl Asked<'_> {
             let steps = (over / self.lanes).ceil();
             // Ranks are integers of 64 bits. A slot looks through all of them, and folds a vector by halves.
             self.demand.vectors += rows * steps * self.lanes * (8.0 + 2.0 * slots);
-            self.demand.waits += rows * slots * (steps + 2.0 * self.lanes.log2() + 2.0);
+            self.demand.waits += rows * slots * (steps + 2.0 * self.lanes.log2() + STALL / 2.0);
         } else {
             self.demand.scalars += rows * slots * over * 10.0;
         }
