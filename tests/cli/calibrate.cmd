@@ -7,4 +7,4 @@ gatec explain glu.gate --machine damaged.machine
 gatec explain glu.gate --machine newer.machine
 gatec build double.gate -o built.so
 gatec run built.so --random --size t=2 --machine zen5
-gatec calibrate -o no/such.machine --list --paint
+gatec calibrate --paint

@@ -26,23 +26,23 @@ pub const TYPICAL: Machine = Machine {
     wait_ns: 1.2,
 };
 
-/// By name, with one line about each. What is not measured is from the makers' tables, at the clock of a server under load.
+/// By name, with one line about each. What was not measured is an estimate from widths of vectors and latencies of instructions, at the clock of a server under load.
 pub const KNOWN: &[(&str, &str, Machine)] = &[
     ("typical", "a server's core, the default", TYPICAL),
     ("zen5", "AMD Zen 5, measured", ZEN5),
-    ("zen4", "AMD Zen 4, from tables", ZEN4),
+    ("zen4", "AMD Zen 4, an estimate", ZEN4),
     (
         "intel-avx512",
-        "Intel with AVX-512, multiply-adds and caches measured on a Xeon of family 6 model 207",
+        "Intel with AVX-512; multiply-adds and caches of a Xeon of family 6 model 207, the rest an estimate",
         INTEL_AVX512,
     ),
-    ("avx2", "a core with AVX2 and no more, from tables", AVX2),
+    ("avx2", "a core with AVX2 and no more, an estimate", AVX2),
 ];
 
 /// An EPYC of family 26.
 const ZEN5: Machine = Machine {
     flops_per_ns: 273.0,
-    levels: levels([(512, 310.0), (16 << 10, 137.0), (64 << 10, 65.0), (MEMORY, 42.0)]),
+    levels: levels([(64, 337.0), (512, 262.0), (16 << 10, 124.0), (MEMORY, 43.0)]),
     kernel_ns: 20.0,
     function_ns: 0.16,
     division_ns: 0.022,
