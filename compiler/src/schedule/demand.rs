@@ -45,6 +45,9 @@ const TILE: f64 = 40.0;
 const ACCESS: f64 = 0.5;
 /// Additions in whose time memory is loaded that was stored in pieces of another size.
 const STALL: f64 = 15.0;
+/// Vectors of partial results of a long fold, and from how many vectors on it is long.
+const SUMS: f64 = 4.0;
+const LONG_FOLD: f64 = 8.0;
 /// A multiply-add waits longer than an addition.
 const PRODUCT_WAITS: f64 = 2.0;
 /// Operations for a score of attention: the largest so far, the difference, the sum of weights, to and from memory twice.
@@ -205,7 +208,8 @@ impl Asked<'_> {
                     let one_by_one = if along == Along::Inner { (elements / self.lanes).ceil() } else { elements };
                     let lanes = if along == Along::Inner { self.lanes } else { together };
                     self.plain(steps * lanes * one_by_one * operations, in_vectors);
-                    self.demand.waits += steps * one_by_one * operations.max(1.0);
+                    let sums = if along == Along::Inner && elements >= LONG_FOLD * self.lanes { SUMS } else { 1.0 };
+                    self.demand.waits += steps * one_by_one / sums * operations.max(1.0);
                     if along == Along::Inner {
                         // The lanes of a sum are added by halves.
                         self.demand.scalars +=
