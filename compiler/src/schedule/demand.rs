@@ -18,7 +18,8 @@ use crate::scalar::{Binary, Unary};
 /// Of a call with these run-time sizes; what it moves is not counted here.
 pub fn demand(kernel: &Kernel, schedule: &Schedule, dims: &[i64]) -> Demand {
     let count = Count::of(kernel);
-    let mut asked = Asked { kernel, count, dims, lanes: f64::from(schedule.lanes), demand: Demand::default() };
+    let turns = matches!(schedule.body, BodySchedule::Nest(Along::Turned(_)));
+    let mut asked = Asked { kernel, count, dims, lanes: f64::from(schedule.lanes), turns, demand: Demand::default() };
     match (&kernel.body, &schedule.body) {
         (Body::Nest(nest), BodySchedule::Nest(along)) => asked.nest(nest, *along),
         (Body::Contract(contract), BodySchedule::Contract(tile)) => asked.contract(contract, tile),
@@ -45,6 +46,8 @@ const TILE: f64 = 40.0;
 const ACCESS: f64 = 0.5;
 /// Additions in whose time memory is loaded that was stored in pieces of another size.
 const STALL: f64 = 15.0;
+/// Operations for an element of a square that is turned in registers.
+const TURNED: f64 = 5.0;
 /// Vectors of partial results of a long fold, and from how many vectors on it is long.
 const SUMS: f64 = 4.0;
 const LONG_FOLD: f64 = 8.0;
@@ -69,6 +72,8 @@ struct Asked<'k> {
     count: Count<'k>,
     dims: &'k [i64],
     lanes: f64,
+    /// Are elements that no vector loads turned in registers?
+    turns: bool,
     demand: Demand,
 }
 
@@ -150,6 +155,7 @@ impl Asked<'_> {
         let varies = |value: &ExprId| !self.count.vars[value.0 as usize].is_disjoint(lanes);
         let apart = !lanes.iter().all(is_near) || values.iter().any(varies);
         match in_vectors && apart {
+            true if self.turns => self.demand.vectors += TURNED * times,
             true => self.demand.scalars += 2.0 * times,
             // Beside the arithmetic.
             false => self.plain(ACCESS * times, in_vectors),
@@ -164,7 +170,7 @@ impl Asked<'_> {
     fn nest(&mut self, nest: &Nest, along: Along) {
         let innermost = |s: &Stage| super::nest::innermost(s).map(|l| l.var);
         let lanes: Vars = match along {
-            Along::Inner => nest.stages.iter().filter_map(innermost).collect(),
+            Along::Inner | Along::Turned(_) => nest.stages.iter().filter_map(innermost).collect(),
             Along::Outer | Along::Points(_) => nest.outer.last().map(|l| l.var).into_iter().collect(),
             Along::Nothing => Vars::new(),
         };
@@ -173,7 +179,7 @@ impl Asked<'_> {
         let together = match along {
             Along::Outer => self.lanes,
             Along::Points(n) => f64::from(n),
-            Along::Inner | Along::Nothing => 1.0,
+            Along::Inner | Along::Turned(_) | Along::Nothing => 1.0,
         };
         let points = match nest.outer.split_last() {
             Some((last, shared)) => self.product(shared) * (self.extent(last.extent) / together).ceil(),
