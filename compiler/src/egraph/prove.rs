@@ -33,6 +33,8 @@ const TYPINGS: u64 = 100_000;
 const FITTING: usize = 5_000;
 /// Sizes of axes: most programs need two elements to tell right from wrong.
 const SIZES: [i64; 8] = [2, 3, 2, 3, 1, 4, 2, 0];
+/// An axis that is written this long is drawn up to its length: a loop of several turns.
+const LONG: i64 = 8;
 /// Relative to the largest value: sums change their order.
 const TOLERANCE: f64 = 1e-9;
 
@@ -146,7 +148,9 @@ impl Instance {
         // Axes of one size in the text keep one size.
         let mut drawn: BTreeMap<i64, i64> = BTreeMap::new();
         for (axis, size) in module.sizes.iter() {
-            let n = *drawn.entry(size.as_known()?).or_insert_with(|| *rng.pick(&SIZES));
+            let written = size.as_known()?;
+            let draw = || if written < LONG { *rng.pick(&SIZES) } else { rng.below(written as usize + 1) as i64 };
+            let n = *drawn.entry(written).or_insert_with(draw);
             sizes.declare(axis, Size::known(n));
         }
         let module = Module { sizes: sizes.clone(), ..module.clone() };
@@ -196,9 +200,16 @@ impl Instance {
         for id in self.graph.ids() {
             let operands = self.graph.operands(id).iter().map(|v| ids[v]).collect();
             let term = Term { head: Head::Op(self.graph.node(id).op.clone()), operands };
-            let class = scene.egraph.add(term);
-            ids.insert(Value::of(id), class);
-            classes.entry(class).or_insert(Value::of(id));
+            let whole = scene.egraph.add(term);
+            let results = self.graph.node(id).types.len() as u32;
+            for value in (0..results).map(|result| Value { node: id, result }) {
+                let class = match results {
+                    1 => whole,
+                    _ => scene.egraph.add(Term { head: Head::Result(value.result), operands: vec![whole] }),
+                };
+                ids.insert(value, class);
+                classes.entry(class).or_insert(value);
+            }
         }
         scene.egraph.rebuild();
         (scene, classes)
@@ -220,7 +231,10 @@ impl Instance {
             let operands: Vec<Value> = self.graph.operands(id).iter().map(|v| values[v.node.index()]).collect();
             values.push(Value::of(b.copy(self.graph.node(id), &operands).map_err(ill)?));
         }
-        let at = |class: Id| values[classes[&scene.egraph.find(class)].node.index()];
+        let at = |class: Id| {
+            let value = classes[&scene.egraph.find(class)];
+            Value { node: values[value.node.index()].node, ..value }
+        };
         let old = at(class);
         let new = grow(&mut b, tree, &at).map_err(ill)?;
         if b.ty(old) != b.ty(new) {
@@ -311,6 +325,7 @@ fn grow(b: &mut Builder, tree: &Tree, at: &impl Fn(Id) -> Value) -> Result<Value
             let operands = operands.iter().map(|t| grow(b, t, at)).collect::<Result<Vec<_>, _>>()?;
             b.try_add(op.clone(), &operands)
         }
+        Tree::Result(number, of) => Ok(Value { result: *number, ..grow(b, of, at)? }),
     }
 }
 

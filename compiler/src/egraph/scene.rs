@@ -7,7 +7,7 @@ use gatec_lang::Size;
 
 use super::pattern::{Bindings, Matcher, Pattern};
 use super::term::{Facts, Head, Term};
-use crate::graph::{Axis, Type};
+use crate::graph::{Axis, Sizes, Type};
 use crate::ops::{Class, Dequantize, Gather, Mul, Op};
 use crate::rules::{Condition, Find, Rule};
 
@@ -16,6 +16,8 @@ use crate::rules::{Condition, Find, Rule};
 pub enum Tree {
     Class(Id),
     Op(Op, Vec<Tree>),
+    /// A result of a loop.
+    Result(u32, Box<Tree>),
 }
 
 impl Tree {
@@ -113,6 +115,11 @@ impl Scene {
         nodes.collect()
     }
 
+    /// The class of a loop's result, if the program has it.
+    pub fn result(&self, class: Id, number: u32) -> Option<Id> {
+        self.egraph.lookup(Term { head: Head::Result(number), operands: vec![class] })
+    }
+
     pub fn ty(&self, class: Id) -> &Type {
         &self.egraph[class].data.types[0]
     }
@@ -153,6 +160,14 @@ impl Scene {
     /// The size of an axis, if it is known when building.
     pub fn known_size(&self, axis: Axis) -> Option<i64> {
         self.egraph.analysis.sizes.known(axis)
+    }
+
+    pub fn size(&self, axis: Axis) -> Option<&Size> {
+        self.egraph.analysis.sizes.get(axis)
+    }
+
+    pub fn sizes(&self) -> &Sizes {
+        &self.egraph.analysis.sizes
     }
 
     /// Has the rule dealt with all of these values together? If not, it has now.
@@ -240,10 +255,13 @@ impl Scene {
         let mut places = Vec::new();
         for (class, tree) in &found.places {
             let id = self.add(tree, rule, *class);
-            if let Tree::Op(op, _) = tree
-                && let Some(made) =
-                    self.made.iter().rev().find(|m| m.class == id && m.term.head == Head::Op(op.clone()))
-            {
+            let head = match tree {
+                Tree::Op(op, _) => Some(Head::Op(op.clone())),
+                Tree::Result(number, _) => Some(Head::Result(*number)),
+                Tree::Class(_) => None,
+            };
+            let made = self.made.iter().rev().find(|m| m.class == id && Some(&m.term.head) == head.as_ref());
+            if let Some(made) = made {
                 places.push((*class, made.term.clone()));
             }
             changed |= self.egraph.union(*class, id);
@@ -257,12 +275,19 @@ impl Scene {
             Tree::Class(id) => *id,
             Tree::Op(op, operands) => {
                 let operands = operands.iter().map(|t| self.add(t, rule, instead_of)).collect();
-                let term = Term { head: Head::Op(op.clone()), operands };
-                let class = self.egraph.add(term.clone());
-                self.made.push(Made { class, term, rule, instead_of });
-                class
+                self.add_term(Term { head: Head::Op(op.clone()), operands }, rule, instead_of)
+            }
+            Tree::Result(number, of) => {
+                let of = self.add(of, rule, instead_of);
+                self.add_term(Term { head: Head::Result(*number), operands: vec![of] }, rule, instead_of)
             }
         }
+    }
+
+    fn add_term(&mut self, term: Term, rule: &'static str, instead_of: Id) -> Id {
+        let class = self.egraph.add(term.clone());
+        self.made.push(Made { class, term, rule, instead_of });
+        class
     }
 
     /// A term as it stands in its class.

@@ -17,7 +17,7 @@ impl Frame<'_, '_> {
             Kind::Merge { from, to, x } => (ops::Merge { from: names.list(from), to: axis(to) }.into(), *x),
             Kind::Pick { axis: of, index, x } => (ops::Pick { axis: axis(of), index: *index }.into(), *x),
             Kind::Slice { from, to, start, x } => {
-                (ops::Slice { from: axis(from), to: axis(to), start: *start }.into(), *x)
+                (ops::Slice { from: axis(from), to: axis(to), start: ops::Start::At(*start) }.into(), *x)
             }
             Kind::Shift { axis: along, by, fill, x } => {
                 (ops::Shift { axis: axis(along), by: *by, fill: ops::bits(*fill) }.into(), *x)

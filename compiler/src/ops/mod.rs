@@ -9,6 +9,7 @@ use std::fmt;
 
 pub use attr::{Attr, bits};
 pub use pad::Fill;
+pub use slice::Start;
 
 use crate::graph::interp::{Env, EvalError};
 use crate::graph::tensor::Tensor;

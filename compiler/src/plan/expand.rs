@@ -5,12 +5,13 @@ use gatec_lang::Size;
 use crate::fuse::stays_inside;
 use crate::graph::{Axis, Value};
 use crate::kernel::{Bound, Elem, Expr, ExprId, Extent, Index};
-use crate::ops::{Dequantize, Fill, Op};
+use crate::ops::{Dequantize, Fill, Op, Start};
 use crate::scalar::{Binary, Unary};
 
 use super::PlanError;
 use super::builder::{Guard, KernelBuilder, Point, Unpack};
 use super::region::{RegionId, Source};
+use super::sizes::{sum, times};
 
 /// The largest constant tensor that is written into code; larger ones belong into the weights.
 const MAX_TABLE: usize = 512;
@@ -97,7 +98,14 @@ impl KernelBuilder<'_, '_> {
             }
             Op::Slice(slice) => {
                 inner.remove(&slice.to);
-                let index = self.add(vec![at(slice.to), Index::Known(slice.start)]);
+                let start = match slice.start {
+                    Start::At(start) => Index::Known(start),
+                    Start::Last => {
+                        let before = sum(&self.size(slice.from), &times(&self.size(slice.to), -1));
+                        self.number(&before)
+                    }
+                };
+                let index = self.add(vec![at(slice.to), start]);
                 inner.insert(slice.from, index);
             }
             Op::Shift(shift) => {

@@ -16,6 +16,7 @@ mod algebra;
 mod blocks;
 mod experts;
 mod gates;
+mod recurrence;
 
 use std::fmt;
 
@@ -142,6 +143,7 @@ pub const RULES: &[Rule] = &[
     algebra::SUMS_INTO_ONE,
     algebra::SUM_INTO_PRODUCT,
     gates::PRODUCTS_OF_ONE_OPERAND,
+    recurrence::STEPS_IN_CHUNKS,
 ];
 
 #[cfg(test)]

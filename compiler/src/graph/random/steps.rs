@@ -364,6 +364,7 @@ impl Generator<'_, '_> {
         }
         let length = 1 + self.rng.below((n - start) as usize) as i64;
         let to = self.build.sizes.fresh(axis.name(), Size::known(length));
+        let start = if self.rng.chance(20) { ops::Start::Last } else { ops::Start::At(start) };
         Some(self.build.add(ops::Slice { from: axis, to, start }, &[x]))
     }
 
