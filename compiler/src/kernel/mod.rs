@@ -426,6 +426,10 @@ impl Kernel {
 
     /// An expression and all that it stands on.
     pub fn all_below(&self, id: ExprId) -> Vec<&Expr> {
+        self.ids_below(id).into_iter().map(|id| self.expr(id)).collect()
+    }
+
+    pub fn ids_below(&self, id: ExprId) -> Vec<ExprId> {
         let mut seen = vec![false; id.0 as usize + 1];
         let mut below = vec![id];
         let mut all = Vec::new();
@@ -433,9 +437,8 @@ impl Kernel {
             if std::mem::replace(&mut seen[id.0 as usize], true) {
                 continue;
             }
-            let expr = self.expr(id);
-            all.push(expr);
-            match expr {
+            all.push(id);
+            match self.expr(id) {
                 Expr::Const { .. } | Expr::Temp(_) | Expr::Acc(_) => {}
                 Expr::Index { index, .. } => index::values(index, &mut below),
                 Expr::Load { index, bounds, .. } => {

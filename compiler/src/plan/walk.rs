@@ -113,7 +113,7 @@ impl Planner<'_> {
         (0..in_place.len()).all(|i| in_place[i] || known(i)).then_some(Walk { points, in_place })
     }
 
-    /// Is a carry read by nothing but the stage that stores its next value?
+    /// Is a carry read by nothing but the stage that stores its next value, and by groups that run before?
     fn is_read_last(&self, body: RegionId, carry: u32, carries: usize) -> bool {
         let graph = self.graph(body);
         let fusion = &self.regions[body.0].fusion;
@@ -136,8 +136,10 @@ impl Planner<'_> {
             false
         };
         let of_others = graph.results[..carries].iter().filter(|v| **v == next).count() > 1;
+        let storing = fusion.order.iter().position(|group| fusion.home(next) == Some(*group));
+        let not_before = &fusion.order[storing.unwrap_or(0)..];
         !of_others
-            && fusion.groups.iter().enumerate().all(|(number, group)| {
+            && not_before.iter().map(|group| (group.0, &fusion.groups[group.0])).all(|(number, group)| {
                 let others = group.roots.iter().chain(&group.folds).filter(|v| **v != next);
                 others.into_iter().all(|v| !reads(number, *v))
             })

@@ -83,9 +83,9 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         self.memo.clear();
     }
 
-    /// What an expression is, until that is forgotten.
-    pub fn know(&mut self, id: ExprId, value: Val<'ctx>) {
-        self.memo.insert(id, value);
+    /// Values that are still at hand.
+    pub fn remember(&mut self, known: &[(ExprId, Val<'ctx>)]) {
+        self.memo.extend(known.iter().copied());
     }
 
     pub fn extent(&self, extent: Extent) -> Val<'ctx> {

@@ -12,9 +12,9 @@ use inkwell::values::PointerValue;
 use super::emit::Val;
 use super::expr::{Frame, Lanes};
 use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
+use super::together::{run_together, together};
 use super::turned::turned;
 use crate::codegen::math;
-use crate::kernel::index::renamed;
 use crate::kernel::{Elem, Expr, ExprId, Extent, Fold, Kernel, Loop, Nest, Stage, Store, Temp};
 use crate::scalar::Binary;
 use crate::schedule::Along;
@@ -63,28 +63,26 @@ fn when_needed<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, nest: &Nest, body: impl Fn
 /// The stages at a point, in every iteration.
 fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
     let stages = |frame: &mut Frame<'_, 'ctx>| {
-        let mut left = nest.stages.as_slice();
-        while let [first, rest @ ..] = left {
-            let together = folded_together(frame.kernel, left);
-            if together > 0 {
-                fold_segment(frame, &left[..together]);
-                left = &left[together..];
+        let mut left: Vec<&Stage> = nest.stages.iter().collect();
+        while let Some(first) = left.first() {
+            let of_segment = folded_together(frame.kernel, &left);
+            if of_segment > 0 {
+                fold_segment(frame, &left[..of_segment]);
+                left.drain(..of_segment);
                 continue;
             }
-            left = rest;
-            if let (
-                Stage::Map { inner: a, stores },
-                [Stage::Reduce { temp, elem, fold, inner: b, segment, value }, rest @ ..],
-            ) = (first, rest)
-                && segment.is_none()
-                && let ([a], [b]) = (a.as_slice(), b.as_slice())
-                && along == Along::Nothing
-                && folds_along(frame, (a, stores), (b, *fold, *value))
-            {
-                map_and_reduce(frame, (a, stores), (*temp, *elem, *fold, b, *value));
-                left = rest;
+            // Where a point comes by many times, everything that can shares a loop; else a fold goes with the map before it.
+            let is_map = matches!(first, Stage::Map { .. });
+            let most = if nest.walk.is_some() { left.len() } else { 1 + usize::from(is_map) };
+            let joined = together(frame.kernel, &left[..most.min(left.len())]);
+            if along == Along::Nothing && joined.len() > 1 {
+                let stages: Vec<&Stage> = joined.iter().map(|i| left[*i]).collect();
+                run_together(frame, &stages);
+                let mut number = 0..;
+                left.retain(|_| number.next().is_some_and(|n| !joined.contains(&n)));
             } else {
                 stage(frame, first, along);
+                left.remove(0);
             }
         }
     };
@@ -95,10 +93,10 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
 }
 
 /// How many stages at the front fold over the same segment, none needing the result of another.
-fn folded_together(kernel: &Kernel, stages: &[Stage]) -> usize {
+fn folded_together(kernel: &Kernel, stages: &[&Stage]) -> usize {
     let mut temps = BTreeSet::new();
-    let first = stages.first().and_then(Stage::segment);
-    let goes_along = |stage: &&Stage| {
+    let first = stages.first().and_then(|s| s.segment());
+    let goes_along = |stage: &&&Stage| {
         let Stage::Reduce { temp, value, .. } = stage else { return false };
         let needs = |t: &Temp| kernel.all_below(*value).contains(&&Expr::Temp(*t));
         let goes = first.is_some() && stage.segment() == first && !temps.iter().any(needs);
@@ -109,8 +107,8 @@ fn folded_together(kernel: &Kernel, stages: &[Stage]) -> usize {
 }
 
 /// Folds of one segment, side by side.
-fn fold_segment<'ctx>(frame: &mut Frame<'_, 'ctx>, stages: &[Stage]) {
-    let Some((segment, l)) = stages.first().and_then(Stage::segment) else { return };
+fn fold_segment<'ctx>(frame: &mut Frame<'_, 'ctx>, stages: &[&Stage]) {
+    let Some((segment, l)) = stages.first().and_then(|s| s.segment()) else { return };
     let e = frame.emit;
     let lanes = frame.lanes.map_or(1, |l| l.count);
     let mut sums = Vec::new();
@@ -136,42 +134,8 @@ fn fold_segment<'ctx>(frame: &mut Frame<'_, 'ctx>, stages: &[Stage]) {
     }
 }
 
-/// May a fold go along with the map before it? Of what the map stores it reads only what the same iteration has stored.
-fn folds_along(frame: &Frame<'_, '_>, (a, stores): (&Loop, &[Store]), (b, fold, value): (&Loop, Fold, ExprId)) -> bool {
-    let kernel = frame.kernel;
-    a.extent == b.extent
-        && !matches!(fold, Fold::ArgMax | Fold::ArgMin)
-        && kernel.loads(value).into_iter().all(|load| match load {
-            Expr::Load { buffer, index, .. } => {
-                let mut same = stores.iter().filter(|s| s.buffer == *buffer);
-                same.all(|s| renamed(&s.index, a.var, b.var) == renamed(index, b.var, b.var))
-            }
-            _ => true,
-        })
-}
-
-/// A map and a fold over what it stores, in one loop: each element is folded while it is at hand.
-fn map_and_reduce<'ctx>(
-    frame: &mut Frame<'_, 'ctx>,
-    (a, stores): (&Loop, &[Store]),
-    (temp, elem, fold, b, value): (Temp, Elem, Fold, &Loop, ExprId),
-) {
-    let e = frame.emit;
-    let (sum, ty) = begin_fold(frame, elem, fold, frame.lanes.map_or(1, |l| l.count));
-    nested(frame, std::slice::from_ref(a), &mut |frame| {
-        stores.iter().for_each(|s| frame.store(s));
-        let at = frame.vars[&a.var];
-        frame.vars.insert(b.var, at);
-        frame.forget();
-        fold_in(frame, (elem, fold), value, (sum, ty), None);
-    });
-    let result = e.load(ty, sum);
-    frame.forget();
-    frame.temps.insert(temp, result);
-}
-
 /// A variable for a fold in so many lanes, at the fold's identity.
-fn begin_fold<'ctx>(
+pub(super) fn begin_fold<'ctx>(
     frame: &Frame<'_, 'ctx>,
     elem: Elem,
     fold: Fold,
@@ -185,7 +149,7 @@ fn begin_fold<'ctx>(
 }
 
 /// One more value; of a sum of products the product is not rounded. `inside`: the lanes that take part, and what the others add.
-fn fold_in<'ctx>(
+pub(super) fn fold_in<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     (elem, fold): (Elem, Fold),
     value: ExprId,

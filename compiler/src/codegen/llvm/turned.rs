@@ -44,7 +44,7 @@ pub fn turned<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, with: usize, range
                     for (id, tile) in &tiles {
                         let elem = frame.register(frame.elem(*id));
                         let row = e.load(e.vector(elem, e.lanes), e.at(*tile, elem, e.mul(i, e.index(lanes))));
-                        frame.know(*id, row);
+                        frame.remember(&[(*id, row)]);
                     }
                     stores.iter().for_each(|s| frame.store(s));
                     frame.lanes = None;
