@@ -143,6 +143,17 @@ fn sequences_of_a_recurrence_have_the_same_bits_in_every_batch() {
     }
 }
 
+const SMALL: &[(&str, i64)] = &[("k", 8), ("v", 24)];
+const LARGE: &[(&str, i64)] = &[("k", 32), ("v", 40)];
+
+#[test]
+fn sequences_of_a_linear_recurrence_have_the_same_bits_in_every_batch() {
+    for (sizes, symbols) in [(SMALL, &[("t", 9)]), (LARGE, &[("t", 4)])] {
+        let model = "filetests/run/linear-recurrences.gate";
+        check(&Case { model, sizes, entry: "m", symbols, rows: "b", in_sequence: false });
+    }
+}
+
 #[test]
 fn steps_of_a_recording_have_the_same_bits_however_long_it_is() {
     check(&Case {

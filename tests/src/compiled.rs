@@ -2,10 +2,10 @@
 //! agree with each other to the bit.
 #![allow(clippy::print_stdout, reason = "says which variants this machine lacks")]
 
-use gatec::graph::Elem;
 use std::sync::Arc;
 
-use gatec::graph::random::{self, Options};
+use gatec::graph::Elem;
+use gatec::graph::random::{self, Options, Rng};
 use gatec::graph::{Module, text};
 use gatec::pipeline::{OptimizeOptions, optimize};
 use gatec_runtime::cpu;
@@ -27,7 +27,12 @@ fn check_module(module: &Module, passes: bool, sizes: &[i64], seed: u64) -> Resu
         true => optimize(module.clone(), &OptimizeOptions::default()).map_err(|e| e.to_string())?.module,
         false => module.clone(),
     };
-    let built = Built::new(&compiled).map_err(|e| e.to_string())?;
+    check_optimized(module, &compiled, sizes, seed)
+}
+
+/// The first entry of what was made of a module, for each of these sizes `t`, against the module as it was written.
+fn check_optimized(module: &Module, compiled: &Module, sizes: &[i64], seed: u64) -> Result<usize, String> {
+    let built = Built::new(compiled).map_err(|e| e.to_string())?;
     let mut compared = 0;
     for &t in sizes {
         let values = random::values(module, 0, &[("t", t)], seed + 1);
@@ -194,4 +199,122 @@ graph @f(%x: f32[t, b, h]) -> (f32[t, b, h]) {
 ";
     let module = text::parse(text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(check_module(&module, false, &[1, 4, 7], 2), Ok(3));
+}
+
+/// A linear recurrence with a matrix as its state: which parts it has and along which axes they vary is drawn.
+fn linear_recurrence(rng: &mut Rng) -> String {
+    let heads = if rng.chance(60) { "h, " } else { "" };
+    let gate = match rng.below(5) {
+        0 => None,
+        1 => Some(format!("t, {heads}k")),
+        2 => Some(format!("t, {}", heads.trim_end_matches(", "))),
+        3 => Some(format!("{heads}k")),
+        _ => Some("k, t".to_string()),
+    };
+    let gate = gate.map(|axes| axes.trim_end_matches(", ").to_string());
+    let [k, v] = [33 + rng.below(30), 48 + rng.below(40)];
+    let item = |axes: &str| axes.split(", ").filter(|a| *a != "t").collect::<Vec<_>>().join(", ");
+    let twice = rng.chance(40);
+    let (gate_input, gate_operand) = match &gate {
+        Some(axes) => (format!(", %a: f32[{axes}]"), ", %a"),
+        None => (String::new(), ""),
+    };
+    // Items stand before captures.
+    let (items, list, gate_leaf) = match &gate {
+        Some(axes) if axes.contains('t') => {
+            (4, format!("%k, %v, %q{gate_operand}"), format!("%a = item[3] : f32[{}]", item(axes)))
+        }
+        Some(axes) => (3, format!("%k, %v, %q{gate_operand}"), format!("%a = capture[0] : f32[{axes}]")),
+        None => (3, "%k, %v, %q".to_string(), String::new()),
+    };
+    let state = format!("f32[{heads}k, v]");
+    let fade = match &gate {
+        Some(axes) => format!("%g = unary[sigmoid] %a : f32[{}]\n    %f = mul %g, %s : {state}", item(axes)),
+        None => String::new(),
+    };
+    let faded = if gate.is_some() { "%f" } else { "%s" };
+    let y = format!("f32[{heads}v]");
+    let (more, result, results) = match twice {
+        true => (
+            format!("%p = unary[tanh] %q : f32[{heads}k]\n    %z = contract[k] %next, %p : {y}"),
+            ", %z",
+            format!(", f32[t, {heads}v]"),
+        ),
+        false => (String::new(), "", String::new()),
+    };
+    let outputs = if twice { "%0#0, %0#1, %0#2" } else { "%0#0, %0#1" };
+    format!(
+        "module m
+symbol t
+axis t = t
+axis h = 3
+axis k = {k}
+axis v = {v}
+graph @f(%s: {state}, %k: f32[t, {heads}k], %v: f32[t, {heads}v], %q: f32[t, {heads}k]{gate_input}) -> ({state}, f32[t, {heads}v]{results}) {{
+  %0:{count} = scan[t, forward, 1, {items}] %s, {list} : {state}, f32[t, {heads}v]{results} {{
+    %s = carry[0] : {state}
+    %k = item[0] : f32[{heads}k]
+    %v = item[1] : f32[{heads}v]
+    %q = item[2] : f32[{heads}k]
+    {gate_leaf}
+    {fade}
+    %w = mul %k, %v : {state}
+    %next = add {faded}, %w : {state}
+    %y = contract[k] %q, %next : {y}
+    {more}
+    return %next, %y{result}
+  }}
+  return {outputs}
+}}
+",
+        count = 2 + u32::from(twice),
+    )
+}
+
+#[test]
+fn random_linear_recurrences_in_chunks_agree_with_the_interpreter_on_what_was_written() {
+    for seed in 0..12 {
+        let text = linear_recurrence(&mut Rng::new(seed));
+        let module = text::parse(&text).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
+        let options = OptimizeOptions { assume: vec![("t".into(), 4096)], ..Default::default() };
+        let optimized = optimize(module.clone(), &options).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
+        assert!(optimized.report.fired.iter().any(|f| f.rule == "steps-in-chunks"), "seed {seed}:\n{text}");
+        let compared = check_optimized(&module, &optimized.module, &[0, 1, 3, 4, 7, 13], seed);
+        assert_eq!(compared.unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}")), 6);
+    }
+}
+
+/// As long as sequences get: gates that would fade to nothing thousands of times over neither overflow nor leave a trace.
+#[test]
+fn a_linear_recurrence_of_65536_steps_is_right_to_its_end() {
+    let text = "module m
+symbol t
+axis t = t
+axis k = 16
+axis v = 32
+graph @f(%s: f32[k, v], %a: f32[t, k], %k: f32[t, k], %v: f32[t, v], %q: f32[t, k]) -> (f32[k, v], f32[t, v]) {
+  %0:2 = scan[t, forward, 1, 4] %s, %k, %v, %q, %a : f32[k, v], f32[t, v] {
+    %s = carry[0] : f32[k, v]
+    %k = item[0] : f32[k]
+    %v = item[1] : f32[v]
+    %q = item[2] : f32[k]
+    %a = item[3] : f32[k]
+    %square = mul %a, %a : f32[k]
+    %eight = const[-8.0] : f32[]
+    %x = mul %eight, %square, %square : f32[k]
+    %gate = unary[exp] %x : f32[k]
+    %f = mul %gate, %s : f32[k, v]
+    %w = mul %k, %v : f32[k, v]
+    %next = add %f, %w : f32[k, v]
+    %y = contract[k] %q, %next : f32[v]
+    return %next, %y
+  }
+  return %0#0, %0#1
+}
+";
+    let module = text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let options = OptimizeOptions { assume: vec![("t".into(), 65_536)], ..Default::default() };
+    let optimized = optimize(module.clone(), &options).unwrap_or_else(|e| panic!("{e}"));
+    assert!(optimized.report.fired.iter().any(|f| f.rule == "steps-in-chunks"));
+    assert_eq!(check_optimized(&module, &optimized.module, &[65_535, 65_536], 3), Ok(2));
 }

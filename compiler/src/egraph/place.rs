@@ -13,11 +13,10 @@ use gatec_lang::program::Span;
 use petgraph::graph::NodeIndex;
 
 use super::{Line, is_free};
-use crate::fuse::is_dear;
+use crate::fuse::{divides, is_dear};
 use crate::graph::{Builder, Graph, Module, Sizes, Type, Value};
 use crate::ops::{self, Class, Op, Scan};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
-use crate::scalar::Binary;
 
 /// The pass: loops of all entries, inner ones first.
 pub fn hoist(mut module: Module, _: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
@@ -147,7 +146,6 @@ fn dear_once(body: &Graph, value: Value, varies: &BTreeMap<Value, bool>, sizes: 
         Op::Broadcast(_) => body.operands(value.node)[0],
         _ => value,
     };
-    let divides = |op: &Op| matches!(op, Op::Binary(b) if matches!(b.f, Binary::Div | Binary::Rem | Binary::Pow));
     let is_dear = |op: &Op| is_dear(op) || divides(op);
     if is_leaf(body, spread) || !cone(body, spread).into_iter().any(|id| is_dear(&body.node(id).op)) {
         return None;

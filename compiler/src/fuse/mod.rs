@@ -17,6 +17,7 @@
 //! Known weakness: a floating value that several groups read is evaluated in each, unless it is dear.
 
 mod attend;
+mod items;
 mod needed;
 mod prologue;
 mod roles;
@@ -29,7 +30,7 @@ use petgraph::graph::NodeIndex;
 
 use crate::graph::{AxisSet, Graph, Sizes, Value};
 use crate::ops::{Class, Op};
-use crate::scalar::Unary;
+use crate::scalar::{Binary, Unary};
 
 pub use attend::Attention;
 pub use needed::{Needs, Only, lasting};
@@ -454,12 +455,8 @@ impl Fuser<'_> {
     }
 
     fn visit_scan(&mut self, id: NodeIndex) {
-        for operand in self.graph.operands(id) {
-            // Weights that are packed at load are not read as they stand.
-            if !(self.at_load)(operand) {
-                self.demand(operand);
-            }
-        }
+        let Op::Scan(scan) = &self.graph.node(id).op else { return };
+        self.visit_operands(id, scan);
         let results: Vec<Value> =
             (0..self.graph.node(id).types.len()).map(|r| Value { node: id, result: r as u32 }).collect();
         self.open(Core::Scan { node: id }, &results);
@@ -472,20 +469,37 @@ impl Fuser<'_> {
     fn store_what_is_dear(&mut self, live: &BTreeSet<NodeIndex>) {
         for &id in live {
             let value = Value::of(id);
-            if self.fusion.home(value).is_some() || (self.at_load)(value) || !is_dear(&self.graph.node(id).op) {
+            let op = &self.graph.node(id).op;
+            // A division is cheap for one reader or two.
+            let most = if divides(op) { 2 } else { 1 };
+            if self.fusion.home(value).is_some() || (self.at_load)(value) || !is_dear(op) && !divides(op) {
                 continue;
             }
-            let readers: BTreeSet<Option<GroupId>> = self
-                .graph
-                .uses(value)
-                .iter()
-                .filter(|(user, _)| live.contains(user))
-                .map(|(user, _)| self.fusion.home(Value::of(*user)))
-                .collect();
-            if readers.len() > 1 {
+            let readers = self.readers(value, live);
+            if readers.len() > most {
                 self.demand(value);
             }
         }
+    }
+
+    /// The groups that read a value, itself or through what floats on it.
+    fn readers(&self, value: Value, live: &BTreeSet<NodeIndex>) -> BTreeSet<Option<GroupId>> {
+        let mut readers = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut above = vec![value];
+        while let Some(value) = above.pop() {
+            for (user, _) in self.graph.uses(value).into_iter().filter(|(user, _)| live.contains(user)) {
+                let result = Value::of(user);
+                let home = self.fusion.home(result);
+                let floats = home.is_none() && matches!(self.graph.op(result).class(), Class::Pointwise | Class::View);
+                if !floats {
+                    readers.insert(home);
+                } else if seen.insert(user) {
+                    above.push(result);
+                }
+            }
+        }
+        readers
     }
 
     /// Orders groups so that each runs after those whose roots it reads.
@@ -510,13 +524,16 @@ impl Fuser<'_> {
             reads.insert(id, groups);
         }
         let mut placed = vec![false; count];
-        while self.fusion.order.len() < count {
+        while placed.contains(&false) {
             let ready = (0..count).find(|&g| !placed[g] && needs[g].iter().all(|n| placed[n.0]));
             // A value joins a group only if all it depends on comes no later than that group: no circle can arise.
             let Some(group) = ready else { unreachable!("groups read each other in a circle: {needs:?}") };
             placed[group] = true;
             self.fusion.order.push(GroupId(group));
         }
+        // Some gave all that they had to others.
+        let is_there = |group: &Group| !group.roots.is_empty() || !group.folds.is_empty();
+        self.fusion.order.retain(|group| is_there(&self.fusion.groups[group.0]));
         for group in &mut self.fusion.groups {
             group.roots.sort();
         }
@@ -533,4 +550,9 @@ pub fn has_buffer(graph: &Graph, value: Value) -> bool {
 pub fn is_dear(op: &Op) -> bool {
     use Unary::{Abs, Ceil, Floor, Neg, Not, Round, Sign};
     matches!(op, Op::Unary(unary) if !matches!(unary.f, Neg | Not | Abs | Sign | Floor | Ceil | Round))
+}
+
+/// Does it divide, at several times the cost of a product?
+pub fn divides(op: &Op) -> bool {
+    matches!(op, Op::Binary(binary) if matches!(binary.f, Binary::Div | Binary::Rem | Binary::Pow))
 }

@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 use crate::fuse;
 use crate::graph::{Axis, AxisSet, Elem, Value};
 use crate::kernel::{Body, Expr, Nest, Stage};
-use crate::ops::Op;
+use crate::ops::{Class, Op};
 
 use super::builder::{KernelBuilder, Point};
 use super::region::{Location, RegionId, Source};
@@ -64,8 +64,10 @@ impl<'g> Planner<'g> {
         for (i, &value) in operands.iter().enumerate().skip(carries).take(scan.items as usize) {
             // What is known at load stands in no buffer. As an item it is read by number, so it has to, unless it is packed.
             let item = (i - carries) as u32;
-            if self.regions[region.0].at_load.contains(&value)
-                && self.is_read_as_it_stands(body, item)
+            // So has a view, unless the loop is walked.
+            let is_known = self.regions[region.0].at_load.contains(&value);
+            let is_view = graph.op(value).class() == Class::View && walk.is_none();
+            if (is_known && self.is_read_as_it_stands(body, item) || !is_known && is_view)
                 && !matches!(self.source(region, value, None)?, Source::Buffer(_))
             {
                 let order = self.order_of(region, value);
@@ -85,12 +87,17 @@ impl<'g> Planner<'g> {
             let ty = graph.ty(init);
             let order = self.carry_order(region, body, init, scan.body.results[i]);
             let (name, count) = (self.name_of(region, init), self.size(scan.axis));
+            let handed = self.handed_over(region, node, init);
             let [read, write, last] = match &walk {
-                Some(walk) => self.walked_carry(walk, i, &name, ty.elem, (&ty.axes, order), &count),
+                Some(walk) => {
+                    self.walked_carry(walk, i, &name, ty.elem, (&ty.axes, order), (&count, handed.clone()))
+                }
                 None => self.carry_places(&name, ty.elem, &order, depth, &count),
             };
             let first = Location { spot: Spot::start_of(read.spot.buffer), ..read.clone() };
-            self.copy(region, init, &first)?;
+            if handed.as_ref() != Some(&first) {
+                self.copy(region, init, &first)?;
+            }
             for id in scan.body.ids() {
                 if matches!(&scan.body.node(id).op, Op::Carry(carry) if carry.index as usize == i) {
                     self.regions[body.0].locations.insert(Value::of(id), vec![read.clone()]);
@@ -133,6 +140,17 @@ impl<'g> Planner<'g> {
             }
         }
         Ok(())
+    }
+
+    /// Where another loop has left a carry that this one alone reads.
+    fn handed_over(&self, region: RegionId, node: NodeIndex, init: Value) -> Option<Location> {
+        let graph = self.graph(region);
+        let Op::Scan(before) = graph.op(init) else { return None };
+        let is_alone = graph.uses(init).iter().all(|(user, _)| *user == node) && graph.uses(init).len() == 1;
+        let locations = self.regions[region.0].locations.get(&init)?;
+        let is_carry = init.result < before.carries && is_alone && !graph.results.contains(&init);
+        let [location] = locations.as_slice() else { return None };
+        (is_carry && location.spot == Spot::start_of(location.spot.buffer)).then(|| location.clone())
     }
 
     /// What can be counted of rows that leave a loop; `left` is where their flags are stored.

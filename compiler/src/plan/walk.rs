@@ -145,7 +145,8 @@ impl Planner<'_> {
             })
     }
 
-    /// The places of a carry: where it is read, where its next value is stored, and where the last one stands.
+    /// The places of a carry: where it is read, where its next value is stored, and where the last one stands. What is handed over from
+    /// another loop stays where it is.
     pub(super) fn walked_carry(
         &mut self,
         walk: &Walk,
@@ -153,7 +154,7 @@ impl Planner<'_> {
         name: &str,
         elem: Elem,
         (axes, order): (&AxisSet, Vec<Axis>),
-        count: &Size,
+        (count, handed): (&Size, Option<Location>),
     ) -> [Location; 3] {
         let innermost = walk.points.last().copied();
         let is_point = |a: &Axis| walk.points.contains(a) && Some(*a) != innermost;
@@ -172,6 +173,9 @@ impl Planner<'_> {
             }
         }
         strides.reverse();
+        if let Some(handed) = handed.filter(|l| walk.in_place[number] && l.strides == strides) {
+            return [handed.clone(), handed.clone(), handed];
+        }
         let per_line = LINE_BYTES / elem.bytes() as i64;
         let half = times(&div_up(&inner, per_line), per_line);
         let halves = if walk.in_place[number] { 1 } else { 2 };

@@ -218,7 +218,7 @@ impl Outer {
 
 /// The parts of a linear recurrence for all steps: those that vary with them have the loop's axis.
 struct Steps {
-    fades: Option<Outer>,
+    fades: Vec<Outer>,
     /// Factors with an axis of some sum, and those without any.
     writes: [Vec<Outer>; 2],
     reads: Vec<(Outer, AxisSet)>,
@@ -236,9 +236,7 @@ impl Outside<'_> {
         let reads = |(q, over): &(Value, AxisSet)| Some((self.value(*q)?, over.clone()));
         let reads: Vec<(Outer, AxisSet)> = of.reads.iter().map(reads).collect::<Option<_>>()?;
         let (summed, other) = all(&of.writes)?.into_iter().partition(|w| reads.iter().any(|(_, over)| !w.axes.is_disjoint(over)));
-        let fades = all(&of.fades)?;
-        let fades = (!fades.is_empty()).then(|| Outer::product(fades));
-        Some(Steps { fades, writes: [summed, other], reads })
+        Some(Steps { fades: all(&of.fades)?, writes: [summed, other], reads })
     }
 
     /// A value of the body that is made of items, captures and numbers, element by element, for all steps.
@@ -340,40 +338,39 @@ impl<'a> Chunks<'a> {
 
     /// One chunk.
     fn body(&mut self) -> Option<Graph> {
-        let product = |factors: Vec<Option<Outer>>| {
-            let factors: Vec<Outer> = factors.into_iter().flatten().collect();
-            (!factors.is_empty()).then(|| Outer::product(factors))
-        };
-        let one = |this: &Self, of: &[Outer], j: usize| product(of.iter().map(|o| Some(this.at(o, j))).collect());
-        let mut writer = Vec::new();
+        let product = |factors: Vec<Outer>| (!factors.is_empty()).then(|| Outer::product(factors));
+        let all = |this: &Self, of: &[Outer], j: usize| of.iter().map(|o| this.at(o, j)).collect::<Vec<_>>();
         // What each step takes up, in its two factors.
         let [summed, other] = self.steps.writes.clone();
-        let takes: Vec<[Option<Outer>; 2]> =
-            (0..CHUNK).map(|j| [one(self, &summed, j), one(self, &other, j)]).collect();
-        let others: Vec<Option<Leaf>> = takes.iter().map(|[_, o]| o.clone().map(|o| self.leaf(o))).collect();
+        let summed: Vec<Vec<Outer>> = (0..CHUNK).map(|i| all(self, &summed, i)).collect();
+        let other: Vec<Option<Outer>> = (0..CHUNK).map(|i| product(all(self, &other, i))).collect();
+        let other: Vec<Option<Leaf>> = other.into_iter().map(|o| o.map(|o| self.leaf(o))).collect();
+        let fading = |this: &Self, of: &[Outer], from: usize, to: usize| {
+            let fades = (from..=to).flat_map(|j| all(this, &this.steps.fades, j));
+            of.iter().cloned().chain(fades).collect::<Vec<_>>()
+        };
         let mut yields = Vec::new();
         for (q, over) in self.steps.reads.clone() {
             for j in 0..CHUNK {
                 let q = self.at(&q, j);
-                let of_state = product(vec![Some(q.clone()), self.fading(0, j)]);
-                let of_state = of_state.map(|o| self.leaf(o));
+                let of_state = product(fading(self, std::slice::from_ref(&q), 0, j)).map(|o| self.leaf(o));
                 let mut of_steps = Vec::new();
-                for (i, [summed, _]) in takes.iter().enumerate().take(j + 1) {
+                for (i, summed) in summed.iter().enumerate().take(j + 1) {
                     // Without a factor along the sum, the sum is over what reads alone.
-                    let taken = product(vec![summed.clone(), self.fading(i + 1, j)]);
-                    let taken = taken.filter(|t| over.is_subset(&t.axes))?;
+                    let taken = product(fading(self, summed, i + 1, j)).filter(|t| over.is_subset(&t.axes))?;
                     let axes = q.axes.union(&taken.axes).minus(&over);
                     let tree = Tree::op(Contract { over: over.clone() }, vec![q.tree.clone(), taken.tree]);
-                    of_steps.push((self.leaf(Outer { tree, axes }), others[i].clone()));
+                    of_steps.push((self.leaf(Outer { tree, axes }), other[i].clone()));
                 }
                 yields.push((of_state, over.clone(), of_steps));
             }
         }
-        for (i, [summed, _]) in takes.iter().enumerate() {
-            let taken = product(vec![summed.clone(), self.fading(i + 1, CHUNK - 1)]);
-            writer.push((taken.map(|t| self.leaf(t)), others[i].clone()));
+        let mut writer = Vec::new();
+        for (i, summed) in summed.iter().enumerate() {
+            let taken = product(fading(self, summed, i + 1, CHUNK - 1));
+            writer.push((taken.map(|t| self.leaf(t)), other[i].clone()));
         }
-        let fading = self.fading(0, CHUNK - 1).map(|f| self.leaf(f));
+        let fading = product(fading(self, &[], 0, CHUNK - 1)).map(|f| self.leaf(f));
 
         let mut build = Body { build: Builder::new(&mut self.sizes), elem: self.types[0].elem };
         let state = build.add(Carry { index: 0, ty: self.types[0].clone() }, &[])?;
@@ -408,12 +405,6 @@ impl<'a> Chunks<'a> {
         let tree = Tree::op(Split { from: whole, to: vec![chunks, step] }, vec![tree]);
         let tree = Tree::op(Pick { axis: step, index: j as i64 }, vec![tree]);
         Outer { tree, axes: of.axes.without(self.scan.axis).with(chunks) }
-    }
-
-    /// By how much the state fades in steps `from..=to`.
-    fn fading(&self, from: usize, to: usize) -> Option<Outer> {
-        let fades = self.steps.fades.as_ref()?;
-        (from <= to).then(|| Outer::product((from..=to).map(|j| self.at(fades, j)).collect()))
     }
 
     /// A value of the loop's body that is made outside.

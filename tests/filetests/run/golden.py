@@ -368,8 +368,35 @@ def quantized():
     write("quantized", {**file, "out.y": y, "out.x": x})
 
 
+def linear_recurrences():
+    t, b, h, k, v = 9, 2, 2, 8, 24
+    q, key, value, g, a, s0 = rand(t, b, h, k), rand(t, b, h, k), rand(t, b, h, v), rand(t, b, h, k), rand(t, b, h), rand(b, h, k, v)
+
+    def walk(fade, s, keys=key, reads=(q,)):
+        """One step after the other."""
+        ys = [[] for _ in reads]
+        for i in range(t):
+            s = fade(i) * s + keys[i][..., None] * value[i][..., None, :]
+            for y, read in zip(ys, reads):
+                y.append(np.einsum("bhk,bhkv->bhv", read[i], s))
+        return s, *map(np.stack, ys)
+
+    zero = np.zeros_like(s0)
+    end, gated = walk(lambda i: sigmoid(g[i])[..., None] ** (1 / 16), s0, reads=(q / np.sqrt(k),))
+    _, twice, also = walk(lambda i: sigmoid(g[i])[..., None], s0, sigmoid(key), (q, g))
+    write("linear-recurrences", {
+        "in.q": q, "in.k": key, "in.v": value, "in.g": g, "in.a": a, "in.s0": s0, "out.gated": gated, "out.end": end,
+        "out.by_head": walk(lambda i: sigmoid(a[i])[..., None, None], s0)[1],
+        "out.constant": walk(lambda i: 0.9, zero)[1],
+        "out.plain": walk(lambda i: 1.0, zero)[1],
+        "out.twice": twice, "out.also": also,
+        "out.tiny": walk(lambda i: np.exp(-64 * np.abs(g[i]))[..., None], s0)[1],
+        "out.normal": walk(lambda i: sigmoid(g[i])[..., None], s0)[1] * sigmoid(value),
+    })
+
+
 for make in [
     route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
-    quantized, segments, exits,
+    quantized, segments, exits, linear_recurrences,
 ]:
     make()

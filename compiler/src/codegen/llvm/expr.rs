@@ -39,6 +39,8 @@ pub struct Frame<'a, 'ctx> {
     /// Accumulators of the contraction, for its epilogue.
     pub accs: Vec<Val<'ctx>>,
     pub lanes: Option<Lanes<'ctx>>,
+    /// Are products that are added not rounded before?
+    pub fuses: bool,
     /// Whether whole vectors are stored past the caches; `None` where they never are.
     pub streams: Option<Val<'ctx>>,
     /// Set to 1 when an index was out of range.
@@ -71,6 +73,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             temps: BTreeMap::new(),
             temp_elems: BTreeMap::new(),
             accs: Vec::new(),
+            fuses: false,
             streams: None,
             lanes: None,
             fault,
@@ -276,6 +279,23 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                 let elem = self.elem(*x);
                 let x = self.eval(*x);
                 self.unary(*f, elem, x)
+            }
+            Expr::Binary(Binary::Add, a, b) if self.fuses && self.elem(*a).is_float() => {
+                let is_product = |id: ExprId| matches!(kernel.expr(id), Expr::Binary(Binary::Mul, ..));
+                let (sum, product) = if is_product(*b) || !is_product(*a) { (*a, *b) } else { (*b, *a) };
+                let elem = self.elem(sum);
+                match kernel.expr(product) {
+                    Expr::Binary(Binary::Mul, x, y) => {
+                        let all = [*x, *y, sum].map(|id| self.eval(id));
+                        let lanes = all.map(|v| e.lanes_of(v)).into_iter().max().unwrap_or(1);
+                        let [x, y, sum] = all.map(|v| e.splat(v, lanes));
+                        e.fma(x, y, sum)
+                    }
+                    _ => {
+                        let (a, b) = (self.eval(sum), self.eval(product));
+                        self.binary(Binary::Add, elem, a, b)
+                    }
+                }
             }
             Expr::Binary(f, a, b) => {
                 let elem = self.elem(*a);

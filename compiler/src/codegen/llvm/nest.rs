@@ -21,6 +21,8 @@ use crate::schedule::Along;
 
 pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range: Range<'ctx>) {
     declare_temps(frame, nest);
+    // What a point takes up in many iterations is a sum of products, as in a contraction.
+    frame.fuses = nest.walk.is_some();
     match (along, nest.outer.split_last()) {
         (Along::Outer, Some((lane_loop, shared))) => {
             for_units(frame, shared, range, |frame| {
