@@ -89,30 +89,49 @@ pub fn div_up(size: &Size, by: i64) -> Size {
     sum(size, &Size::known(by - 1)).checked_div(by).unwrap_or_default()
 }
 
-/// The sum of expressions, its numbers added up.
+/// The sum of expressions; multiples of one expression become one.
 pub fn add(terms: impl Iterator<Item = SizeExpr>) -> SizeExpr {
-    let mut known = 0i64;
-    let mut rest = Vec::new();
+    let mut sums: Vec<(i64, SizeExpr)> = Vec::new();
     for term in terms {
-        match term {
-            SizeExpr::Known(n) => match known.checked_add(n) {
-                Some(sum) => known = sum,
-                None => rest.push(SizeExpr::Known(n)),
-            },
-            other => rest.push(other),
+        let (count, of) = multiple(term);
+        match sums.iter_mut().find(|(n, known)| *known == of && n.checked_add(count).is_some()) {
+            Some((n, _)) => *n += count,
+            None => sums.push((count, of)),
         }
     }
-    if known != 0 || rest.is_empty() {
-        rest.push(SizeExpr::Known(known));
+    // The number comes last.
+    sums.sort_by_key(|(_, of)| *of == SizeExpr::Known(1));
+    let times = |(count, of): (i64, SizeExpr)| mul([SizeExpr::Known(count), of].into_iter());
+    let mut terms: Vec<SizeExpr> = sums.into_iter().filter(|(count, _)| *count != 0).map(times).collect();
+    match terms.len() {
+        0 => SizeExpr::Known(0),
+        1 => terms.remove(0),
+        _ => SizeExpr::Add(terms),
     }
-    if rest.len() == 1 { rest.remove(0) } else { SizeExpr::Add(rest) }
+}
+
+/// How many times which expression.
+fn multiple(term: SizeExpr) -> (i64, SizeExpr) {
+    match term {
+        SizeExpr::Known(n) => (n, SizeExpr::Known(1)),
+        SizeExpr::Mul(mut factors) => match factors.first() {
+            Some(SizeExpr::Known(n)) => {
+                let n = *n;
+                factors.remove(0);
+                (n, mul(factors.into_iter()))
+            }
+            _ => (1, SizeExpr::Mul(factors)),
+        },
+        other => (1, other),
+    }
 }
 
 /// The product of expressions, its numbers multiplied.
 pub fn mul(factors: impl Iterator<Item = SizeExpr>) -> SizeExpr {
     let mut known = 1i64;
     let mut rest = Vec::new();
-    for factor in factors {
+    let inner = |factor| if let SizeExpr::Mul(inner) = factor { inner } else { vec![factor] };
+    for factor in factors.flat_map(inner) {
         match factor {
             SizeExpr::Known(n) => match known.checked_mul(n) {
                 Some(product) => known = product,

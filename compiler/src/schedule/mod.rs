@@ -250,9 +250,9 @@ fn known(extent: Extent) -> Option<i64> {
 pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
     match (&kernel.body, &schedule.body) {
         (_, BodySchedule::Gpu(gpu)) => gpu::units(kernel, gpu),
-        (Body::Nest(Nest { outer, .. }), BodySchedule::Nest(along)) => {
+        (Body::Nest(Nest { outer, walk, .. }), BodySchedule::Nest(along)) => {
             let all = |loops: &[Loop]| loops.iter().map(|l| UnitsExpr::Extent(l.extent)).collect::<Vec<_>>();
-            UnitsExpr::Mul(match (along, outer.split_last()) {
+            let mut units = match (along, outer.split_last()) {
                 (Along::Outer, Some((_, shared))) => all(shared),
                 (Along::Points(n), Some((last, shared))) => {
                     let mut units = all(shared);
@@ -265,7 +265,12 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
                     units
                 }
                 _ => all(outer),
-            })
+            };
+            // Without iterations there is nothing to do, and what is stored in them has no place.
+            units.extend(walk.iter().filter(|l| known(l.extent).is_none()).map(|l| {
+                UnitsExpr::Min(vec![UnitsExpr::Known(1), UnitsExpr::Extent(l.extent)])
+            }));
+            UnitsExpr::Mul(units)
         }
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {
             let panels = div_up(UnitsExpr::Extent(contract.cols.extent), tile.panel);
