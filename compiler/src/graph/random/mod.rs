@@ -8,6 +8,7 @@
 mod indexed;
 mod mixtures;
 mod quantized;
+mod recurrences;
 mod steps;
 mod values;
 

@@ -13,7 +13,7 @@ impl Generator<'_, '_> {
     /// Adds one value to the pool; tries again where a step does not fit.
     pub(super) fn step(&mut self) {
         for _ in 0..20 {
-            let value = match self.rng.below(35) {
+            let value = match self.rng.below(36) {
                 0 | 1 => self.unary(),
                 2..=4 => self.pointwise(),
                 5 => self.select(),
@@ -37,6 +37,7 @@ impl Generator<'_, '_> {
                 28 | 29 if self.options.routes => self.blocks(),
                 30 | 31 if self.options.routes => self.mixture(),
                 34 => self.quantized(),
+                35 if self.options.loops => self.linear(),
                 _ => None,
             };
             if let Some(value) = value {
