@@ -3,11 +3,11 @@
 //! Items that are made element by element, and those that folds make of the same rows, come from one kernel: before, one for each. Items
 //! that are views of what stands in a buffer stay views: a kernel that walks the loop reads them where they stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 
-use super::{Core, Fuser, GroupId, has_buffer};
+use super::{Core, Fuser, GroupId, divides, has_buffer, is_dear};
 use crate::graph::{AxisSet, Value};
 use crate::ops::{Class, Op, Scan};
 
@@ -26,6 +26,9 @@ impl Fuser<'_> {
             }
         }
         let hosts = self.fold_together(id, &made);
+        if !hosts.is_empty() {
+            self.store_what_several_need(&made);
+        }
         for value in made {
             if self.fusion.home(value).is_none() && self.views_a_buffer(value) {
                 continue;
@@ -75,6 +78,29 @@ impl Fuser<'_> {
             hosts.insert(outer, host);
         }
         hosts
+    }
+
+    /// Stages of a kernel evaluate what they read each for itself: what is dear and in several of these values is stored.
+    fn store_what_several_need(&mut self, values: &[Value]) {
+        let mut count: BTreeMap<Value, usize> = BTreeMap::new();
+        for &value in values {
+            let mut seen = BTreeSet::new();
+            let mut below = vec![value];
+            while let Some(value) = below.pop() {
+                let op = self.graph.op(value);
+                if !seen.insert(value) || (self.at_load)(value) || self.fusion.is_root(value) {
+                    continue;
+                }
+                if self.fusion.home(value).is_none() && (is_dear(op) || divides(op)) {
+                    *count.entry(value).or_default() += 1;
+                } else if op.class() != Class::Leaf {
+                    below.extend(self.graph.operands(value.node));
+                }
+            }
+        }
+        for (value, _) in count.into_iter().filter(|(_, count)| *count > 1) {
+            self.demand(value);
+        }
     }
 
     /// May a floating value that the loop and a group before it read be stored by the group?

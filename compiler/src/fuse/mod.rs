@@ -469,14 +469,11 @@ impl Fuser<'_> {
     fn store_what_is_dear(&mut self, live: &BTreeSet<NodeIndex>) {
         for &id in live {
             let value = Value::of(id);
-            let op = &self.graph.node(id).op;
-            // A division is cheap for one reader or two.
-            let most = if divides(op) { 2 } else { 1 };
-            if self.fusion.home(value).is_some() || (self.at_load)(value) || !is_dear(op) && !divides(op) {
+            if self.fusion.home(value).is_some() || (self.at_load)(value) || !is_dear(&self.graph.node(id).op) {
                 continue;
             }
             let readers = self.readers(value, live);
-            if readers.len() > most {
+            if readers.len() > 1 {
                 self.demand(value);
             }
         }
