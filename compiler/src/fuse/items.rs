@@ -80,22 +80,24 @@ impl Fuser<'_> {
         hosts
     }
 
-    /// Stages of a kernel evaluate what they read each for itself: what is dear and in several of these values is stored.
+    /// Stages of a kernel evaluate what they read each for itself: what is dear and in several of these values is stored. Of dear functions
+    /// of dear functions each is, in a kernel of its own: a processor has more of a short chain under way than of a long one.
     fn store_what_several_need(&mut self, values: &[Value]) {
         let mut count: BTreeMap<Value, usize> = BTreeMap::new();
         for &value in values {
             let mut seen = BTreeSet::new();
-            let mut below = vec![value];
-            while let Some(value) = below.pop() {
+            let mut below = vec![(value, false)];
+            while let Some((value, is_inner)) = below.pop() {
                 let op = self.graph.op(value);
                 if !seen.insert(value) || (self.at_load)(value) || self.fusion.is_root(value) {
                     continue;
                 }
-                if self.fusion.home(value).is_none() && (is_dear(op) || divides(op)) {
+                let floats = self.fusion.home(value).is_none();
+                if floats && (is_dear(op) || divides(op) && !is_inner) {
                     *count.entry(value).or_default() += 1;
-                } else if op.class() != Class::Leaf {
-                    below.extend(self.graph.operands(value.node));
                 }
+                let is_inner = is_inner || is_dear(op);
+                below.extend(self.graph.operands(value.node).into_iter().map(|v| (v, is_inner)));
             }
         }
         for (value, _) in count.into_iter().filter(|(_, count)| *count > 1) {
