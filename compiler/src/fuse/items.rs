@@ -73,7 +73,12 @@ impl Fuser<'_> {
             for group in groups {
                 let folds = std::mem::take(&mut self.fusion.groups[group.0].folds);
                 self.fusion.groups[host.0].folds.extend(folds);
-                self.fusion.home.values_mut().chain(self.latest.values_mut()).filter(|g| **g == group).for_each(|g| *g = host);
+                self.fusion
+                    .home
+                    .values_mut()
+                    .chain(self.latest.values_mut())
+                    .filter(|g| **g == group)
+                    .for_each(|g| *g = host);
             }
             hosts.insert(outer, host);
         }
@@ -109,7 +114,8 @@ impl Fuser<'_> {
     fn may_join(&self, id: NodeIndex, value: Value, host: GroupId) -> bool {
         let op = self.graph.op(value);
         let is_reader = |user: NodeIndex| user == id || self.fusion.home(Value::of(user)) == Some(host);
-        let is_theirs = !self.wanted.contains(&value) && self.graph.uses(value).iter().all(|(user, _)| is_reader(*user));
+        let is_theirs =
+            !self.wanted.contains(&value) && self.graph.uses(value).iter().all(|(user, _)| is_reader(*user));
         op.class() == Class::Pointwise && is_theirs && self.is_before(value, host)
     }
 

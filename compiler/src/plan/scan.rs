@@ -89,9 +89,7 @@ impl<'g> Planner<'g> {
             let (name, count) = (self.name_of(region, init), self.size(scan.axis));
             let handed = self.handed_over(region, node, init);
             let [read, write, last] = match &walk {
-                Some(walk) => {
-                    self.walked_carry(walk, i, &name, ty.elem, (&ty.axes, order), (&count, handed.clone()))
-                }
+                Some(walk) => self.walked_carry(walk, i, &name, ty.elem, (&ty.axes, order), (&count, handed.clone())),
                 None => self.carry_places(&name, ty.elem, &order, depth, &count),
             };
             let first = Location { spot: Spot::start_of(read.spot.buffer), ..read.clone() };

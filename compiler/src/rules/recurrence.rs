@@ -150,7 +150,9 @@ fn find(scene: &mut Scene) -> Vec<Match> {
 /// May a loop be longer than what a chunk leaves over?
 fn is_longer(scene: &Scene, axis: Axis) -> bool {
     let lengths = [0, 1, 2, 3].map(|n| 64 + n);
-    scene.size(axis).is_some_and(|size| lengths.iter().any(|n| size.eval(&|_| Some(*n)).is_none_or(|n| n >= CHUNK as i64)))
+    scene
+        .size(axis)
+        .is_some_and(|size| lengths.iter().any(|n| size.eval(&|_| Some(*n)).is_none_or(|n| n >= CHUNK as i64)))
 }
 
 /// The parts of a linear recurrence, values of the loop's body that do not vary with its state.
@@ -190,7 +192,11 @@ impl Recurrence {
             scene.holds(NOT_EMPTY, is_some).then(|| (operands[1 - at], over.clone()))
         };
         let reads: Vec<(Value, AxisSet)> = yields.iter().map(read).collect::<Option<_>>()?;
-        // It pays where the state is larger than what goes into it.
+        // It pays where the state is larger than what goes into it. Halves would be rounded on their way into the loop.
+        let elem = body.ty(next).elem;
+        if !elem.is_float() || elem.bytes() < 4 {
+            return None;
+        }
         let small = |v: &Value| body.ty(*v).axes.len() < body.ty(next).axes.len();
         let all = || fades.iter().chain(&writes).chain(reads.iter().map(|(q, _)| q));
         all().all(small).then(|| Self { fades: fades.clone(), writes: writes.clone(), reads: reads.clone() })
@@ -235,7 +241,8 @@ impl Outside<'_> {
         let all = |values: &[Value]| values.iter().map(|v| self.value(*v)).collect::<Option<Vec<_>>>();
         let reads = |(q, over): &(Value, AxisSet)| Some((self.value(*q)?, over.clone()));
         let reads: Vec<(Outer, AxisSet)> = of.reads.iter().map(reads).collect::<Option<_>>()?;
-        let (summed, other) = all(&of.writes)?.into_iter().partition(|w| reads.iter().any(|(_, over)| !w.axes.is_disjoint(over)));
+        let (summed, other) =
+            all(&of.writes)?.into_iter().partition(|w| reads.iter().any(|(_, over)| !w.axes.is_disjoint(over)));
         Some(Steps { fades: all(&of.fades)?, writes: [summed, other], reads })
     }
 
@@ -253,7 +260,8 @@ impl Outside<'_> {
             Op::Item(item) => operand(self.scan.carries + item.index),
             Op::Capture(capture) => operand(self.scan.carries + self.scan.items + capture.index),
             op if op.class() == Class::Pointwise || matches!(op, Op::Const(_) | Op::SizeOf(_)) => {
-                let operands = body.operands(value.node).into_iter().map(|v| self.value(v)).collect::<Option<Vec<_>>>()?;
+                let operands =
+                    body.operands(value.node).into_iter().map(|v| self.value(v)).collect::<Option<Vec<_>>>()?;
                 let axes = operands.iter().fold(body.ty(value).axes.clone(), |all, o| all.union(&o.axes));
                 Some(Outer { tree: Tree::op(op.clone(), operands.into_iter().map(|o| o.tree).collect()), axes })
             }

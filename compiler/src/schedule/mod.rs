@@ -267,9 +267,11 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
                 _ => all(outer),
             };
             // Without iterations there is nothing to do, and what is stored in them has no place.
-            units.extend(walk.iter().filter(|l| known(l.extent).is_none()).map(|l| {
-                UnitsExpr::Min(vec![UnitsExpr::Known(1), UnitsExpr::Extent(l.extent)])
-            }));
+            units.extend(
+                walk.iter()
+                    .filter(|l| known(l.extent).is_none())
+                    .map(|l| UnitsExpr::Min(vec![UnitsExpr::Known(1), UnitsExpr::Extent(l.extent)])),
+            );
             UnitsExpr::Mul(units)
         }
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {

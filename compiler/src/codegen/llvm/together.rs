@@ -74,8 +74,7 @@ fn go_along(kernel: &Kernel, first: &Stage, second: &Stage) -> bool {
     let (Some(a), Some(b)) = (loop_of(first), loop_of(second)) else { return false };
     let ([loads, stores], [others_loads, others_stores]) = (places(kernel, first), places(kernel, second));
     let same = |(buffer, index): &(BufferId, &Index), (other, other_index): &(BufferId, &Index)| {
-        buffer != other
-            || mentions(index, a.var) && renamed(index, a.var, b.var) == renamed(other_index, b.var, b.var)
+        buffer != other || mentions(index, a.var) && renamed(index, a.var, b.var) == renamed(other_index, b.var, b.var)
     };
     let all_same = |x: &[(BufferId, &Index)], y: &[(BufferId, &Index)]| x.iter().all(|p| y.iter().all(|o| same(p, o)));
     !needs(kernel, second, first)
@@ -87,7 +86,8 @@ fn go_along(kernel: &Kernel, first: &Stage, second: &Stage) -> bool {
 /// May the second run before the first?
 fn are_apart(kernel: &Kernel, first: &Stage, second: &Stage) -> bool {
     let ([loads, stores], [others_loads, others_stores]) = (places(kernel, first), places(kernel, second));
-    let apart = |x: &[(BufferId, &Index)], y: &[(BufferId, &Index)]| x.iter().all(|(b, _)| y.iter().all(|(o, _)| b != o));
+    let apart =
+        |x: &[(BufferId, &Index)], y: &[(BufferId, &Index)]| x.iter().all(|(b, _)| y.iter().all(|(o, _)| b != o));
     !needs(kernel, second, first)
         && apart(&stores, &others_loads)
         && apart(&stores, &others_stores)
