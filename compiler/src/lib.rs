@@ -63,6 +63,8 @@ pub struct BuildOptions {
     pub ptx: bool,
     /// On GPUs, contractions of f32 on tensor cores: their operands keep 10 bits of fraction of 23. Asked for, never chosen.
     pub tf32: bool,
+    /// Choices of schedules that were measured to be faster than the default.
+    pub tuning: schedule::Tuning,
 }
 
 impl Default for BuildOptions {
@@ -73,6 +75,7 @@ impl Default for BuildOptions {
             targets: vec![Isa::X86V4Bf16, Isa::X86V4, Isa::X86V3, Isa::X86],
             ptx: true,
             tf32: false,
+            tuning: schedule::Tuning::default(),
         }
     }
 }
@@ -101,8 +104,9 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
     let program =
         timed(&mut timings, "front end", || gatec_lang::load(source, &options.sizes)).map_err(BuildError::Source)?;
     let module = timed(&mut timings, "lower", || lower::lower(&program))?;
-    let optimized = timed(&mut timings, "optimize", || pipeline::optimize(module, &options.optimize))?;
+    let mut optimized = timed(&mut timings, "optimize", || pipeline::optimize(module, &options.optimize))?;
     let planned = timed(&mut timings, "plan", || plan_all(&optimized.module, options))?;
+    optimized.report.warnings.extend(stale(&planned, &options.tuning));
     Ok(Compiled { program, optimized, planned, timings })
 }
 
@@ -116,7 +120,7 @@ pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>,
     };
     targets
         .map(|isa| {
-            let mut planned = plan::plan(module, isa, &options.optimize.assume)?;
+            let mut planned = plan::plan(module, isa, &options.optimize.assume, &options.tuning)?;
             if options.tf32 {
                 for (_, kernel, schedule) in &mut planned.kernels {
                     *schedule = schedule.clone().fast(kernel);
@@ -126,6 +130,15 @@ pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>,
         })
         .filter(|planned| !planned.as_ref().is_ok_and(lacks_pairs))
         .collect()
+}
+
+/// What a tuning says of kernels that are not there.
+pub fn stale(planned: &[Planned], tuning: &schedule::Tuning) -> Option<String> {
+    let stale = |p: &Planned| tuning.stale(p.variant.isa, &p.kernels).into_iter().map(|k| format!("`{k}`")).collect();
+    let stale: Vec<String> = planned.iter().flat_map(|p| -> Vec<String> { stale(p) }).collect();
+    let names = stale.join(", ");
+    let are = "was tuned and is not in this model (any more), or not at these sizes: what was found is not used";
+    (!stale.is_empty()).then(|| format!("{names} {are}; `gatec build --tune` measures again"))
 }
 
 /// Compiles the model at `source` and writes the artifact to `out`.

@@ -149,6 +149,7 @@ fn whatever_a_file_holds_the_answer_is_an_error_and_never_a_panic() {
             format!("gatec check {file}"),
             format!("gatec fmt --check {file}"),
             format!("gatec build {file} -o never.so"),
+            format!("gatec build double.gate -o never.so --tuned {file}"),
             format!("gatec explain {file}"),
             format!("gatec explain double.gate --machine {file}"),
             format!("gatec inspect {file}"),
@@ -307,6 +308,29 @@ fn explain_shows_measured_times_beside_expected_ones() {
         assert!(shown.contains(entry), "{shown}");
     }
     assert!(shown.contains("measured on 1 thread"), "{shown}");
+}
+
+#[test]
+fn what_was_tuned_stands_beside_the_model_and_is_read_from_there() {
+    let dir = folder();
+    let tuned = run("gatec build glu.gate --tune --tune-seconds 0.5", dir.path());
+    assert_eq!(tuned.code, Some(0), "{}", tuned.said);
+    let text = std::fs::read_to_string(dir.path().join("glu.tune.json")).expect("a file beside the model");
+    let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let count = file["kernels"].as_array().expect("a list").len();
+    let built = std::fs::read(dir.path().join("glu.so")).expect("an artifact");
+
+    let again = run("gatec build glu.gate -o again.so", dir.path());
+    assert_eq!((again.code, again.said.as_str()), (Some(0), ""), "no entry is stale");
+    assert_eq!(std::fs::read(dir.path().join("again.so")).expect("an artifact"), built, "the same choices");
+    let explained: serde_json::Value =
+        serde_json::from_slice(&run("gatec explain glu.gate --json", dir.path()).out).expect("JSON");
+    assert_eq!(explained["tuned"].as_array().map(Vec::len), Some(count));
+
+    std::fs::write(dir.path().join("glu.tune.json"), "what was there").expect("a file");
+    assert_eq!(run("gatec build broken.gate --tune", dir.path()).code, Some(1));
+    assert_eq!(run("gatec build glu.gate --tune --tuned no/glu.json --tune-seconds 0.1", dir.path()).code, Some(1));
+    assert_eq!(std::fs::read(dir.path().join("glu.tune.json")).expect("it is there"), b"what was there");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use example::Stored;
 use gatec::graph::interp::{self, Values};
 use gatec::graph::tensor::Tensor;
 use gatec::graph::{Boundary, Elem, Entry, Module};
+use gatec::schedule::Tuning;
 use gatec::{BuildOptions, plan};
 use gatec_runtime::format::Isa;
 use gatec_runtime::{Artifact, LoadOptions, Model, View, Weights, cpu};
@@ -39,7 +40,12 @@ pub type Results = Vec<Vec<f64>>;
 
 impl Built {
     pub fn new(module: &Module) -> Result<Self, String> {
-        let options = BuildOptions { targets: ISAS.into(), ptx: false, ..Default::default() };
+        Self::tuned(module, Tuning::default())
+    }
+
+    /// With the choices of a tuning.
+    pub fn tuned(module: &Module, tuning: Tuning) -> Result<Self, String> {
+        let options = BuildOptions { targets: ISAS.into(), ptx: false, tuning, ..Default::default() };
         let planned = gatec::plan_all(module, &options).map_err(|e| e.to_string())?;
         let isas = planned.iter().map(|p| p.variant.isa).filter(|isa| cpu::supports(*isa)).collect();
         let bytes = gatec::generate(module, "", planned).map_err(|e| e.to_string())?;

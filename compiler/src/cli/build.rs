@@ -10,8 +10,10 @@ use gatec_lang::diagnostics::Diagnostics;
 use gatec_runtime::format::Isa;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::tune::{self, TunedArgs};
 use super::{Failure, ModelArgs, Talk};
 use crate::pipeline::Report;
+use crate::schedule::Tuning;
 use crate::{BuildError, BuildOptions, Compiled, artifact, codegen, graph, kernel, lower, pipeline};
 
 #[derive(Args)]
@@ -23,6 +25,15 @@ pub struct Build {
     output: Option<PathBuf>,
     #[command(flatten)]
     model_args: ModelArgs,
+    #[command(flatten)]
+    tuned: TunedArgs,
+    /// First measure on this machine which schedules are fastest, with random weights, and keep that in the file of --tuned; results stay the
+    /// same, bit for bit
+    #[arg(long, conflicts_with_all = ["emit", "print_after"])]
+    tune: bool,
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = super::bench::seconds, requires = "tune")]
+    tune_seconds: f64,
     /// Print these stages instead of writing an artifact; `STAGE=FILE` writes one to a file. Stages: ast, graph, graph-opt,
     /// egraph, kernel, llvm, asm, ptx
     #[arg(long, value_delimiter = ',', value_name = "STAGE", value_parser = emitted)]
@@ -125,6 +136,7 @@ fn pass(name: &str) -> Result<String, String> {
 impl Build {
     pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
         let mut options = self.model_args.options()?;
+        options.tuning = self.tuned.read(&self.model)?;
         options.optimize.print_after = self.print_after.clone();
         options.targets = self.target_cpu.iter().map(|cpu| cpu.isa()).collect();
         options.targets.sort();
@@ -135,6 +147,9 @@ impl Build {
             return self.emit_stages(options, talk);
         }
         let out = self.output.clone().unwrap_or_else(|| self.model.with_extension("so"));
+        if self.tune {
+            options.tuning = self.tune(&options, talk)?;
+        }
         let progress = progress(talk, &format!("building {}", self.model.display()));
         let built = crate::build(&self.model, &options, &out);
         progress.finish_and_clear();
@@ -156,6 +171,16 @@ impl Build {
             talk.data(format!("{value:#}\n"))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn tune(&self, options: &BuildOptions, talk: &Talk) -> Result<Tuning, Failure> {
+        let path = self.tuned.path(&self.model);
+        let (_, optimized) = crate::optimize(&self.model, options)?;
+        let limit = Duration::from_secs_f64(self.tune_seconds);
+        let (tuning, said) = tune::tune(&optimized.module, options, limit, talk)?;
+        artifact::replace(&path, tuning.print().as_bytes()).map_err(|e| Failure::file(&path, e))?;
+        talk.say(&said);
+        Ok(tuning)
     }
 
     fn emit_stages(&self, mut options: BuildOptions, talk: &Talk) -> Result<ExitCode, Failure> {

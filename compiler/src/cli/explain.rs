@@ -10,7 +10,8 @@ use gatec_lang::Program;
 
 use super::html::Page;
 use super::profile::{self, Profile};
-use super::{Failure, ModelArgs, Talk, slower};
+use super::tune::TunedArgs;
+use super::{Failure, ModelArgs, Talk, slower, tuned};
 use crate::pipeline::{self, OptimizeOptions, Report};
 use crate::rules::RULES;
 use crate::{BuildError, artifact, lower};
@@ -21,6 +22,8 @@ pub struct Explain {
     subject: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    tuned: TunedArgs,
     /// Say what each rule is worth, the dearest to miss first: the cost of the whole without it
     #[arg(long)]
     worth: bool,
@@ -47,9 +50,11 @@ impl Explain {
             talk.data(format!("{}: {}\n\n{}\n", entry.code, entry.title, entry.explanation))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let options = self.model.options()?;
+        let mut options = self.model.options()?;
+        options.tuning = self.tuned.read(&self.subject)?;
         let (program, mut optimized) = crate::optimize(&self.subject, &options)?;
         let all = crate::plan_all(&optimized.module, &options)?;
+        optimized.report.warnings.extend(crate::stale(&all, &options.tuning));
         // For the best processor that the model has code for.
         let planned = all.first().ok_or_else(|| Failure::Other("no processor to build for".into()))?;
         if self.worth {
@@ -83,10 +88,13 @@ impl Explain {
             }
         } else if self.json {
             let slower = slower::json(module, planned);
-            talk.data(format!("{:#}\n", json(&program.name, report, &slower, &profiles)))?;
+            let mut all = json(&program.name, report, &slower, &profiles);
+            all["tuned"] = tuned::json(planned, &options.tuning).into();
+            talk.data(format!("{all:#}\n"))?;
         } else {
             let shown = profiles.iter().map(Profile::to_string).collect::<String>();
-            talk.data(text(report) + &slower::lines(module, planned) + &shown)?;
+            let tuned = tuned::lines(planned, &options.tuning);
+            talk.data(text(report) + &slower::lines(module, planned) + &tuned + &shown)?;
         }
         for warning in &report.warnings {
             talk.warn(warning);

@@ -21,6 +21,8 @@ mod table;
 mod talk;
 mod tensors;
 mod trace;
+mod tune;
+mod tuned;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,7 +62,7 @@ enum Command {
     Fmt(fmt::Fmt),
     /// Compile a model to an artifact
     #[command(
-        after_help = "Examples:\n  gatec build model.gate -o model.so\n  gatec build model.gate --axis d=1024 --assume tokens=512\n  gatec build model.gate --emit=graph-opt,asm=model.s\n  gatec build model.gate --target-cpu=native --timings"
+        after_help = "Examples:\n  gatec build model.gate -o model.so\n  gatec build model.gate --axis d=1024 --assume tokens=512\n  gatec build model.gate --emit=graph-opt,asm=model.s\n  gatec build model.gate --target-cpu=native --timings\n  gatec build model.gate --tune --assume tokens=512"
     )]
     Build(build::Build),
     /// Run an artifact (or a model, compiled on the fly)

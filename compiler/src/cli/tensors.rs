@@ -12,6 +12,7 @@ use super::{Failure, npy};
 use crate::artifact;
 
 /// A tensor in memory: little-endian elements, outermost axis first.
+#[derive(Clone)]
 pub struct Tensor {
     pub elem: Elem,
     pub shape: Vec<usize>,

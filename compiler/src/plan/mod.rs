@@ -31,7 +31,7 @@ use crate::fuse::{self, Core, GroupId, Needs, Note, Way};
 use crate::graph::{Axis, Elem, Graph, Module, Value};
 use crate::kernel::{Extent, Kernel};
 use crate::ops::{Class, Op};
-use crate::schedule::{self, Schedule, UnitsExpr};
+use crate::schedule::{self, Schedule, Tuning, UnitsExpr};
 
 pub use manifest::{manifest, param_order};
 pub use sizes::TYPICAL_SIZE;
@@ -76,7 +76,12 @@ pub struct Slower {
 }
 
 /// Plans a module whose `load` graph has been split off. `files` are names of source files, for profiles.
-pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Planned, PlanError> {
+pub fn plan(
+    module: &Module,
+    isa: Isa,
+    assume: &[(String, i64)],
+    tuning: &Tuning,
+) -> Result<Planned, PlanError> {
     let symbols = Symbols::new(module.symbols.iter().map(|(name, _)| name.clone()), assume);
     let load = Region {
         graph: &module.load,
@@ -92,6 +97,7 @@ pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)]) -> Result<Plann
     let mut planner = Planner {
         module,
         isa,
+        tuning,
         symbols,
         regions: vec![load],
         load_region: RegionId(0),
@@ -146,6 +152,7 @@ struct PlannedKernel {
 pub(crate) struct Planner<'g> {
     module: &'g Module,
     isa: Isa,
+    tuning: &'g Tuning,
     symbols: Symbols,
     regions: Vec<Region<'g>>,
     load_region: RegionId,
@@ -338,7 +345,8 @@ impl<'g> Planner<'g> {
         flops: f64,
     ) -> Result<(), PlanError> {
         kernel.name = label.into();
-        let schedule = schedule::schedule(&kernel, self.isa);
+        let choices = self.tuning.of(&kernel, self.isa);
+        let schedule = schedule::schedule_as(&kernel, self.isa, &choices);
         let units = self.evaluate(&schedule::units(&kernel, &schedule), dims);
         let scratch_bytes = self.evaluate(&schedule::scratch(&kernel, &schedule), dims);
         let work = schedule::work(&kernel);
@@ -366,7 +374,7 @@ impl<'g> Planner<'g> {
                 .collect(),
             dims: dims.iter().map(|d| self.symbols.expr(d)).collect(),
             units,
-            unit_ns: (flops / estimated_units / FLOPS_PER_NS) as f32,
+            unit_ns: (flops / estimated_units / f64::from(choices.flops_per_ns)) as f32,
             scratch_bytes,
             flops: self.evaluate(&work.flops, dims),
             lines: origin.lines,
@@ -409,9 +417,6 @@ impl<'g> Planner<'g> {
         lines
     }
 }
-
-/// What one thread does in a nanosecond, roughly: only to tell work that is worth sharing out from work that is not.
-const FLOPS_PER_NS: f64 = 40.0;
 
 fn suffix(isa: Isa) -> &'static str {
     match isa {

@@ -2,12 +2,9 @@
 
 use gatec_runtime::format::Isa;
 
-use super::{UnitsExpr, div_up, lanes_of, packed_lanes, tile_shape};
+use super::{Choices, UnitsExpr, div_up, lanes_of, packed_lanes, tile_shape};
 use crate::kernel::types::accumulator;
 use crate::kernel::{Attend, Elem, Kernel, Loop};
-
-/// Tiles of a block of rows: the more, the fewer times keys and values come from a distant cache; the fewer, the more units.
-const TILES: u32 = 8;
 
 /// How attention is laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +20,14 @@ pub struct AttendTile {
 }
 
 impl AttendTile {
-    pub(super) fn of(kernel: &Kernel, attend: &Attend, isa: Isa) -> Self {
+    pub(super) fn of(kernel: &Kernel, attend: &Attend, isa: Isa, choices: &Choices) -> Self {
         let acc = accumulator(kernel);
         let (vectors, _, tall) = tile_shape(1, isa);
         let tile = Self {
             lanes: lanes_of(acc, isa),
             vectors,
             tall: tall.to_vec(),
-            row_block: TILES * tall.last().copied().unwrap_or(1),
+            row_block: choices.attend_tiles * tall.last().copied().unwrap_or(1),
         };
         debug_assert_eq!(tile.panel(), packed_lanes(1, acc, isa));
         debug_assert_eq!(attend.block % tile.panel(), 0, "blocks are whole panels");

@@ -4,9 +4,11 @@
 
 mod attend;
 mod demand;
+mod choices;
 pub mod gpu;
 pub mod interp;
 mod nest;
+pub mod tuning;
 mod work;
 
 use gatec_runtime::format::{Isa, Launch};
@@ -17,8 +19,10 @@ use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop,
 
 pub use attend::AttendTile;
 pub use demand::demand;
+pub use choices::{CHOICES, Choice, Choices};
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
 pub use nest::{Along, along, turned_loads};
+pub use tuning::{Tuned, Tuning};
 pub use work::{Work, work};
 
 /// How a kernel runs.
@@ -146,18 +150,21 @@ pub fn packed_lanes(groups: u32, acc: Elem, isa: Isa) -> u32 {
 /// Columns of a panel on a GPU, all groups together. Narrow: a few rows alone must give every multiprocessor some.
 const GPU_PANEL: u32 = 32;
 
-/// Bytes of the left operand that stay in the second-level cache while panels pass by: half of the smallest in use.
-const ROW_BLOCK_BYTES: i64 = 512 * 1024;
 /// A length of sums for row blocks when it is not known before the run.
 const TYPICAL_SUM: i64 = 1024;
 
-/// Chooses a schedule.
+/// The schedule by default.
 pub fn schedule(kernel: &Kernel, isa: Isa) -> Schedule {
+    schedule_as(kernel, isa, &Choices::default())
+}
+
+/// The schedule with these choices; a GPU has others.
+pub fn schedule_as(kernel: &Kernel, isa: Isa, choices: &Choices) -> Schedule {
     let body = match &kernel.body {
         _ if isa == Isa::Sm80 => gpu::body(kernel),
-        Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest, lanes(isa))),
-        Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa)),
-        Body::Attend(attend) => BodySchedule::Attend(AttendTile::of(kernel, attend, isa)),
+        Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest, lanes(isa), choices)),
+        Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa, choices)),
+        Body::Attend(attend) => BodySchedule::Attend(AttendTile::of(kernel, attend, isa, choices)),
         Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => BodySchedule::Ranked,
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
     };
@@ -183,9 +190,10 @@ fn left(kernel: &Kernel, contract: &Contract) -> Left {
     if in_place { Left::InPlace } else { Left::Evaluated }
 }
 
-fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
+fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Tile {
     let acc = accumulator(kernel);
     let (_, most, tall) = tile_shape(contract.groups, isa);
+    let (most, tall) = (most.min(choices.few_rows), heights(tall, choices.tall_rows));
     let groups = contract.groups.max(1);
     let (lanes, panel) = (lanes_of(acc, isa), packed_lanes(groups, acc, isa));
     let mut rows: Vec<u32> = [1, 2, 4].into_iter().filter(|r| *r < most).collect();
@@ -193,51 +201,49 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa) -> Tile {
     let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
     let sum = if contract.pairs { (sum + 1) / 2 } else { sum };
     let tallest = tall.iter().copied().max().unwrap_or(1);
-    let block = (ROW_BLOCK_BYTES / acc.bytes() as i64 / sum.max(1)).clamp(i64::from(tallest), MAX_ROW_BLOCK) as u32
-        / tallest
-        * tallest;
+    let in_cache = 1024 * i64::from(choices.row_block_kib) / acc.bytes() as i64 / sum.max(1);
+    let most_of_block = i64::from(choices.row_block.max(tallest));
+    let block = in_cache.clamp(i64::from(tallest), most_of_block) as u32 / tallest * tallest;
     let rows_known = known(contract.rows.extent).filter(|_| contract.grouping.is_none()).unwrap_or(i64::MAX);
     let block = block.min(u32::try_from(rows_known).unwrap_or(u32::MAX).max(1));
     let (vectors, _, _) = tile_shape(groups, isa);
     let parts = packed_parts(groups, isa);
     debug_assert_eq!(parts * vectors, groups * panel / lanes, "the parts are the panel");
-    // Eight sums under way hide the latency of an addition, on every machine in the table.
-    let at_once = |rows: u32| (8 / (rows * vectors * parts)).clamp(1, 4);
+    let at_once = |rows: u32| (choices.sums_at_once / (rows * vectors * parts)).clamp(1, 4);
     let left = left(kernel, contract);
     let of_sums = matches!(kernel.expr(contract.x), Expr::Load { buffer, .. } if kernel.buffer(*buffer).elem == acc);
     let quantized = contract.blocks.is_some();
-    let is_thin = known(contract.cols.extent).is_some_and(|n| n <= i64::from(NARROW_PANELS * panel));
+    let is_thin = known(contract.cols.extent).is_some_and(|n| n <= i64::from(choices.narrow_panels * panel));
     let by_pairs = tall.iter().all(|rows| rows % 2 == 0);
     let at_once = [at_once(1), at_once(2)];
+    let units = choices.expert_units;
     let spans = known(contract.cols.extent)
-        .map_or(GROUPED_UNITS, |n| (n / i64::from(panel * span(at_once))).clamp(1, i64::from(GROUPED_UNITS)) as u32);
+        .map_or(units, |n| (n / i64::from(panel * span(at_once))).clamp(1, i64::from(units)) as u32);
     Tile {
         left,
         lanes,
         rows,
-        tall: tall.to_vec(),
-        depth: (PIECE_BYTES / (vectors * lanes * acc.bytes() as u32)).max(1),
+        tall,
+        depth: (1024 * choices.piece_kib / (vectors * lanes * acc.bytes() as u32)).max(1),
         parts,
         vectors,
         panel,
         row_block: block.next_multiple_of(tallest),
         near: left == Left::InPlace && of_sums && !contract.pairs && !quantized && is_thin && by_pairs,
         quantized,
-        slices: (GROUPED_UNITS / spans).max(1),
+        slices: (units / spans).max(1),
         panels_at_once: at_once,
     }
 }
 
-/// Rows of a block whose accumulators stay in the first-level cache, or near it.
-const MAX_ROW_BLOCK: i64 = 128;
-/// Units of an expert that threads can share.
-const GROUPED_UNITS: u32 = 8;
-/// Panels that are too few for packed rows to pay: packing a step costs about as much as a tenth of a panel's products.
-const NARROW_PANELS: u32 = 4;
+/// Rows of tiles, ascending, of which the tallest has no more than `most` where there is one.
+fn heights(of: &[u32], most: u32) -> Vec<u32> {
+    let tallest = of.last().copied().unwrap_or(1).min(most);
+    of.iter().copied().filter(|rows| *rows < tallest).chain([tallest]).collect()
+}
+
 /// Results of more bytes than this are stored past the caches: more than the share of a core in the last of them.
 pub const STREAMED_BYTES: i64 = 16 << 20;
-/// Bytes of a panel that stay in the first-level cache while tiles pass by, beside what passes.
-const PIECE_BYTES: u32 = 24 * 1024;
 
 fn known(extent: Extent) -> Option<i64> {
     match extent {

@@ -1,5 +1,6 @@
 //! What the vectors of a nest run along.
 
+use super::Choices;
 use crate::kernel::index::{self, Stride, known_stride};
 use crate::kernel::{Expr, ExprId, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
 
@@ -18,11 +19,8 @@ pub enum Along {
     Nothing,
 }
 
-/// Registers of sums that hide the latency of an addition.
-const MOST_SUMS: u32 = 4;
-
 /// Chooses so that the most accesses read neighbours; `lanes` is what a register holds.
-pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
+pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32, choices: &Choices) -> Along {
     let is_running = nest.stages.iter().any(|s| matches!(s, Stage::Running { .. }));
     let serial = nest.stages.iter().any(|s| match s {
         Stage::Reduce { fold, .. } => matches!(fold, crate::kernel::Fold::ArgMax | crate::kernel::Fold::ArgMin),
@@ -49,7 +47,7 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32) -> Along {
         (true, _) => match nest.outer.last().map(|l| l.extent) {
             // One sum at a time waits for itself: several registers of them do not.
             Some(Extent::Known(n)) if has_folds && n >= 2 * i64::from(lanes) => {
-                Along::Points(lanes * (n as u32 / lanes).min(MOST_SUMS))
+                Along::Points(lanes * (n as u32 / lanes).min(choices.nest_vectors))
             }
             _ => Along::Outer,
         },

@@ -16,7 +16,7 @@ pub fn run(case: &Case) -> Result<Output, String> {
     verify::verify(&module).map_err(|faults| format!("{faults:#?}"))?;
     let isa = Isa::ALL.iter().copied().find(|isa| isa.to_string() == case.argument);
     let isa = isa.ok_or_else(|| format!("no machine `{}`: {:?}", case.argument, Isa::ALL.map(|i| i.to_string())))?;
-    let planned = plan::plan(&module, isa, &[]).map_err(|e| e.to_string())?;
+    let planned = plan::plan(&module, isa, &[], &Default::default()).map_err(|e| e.to_string())?;
     let mut text = String::new();
     let mut evaluated = 0;
     for (_, kernel, schedule) in &planned.kernels {
