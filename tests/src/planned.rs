@@ -64,7 +64,8 @@ fn plans_of_quantised_weights_agree_with_the_interpreter() {
         let written = gatec::lower::lower(&program).expect("it lowers");
         let module = gatec::pipeline::optimize(written.clone(), &Default::default()).expect("it optimises").module;
         for isa in Isa::ALL {
-            let planned = plan::plan(&module, isa, &[], &Default::default()).unwrap_or_else(|e| panic!("{name}, {isa}: {e}"));
+            let planned =
+                plan::plan(&module, isa, &[], &Default::default()).unwrap_or_else(|e| panic!("{name}, {isa}: {e}"));
             let bits: Vec<Option<u32>> = planned
                 .kernels
                 .iter()
@@ -100,7 +101,8 @@ fn checked(seed: u64) -> Result<(), String> {
 fn check(seed: u64) -> Result<(), String> {
     let module = random::module(seed, &Options::default());
     for isa in Isa::ALL {
-        let planned = plan::plan(&module, isa, &[], &Default::default()).map_err(|e| format!("seed {seed}, {isa}: {e}"))?;
+        let planned =
+            plan::plan(&module, isa, &[], &Default::default()).map_err(|e| format!("seed {seed}, {isa}: {e}"))?;
         for t in [1, 0, 7] {
             let values = random::values(&module, 0, &[("t", t)], seed + 1);
             let Ok(expected) = interpret(&module, 0, &values) else { continue };
@@ -123,7 +125,8 @@ fn plans_of_every_element_type_agree_with_the_interpreter() {
     let mut failures = Vec::new();
     for (case, isa) in elements::all().into_iter().flat_map(|case| Isa::ALL.map(|isa| (case.clone(), isa))) {
         let module = case.optimized();
-        let planned = plan::plan(&module, isa, &[], &Default::default()).unwrap_or_else(|e| panic!("{}, {isa}: {e}", case.name));
+        let planned =
+            plan::plan(&module, isa, &[], &Default::default()).unwrap_or_else(|e| panic!("{}, {isa}: {e}", case.name));
         failures.extend(case.misplanned(&planned).map(|e| format!("{}, {isa}: {e}", case.name)));
         for t in [0, 1, 17, 70] {
             let values = case.values(t);

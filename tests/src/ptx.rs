@@ -183,7 +183,8 @@ fn tensor_cores_where_scheduled(what: &str, text: &str, kernels: &[Scheduled]) -
 fn contractions_of_every_element_type_assemble() {
     let mut kernels = Vec::new();
     for (number, case) in elements::all().into_iter().enumerate() {
-        let planned = plan::plan(&case.optimized(), Isa::Sm80, &[], &Default::default()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let planned = plan::plan(&case.optimized(), Isa::Sm80, &[], &Default::default())
+            .unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let contractions =
             planned.kernels.into_iter().filter(|(_, kernel, _)| matches!(kernel.body, Body::Contract(_)));
         kernels.extend(contractions.map(|(symbol, kernel, schedule)| (format!("{symbol}_{number}"), kernel, schedule)));

@@ -71,7 +71,7 @@ impl About<'_> {
     fn json(&self) -> serde_json::Value {
         let need = |n: &Need| {
             serde_json::json!({
-                "arena_bytes": n.arena_bytes, "scratch_bytes_per_thread": n.scratch_bytes, "state_bytes": n.state_bytes,
+                "arena_bytes": n.arena_bytes, "live_bytes": n.live_bytes, "scratch_bytes_per_thread": n.scratch_bytes, "state_bytes": n.state_bytes,
                 "input_bytes": n.input_bytes, "output_bytes": n.output_bytes,
             })
         };
@@ -159,7 +159,9 @@ impl fmt::Display for About<'_> {
 
 impl About<'_> {
     fn memory(&self, need: &Need) -> String {
-        let mut text = format!("a session needs {}", size(need.arena_bytes + need.state_bytes + need.output_bytes));
+        let beside = need.state_bytes + need.output_bytes;
+        let mut text = format!("a session needs {}", size(need.arena_bytes + beside));
+        let _ = write!(text, " ({} must live together)", size(need.live_bytes + beside));
         let _ = write!(text, " and {} for each thread", size(need.scratch_bytes));
         let sizes: Vec<String> =
             self.manifest.symbols.iter().zip(self.symbols).map(|(s, n)| format!("{} = {n}", s.name)).collect();

@@ -19,7 +19,8 @@ pub fn lines(planned: &Planned, tuning: &Tuning) -> String {
             let _ = writeln!(text, "tuned on {}", planned.variant.isa);
         }
         let changes = tuned.choices.changes();
-        let changes: Vec<_> = changes.map(|(c, is)| format!("{} {is} instead of {}", c.name, c.get(&default))).collect();
+        let changes: Vec<_> =
+            changes.map(|(c, is)| format!("{} {is} instead of {}", c.name, c.get(&default))).collect();
         let (changes, times) = (changes.join(", "), tuned.times_as_fast);
         let _ = writeln!(text, "  {kernel}: {changes}\n        {times:.2} times as fast on {}", tuned.on);
     }
@@ -47,7 +48,8 @@ mod tests {
 
     #[test]
     fn a_kernel_shows_what_was_found_for_it_whatever_it_is_called() {
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cli/files/glu.gate")).unwrap();
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cli/files/glu.gate")).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let compile = |text: &str, tuning: Tuning| {
             let path = folder.path().join("glu.gate");
@@ -72,6 +74,8 @@ mod tests {
 
         let other = compile(&text.replace("128", "144"), tuning.clone());
         assert_eq!(lines(&other.planned[0], &tuning), "");
-        assert!(other.optimized.report.warnings[0].starts_with("`as it was called` was tuned and is not in this model"));
+        assert!(
+            other.optimized.report.warnings[0].starts_with("`as it was called` was tuned and is not in this model")
+        );
     }
 }

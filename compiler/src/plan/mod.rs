@@ -76,12 +76,7 @@ pub struct Slower {
 }
 
 /// Plans a module whose `load` graph has been split off. `files` are names of source files, for profiles.
-pub fn plan(
-    module: &Module,
-    isa: Isa,
-    assume: &[(String, i64)],
-    tuning: &Tuning,
-) -> Result<Planned, PlanError> {
+pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)], tuning: &Tuning) -> Result<Planned, PlanError> {
     let symbols = Symbols::new(module.symbols.iter().map(|(name, _)| name.clone()), assume);
     let load = Region {
         graph: &module.load,

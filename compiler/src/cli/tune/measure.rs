@@ -119,12 +119,7 @@ impl<'a> Lab<'a> {
     }
 
     /// The time of each kernel of two variants at each point: each the least of many runs in turn, for about so long in all.
-    pub fn compare(
-        &self,
-        a: &mut Running,
-        b: &mut Running,
-        limit: Duration,
-    ) -> Result<Vec<[Times; 2]>, Failure> {
+    pub fn compare(&self, a: &mut Running, b: &mut Running, limit: Duration) -> Result<Vec<[Times; 2]>, Failure> {
         let slot = limit / self.points.len().max(1) as u32;
         let mut all = Vec::new();
         for (number, point) in self.points.iter().enumerate() {
