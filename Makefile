@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bless docs lint bench predicted scale fuzz gpu-test gpu-bundle
+.PHONY: help demo test bless docs lint bench predicted scale bench-more nightly fuzz gpu-test gpu-bundle
 
 # The version of LLVM that .ci/llvm found; read when a recipe runs.
 comma := ,
@@ -73,6 +73,23 @@ scale: target/llvm-version ## Build examples and ever deeper decoders, into docs
 	python3 tests/bench/scale.py --out target/bench
 	python3 tests/bench/report.py target/bench
 	@git --no-pager diff --stat -- docs
+
+# ONLY: some of experts, recurrences, depth, work; the first two need PyTorch, onnx and ONNX Runtime in PYTHON.
+ONLY ?= depth,work
+bench-more: target/llvm-version ## Odd experts, tiny recurrences, builds by depth, work by experts, many sessions: make bench-more [ONLY=.. PYTHON=..]
+	@cargo build --quiet --release -p gatec --bin gatec $(GATEC)
+	@cargo build --quiet --release -p gatec-tests --bin gatec-load $(GATEC)
+	@mkdir -p target/bench
+	target/release/gatec-load >target/bench/load.json
+	$(PYTHON) tests/bench/more.py --out target/bench/more.json --only $(ONLY)
+	python3 tests/bench/report.py target/bench
+	@git --no-pager diff --stat -- BENCHMARKS.md docs
+
+# SEED: the first program, so that each night can have others.
+SEED ?= 0
+nightly: target/llvm-version ## 10,000 random programs through every pass, with all rules and with half of them: make nightly [SEED=N]
+	GATEC_SEEDS=10000 GATEC_SEED=$(SEED) cargo test --release -p gatec-tests $(GATEC) --test optimized every_pass
+	GATEC_SEEDS=1000 GATEC_SEED=$(SEED) cargo test --release -p gatec-tests $(GATEC) --test compiled --test planned random
 
 # TARGET: one of fuzz/fuzz_targets, run by cargo-fuzz until it is stopped; without it, property tests with many cases.
 TARGET ?=

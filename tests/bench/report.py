@@ -240,6 +240,68 @@ def scale(about):
                      f"{r['seconds']:.2f} s | {r['peak_kib'] / 1024:.0f} MiB | {len(r['warnings'])} |")
     warnings = [f"{r['name']}: {warning}." for r in about["rows"] for warning in r["warnings"]]
     return lines + ([""] + warnings if warnings else [])
+def of(about):
+    return f"{about['date']}, {cpu(about['machine'])}"
+
+
+def side_by_side(about):
+    """Cases of more.py: gatec beside the others."""
+    names = [n for n in dict.fromkeys(n for r in about["rows"] for n in r.get("us", {})) if n != OURS]
+    lines = [f"{of(about)}, one thread, f32; torch {about['torch']}. Fastest run in microseconds, in turn; in brackets gatec's time over theirs.", "",
+             f"| case | {' | '.join(names)} | gatec |", "| --- |" + " ---: |" * (len(names) + 1)]
+    for r in about["rows"]:
+        us = r.get("us", {})
+        cells = [f"{figure(us[n])} ({us[OURS] / us[n]:.2f})" if n in us else "–" for n in names]
+        ours = figure(us[OURS]) if us else f"wrong by {r['error']:.1e}"
+        lines.append(f"| {r['case']} | {' | '.join(cells)} | {ours} |")
+    return lines
+
+
+def work(about):
+    counts = sorted({r["experts"] for r in about["rows"]})
+    sizes = sorted({r["rows"] for r in about["rows"]})
+    us = {(r["experts"], r["rows"]): r["us"] for r in about["rows"]}
+    picture = ['<picture><source media="(prefers-color-scheme: dark)" srcset="docs/work-dark.svg">',
+               '<img src="docs/work-light.svg" alt="time by rows, a line for each number of experts"></picture>', ""]
+    lines = [f"{of(about)}, one thread. Microseconds.", "", *picture, f"| rows | {' | '.join(f'{e} experts' for e in counts)} |",
+             "| ---: |" + " ---: |" * len(counts)]
+    return lines + [f"| {t:,} | {' | '.join(figure(us[e, t]) for e in counts)} |" for t in sizes]
+
+
+def curves(about, dark):
+    """Time by rows, both logarithmic, a line for each number of experts."""
+    ink, faint, colours = (("#e6edf3", "#3d444d", ["#58a6ff", "#3fb950", "#d29922", "#f778ba"]) if dark
+                           else ("#1f2328", "#d1d9e0", ["#0969da", "#1a7f37", "#9a6700", "#bf3989"]))
+    rows = about["rows"]
+    times, sizes = [r["us"] for r in rows], sorted({r["rows"] for r in rows})
+    left, top, width, height = 60, 24, 480, 300
+    low, high = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)))
+    most = math.log2(max(sizes))
+    x = lambda n: left + width * math.log2(n) / most
+    y = lambda us: top + height * (high - math.log10(us)) / (high - low)
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 100}" height="{top + height + 40}" font-family="sans-serif" font-size="11" fill="{ink}">',
+           "<title>Time of a layer of experts by rows, two experts a row</title>", f'<text x="{left}" y="12">microseconds</text>',
+           f'<text x="{left + width}" y="{top + height + 34}" text-anchor="end">rows</text>']
+    for n in sizes:
+        out.append(f'<path d="M{x(n):.1f} {top}V{top + height}" stroke="{faint}"/><text x="{x(n):.1f}" y="{top + height + 16}" text-anchor="middle">{n:,}</text>')
+    for power in range(low, high + 1):
+        out.append(f'<path d="M{left} {y(10 ** power):.1f}H{left + width}" stroke="{faint}"/><text x="{left - 6}" y="{y(10 ** power) + 4:.1f}" text-anchor="end">{10 ** power:,}</text>')
+    for i, e in enumerate(sorted({r["experts"] for r in rows})):
+        line = sorted((r["rows"], r["us"]) for r in rows if r["experts"] == e)
+        points = " ".join(f"{x(n):.1f},{y(us):.1f}" for n, us in line)
+        out.append(f'<polyline points="{points}" fill="none" stroke="{colours[i % 4]}" stroke-width="2"/>')
+        out.append(f'<text x="{left + width + 8}" y="{top + 14 + 16 * i}" fill="{colours[i % 4]}">{e} experts</text>')
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
+def load(about):
+    lines = [f"A call with nothing to do: {about['null_ns'] / 1e3:.2f} us.", "", "| tokens | uncounted | counted | costs |", "| ---: | ---: | ---: | ---: |"]
+    lines += [f"| {r['tokens']} | {figure(r['plain_ns'] / 1e3)} us | {figure(r['counted_ns'] / 1e3)} us | {100 * r['costs']:.1f} % |" for r in about["counting"]]
+    lines += ["", "| case | one session, calls in a second | many sessions | ratio |", "| --- | ---: | ---: | ---: |"]
+    for r in about["load"]:
+        lines.append(f"| `{r['case']}`, sizes {r['size']} | {r['one_calls_per_s']:,.0f} ({r['threads']} threads) | "
+                     f"{r['many_calls_per_s']:,.0f} ({r['sessions']} sessions) | {r['many_over_one']:.2f} |")
+    return lines
 
 
 def renew(text, name, lines):
@@ -277,6 +339,15 @@ def main():
         text = renew(text, "predicted", predicted(about))
         for dark in (False, True):
             (a.pictures / f"predicted-{'dark' if dark else 'light'}.svg").write_text(scatter(about, dark))
+    more = read(a.results / "more.json") or {}
+    parts = {"experts": side_by_side, "recurrences": side_by_side, "work": work}
+    for name in parts.keys() & more.keys():
+        text = renew(text, name, parts[name](more[name]))
+    if "work" in more:
+        for dark in (False, True):
+            (a.pictures / f"work-{'dark' if dark else 'light'}.svg").write_text(curves(more["work"], dark))
+    if about := read(a.results / "load.json"):
+        text = renew(text, "load", load(about))
     write(a.into, text)
     if about := read(a.results / "scale.json"):
         page = ROOT / "docs/scale.md"

@@ -4,6 +4,7 @@ pub mod elements;
 pub mod example;
 pub mod machine;
 pub mod readers;
+pub mod shrink;
 
 use std::collections::BTreeMap;
 

@@ -32,7 +32,7 @@ pub struct Build {
     #[arg(long, conflicts_with_all = ["emit", "print_after"])]
     tune: bool,
     /// How long to measure
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = super::bench::seconds, requires = "tune")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = super::bench::seconds, allow_negative_numbers = true, requires = "tune")]
     tune_seconds: f64,
     /// Print these stages instead of writing an artifact; `STAGE=FILE` writes one to a file. Stages: ast, graph, graph-opt,
     /// egraph, kernel, llvm, asm, ptx

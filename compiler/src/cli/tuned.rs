@@ -64,7 +64,7 @@ mod tests {
         let tuned = Tuned { kernel: "as it was called".into(), choices, times_as_fast: 1.25, on: "a desk".into() };
         tuning.set(&tuning::code(kernel), Isa::X86V3, tuned);
 
-        let renamed = compile(&text.replace("down", "out").replace("x", "y"), tuning.clone());
+        let renamed = compile(&text.replace("down", "out").replace("(x", "(y"), tuning.clone());
         assert_ne!(renamed.planned[0].kernels[0].2, *schedule, "it is scheduled as chosen");
         assert_eq!(renamed.optimized.report.warnings, [String::new(); 0]);
         let shown = lines(&renamed.planned[0], &tuning);
