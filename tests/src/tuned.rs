@@ -1,5 +1,7 @@
 //! Whatever tuning chooses, results are the same, bit for bit: all examples and random programs, with every choice at its ends.
 
+use std::path::Path;
+
 use gatec::BuildOptions;
 use gatec::graph::Module;
 use gatec::graph::random::{self, Options};
@@ -54,10 +56,14 @@ fn check(name: &str, module: &Module, sizes: &[i64]) -> Result<(), String> {
 #[test]
 fn choices_change_no_bit_of_the_examples() {
     let mut failures = Vec::new();
-    for example in Example::all() {
-        let options = BuildOptions { sizes: example.sizes(), ..Default::default() };
-        let (_, optimized) = gatec::optimize(&example.model(), &options).unwrap_or_else(|e| panic!("{e}"));
-        failures.extend(check(&example.name(), &optimized.module, &[1, 70]).err());
+    // Weights of 8 and 4 bits, tiles of every height, experts, drops.
+    let more = ["quantized-tiles", "quantized", "networks", "route-drops", "attention"];
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests/run");
+    let more = more.map(|name| (run.join(name).with_extension("gate"), Vec::new()));
+    for (path, sizes) in Example::all().into_iter().map(|e| (e.model(), e.sizes())).chain(more) {
+        let options = BuildOptions { sizes, ..Default::default() };
+        let (program, optimized) = gatec::optimize(&path, &options).unwrap_or_else(|e| panic!("{e}"));
+        failures.extend(check(&program.name, &optimized.module, &[1, 40]).err());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
