@@ -160,8 +160,12 @@ fn narrow_weights_are_rounded_and_nothing_else_is() {
             let (far, near) = (difference(&exact[0], &expected[0]), difference(&found[0], &expected[0]));
             assert!(near < TOLERANCE && far > 5.0 * near, "{to}, {isa:?}, t = {t}: off by {near:e}, exact by {far:e}");
         }
-        let planned =
-            gatec::plan::plan(&optimize(module.clone(), &options).expect("it optimises").module, Isa::X86V3, &[]);
+        let planned = gatec::plan::plan(
+            &optimize(module.clone(), &options).expect("it optimises").module,
+            Isa::X86V3,
+            &[],
+            &Default::default(),
+        );
         let kernels = planned.expect("it plans").kernels;
         let packed = kernels.iter().flat_map(|(_, k, _)| &k.buffers).filter(|b| b.packed);
         assert!(packed.clone().count() > 0 && packed.clone().all(|b| b.elem == to));
