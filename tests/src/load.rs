@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 fn measured(args: &Args) -> Result<Value, String> {
     let time = Duration::from_secs_f64(args.seconds);
     Ok(json!({
-        "null_ns": null(time)?,
+        "null_ns": nothing(time)?,
         "counting": [counting(1, time)?, counting(16, time)?, counting(128, time)?],
         "load": [
             load("moe_mixtral", 16, args, time)?,
@@ -108,7 +108,7 @@ impl Caller {
 }
 
 /// Of many calls in a row, so that the clock does not count.
-fn null(time: Duration) -> Result<f64, String> {
+fn nothing(time: Duration) -> Result<f64, String> {
     const CALLS: u32 = 1000;
     let model = model("null", 1)?;
     let mut session = model.session("null").map_err(text)?;
