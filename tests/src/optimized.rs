@@ -25,7 +25,7 @@ fn seeds() -> std::ops::Range<u64> {
 /// How a program is optimised: one in three in windows of a few nodes, each time with all rules and with half of them, others for each
 /// seed.
 fn ways(seed: u64) -> [OptimizeOptions; 2] {
-    let whole = if seed % 3 == 0 { 6 } else { Limits::default().whole };
+    let whole = if seed.is_multiple_of(3) { 6 } else { Limits::default().whole };
     let limits = Limits { whole, ..Limits::default() };
     let all = OptimizeOptions { verify: true, limits, ..Default::default() };
     let bits = (seed ^ (seed >> 7)).wrapping_mul(0x9E37_79B9_7F4A_7C15);

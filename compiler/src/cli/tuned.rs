@@ -66,7 +66,7 @@ mod tests {
 
         let renamed = compile(&text.replace("down", "out").replace("(x", "(y"), tuning.clone());
         assert_ne!(renamed.planned[0].kernels[0].2, *schedule, "it is scheduled as chosen");
-        assert_eq!(renamed.optimized.report.warnings, [String::new(); 0]);
+        assert!(renamed.optimized.report.warnings.is_empty(), "nothing is stale");
         let shown = lines(&renamed.planned[0], &tuning);
         let what = "tall_rows 4 instead of 14, piece_kib 12 instead of 24\n        1.25 times as fast on a desk\n";
         assert_eq!(shown, format!("tuned on x86-64-v3\n  {}: {what}", kernel.name));
