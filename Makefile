@@ -74,9 +74,9 @@ scale: target/llvm-version ## Build examples and ever deeper decoders, into docs
 	python3 tests/bench/report.py target/bench
 	@git --no-pager diff --stat -- docs
 
-# ONLY: some of experts, recurrences, depth, work; the first two need PyTorch, onnx and ONNX Runtime in PYTHON.
-ONLY ?= depth,work
-bench-more: target/llvm-version ## Odd experts, tiny recurrences, builds by depth, work by experts, many sessions: make bench-more [ONLY=.. PYTHON=..]
+# ONLY: some of experts, recurrences, work; the first two need PyTorch, onnx and ONNX Runtime in PYTHON.
+ONLY ?= work
+bench-more: target/llvm-version ## Odd experts, tiny recurrences, work by experts, many sessions: make bench-more [ONLY=.. PYTHON=..]
 	@cargo build --quiet --release -p gatec --bin gatec $(GATEC)
 	@cargo build --quiet --release -p gatec-tests --bin gatec-load $(GATEC)
 	@mkdir -p target/bench

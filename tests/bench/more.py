@@ -1,7 +1,7 @@
 """Cases that other programs are known to be weak at, each checked against PyTorch before it is timed: odd widths of experts, many small
-experts, all rows to one expert, tiny recurrences, builds by depth, and how time follows the active work.
+experts, all rows to one expert, tiny recurrences, and how time follows the active work.
 
-    python3 tests/bench/more.py --out target/bench/more.json [--python ITS_PYTHON] [--only experts,recurrences,depth,work]
+    python3 tests/bench/more.py --out target/bench/more.json [--python ITS_PYTHON] [--only experts,recurrences,work]
 
 Needs torch, onnx and onnxruntime in the Python that runs it for `experts` and `recurrences`; the rest needs gatec alone. PyTorch and ONNX
 Runtime run in turn with gatec, in rounds; the fastest run of each counts.
@@ -208,26 +208,6 @@ def recurrences(program, seconds):
     return rows
 
 
-def depth(program, _):
-    """Builds of the same layer, ever more of it: seconds and the most memory."""
-    text = (ROOT / "examples/moe-transformer/model.gate").read_text()
-    rows = []
-    for layers in (1, 8, 24, 64):
-        with tempfile.TemporaryDirectory() as folder:
-            gate = pathlib.Path(folder) / "model.gate"
-            gate.write_text(text.replace("layer in 12", f"layer in {layers}"))
-            best = float("inf")
-            for _ in range(3):
-                start = time.perf_counter()
-                child = subprocess.Popen([program, "build", gate, "-o", gate.with_suffix(".so")])
-                _, status, usage = os.wait4(child.pid, 0)
-                assert status == 0
-                best = min(best, time.perf_counter() - start)
-            rows.append({"layers": layers, "seconds": best, "mib": usage.ru_maxrss / 1024})
-            print(rows[-1], file=sys.stderr)
-    return rows
-
-
 def work(program, seconds):
     """Time by number of experts and rows, two experts a row."""
     rows = []
@@ -244,11 +224,11 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", type=pathlib.Path, default=ROOT / "target/bench/more.json")
     ap.add_argument("--program", type=pathlib.Path, default=ROOT / "target/release/gatec")
-    ap.add_argument("--only", default="experts,recurrences,depth,work")
+    ap.add_argument("--only", default="experts,recurrences,work")
     ap.add_argument("--seconds", type=float, default=1.0, help="for each case and program")
     a = ap.parse_args()
     all = json.loads(a.out.read_text()) if a.out.exists() else {}
-    groups = {"experts": experts, "recurrences": recurrences, "depth": depth, "work": work}
+    groups = {"experts": experts, "recurrences": recurrences, "work": work}
     for name in a.only.split(","):
         all[name] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "rows": groups[name](a.program.resolve(), a.seconds)}
         if name in ("experts", "recurrences"):
