@@ -3,8 +3,8 @@
 //! A schedule never changes a result: every element's sum is made in the same order whatever the tile.
 
 mod attend;
-mod demand;
 mod choices;
+mod demand;
 pub mod gpu;
 pub mod interp;
 mod nest;
@@ -18,8 +18,8 @@ use crate::kernel::types::{accumulator, types};
 use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
 
 pub use attend::AttendTile;
-pub use demand::demand;
 pub use choices::{CHOICES, Choice, Choices};
+pub use demand::demand;
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
 pub use nest::{Along, along, turned_loads};
 pub use tuning::{Tuned, Tuning};
