@@ -72,7 +72,7 @@ macro_rules! choice {
 }
 
 /// All figures, in the order in which tuning tries them: each with what was found for those before.
-pub const CHOICES: &[Choice] = &[
+pub static CHOICES: &[Choice] = &[
     choice!(narrow_panels, 0..=1024, [0, 2, 8, 16]),
     choice!(few_rows, 1..=8, [4]),
     choice!(tall_rows, 2..=14, [8, 12]),
