@@ -16,8 +16,10 @@ use crate::ops::{
 ///
 /// With `a(i, j)` for the product of the `a` of the steps after `i`, up to `j`, a chunk that begins with `s` has
 ///
-///     y_j = (q_j * a(-1, j)) @ s + sum over i <= j of (q_j @ (k_i * a(i, j))) * v_i
-///     s'  = a(-1, last) * s      + sum over i of (k_i * a(i, last)) * v_i
+/// ```text
+/// y_j = (q_j * a(-1, j)) @ s + sum over i <= j of (q_j @ (k_i * a(i, j))) * v_i
+/// s'  = a(-1, last) * s      + sum over i of (k_i * a(i, last)) * v_i
+/// ```
 ///
 /// All factors are made outside of the loop. The state, which is large, is read and written once in a chunk: `2 * CHUNK + 1`
 /// operations an element instead of `3 * CHUNK`. Gates are only ever multiplied, those of one chunk: nothing is divided, so nothing overflows

@@ -1,8 +1,10 @@
 //! What was measured to be faster than the default, kernel by kernel: a small file beside a model.
 //!
-//!     { "version": 1, "kernels": [
-//!       { "kernel": "contract h", "code": "1f0c...", "isa": "x86-64-v4", "choices": { "narrow_panels": 8 },
-//!         "times_as_fast": 1.12, "on": "AMD EPYC, 2 threads" } ] }
+//! ```text
+//! { "version": 1, "kernels": [
+//!   { "kernel": "contract h", "code": "1f0c...", "isa": "x86-64-v4", "choices": { "narrow_panels": 8 },
+//!     "times_as_fast": 1.12, "on": "AMD EPYC, 2 threads" } ] }
+//! ```
 //!
 //! A kernel is known by a hash of its Kernel IR without names: whatever changes it makes its entry stale, and renaming does not. A
 //! file may hold entries of several kinds of processor, so that a model can be tuned on one machine after the other.
