@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatec_runtime::format::Isa;
 use petgraph::graph::NodeIndex;
 
-use crate::graph::{AxisSet, Graph, Sizes, Value};
+use crate::graph::{Axis, AxisSet, Graph, Sizes, Value};
 use crate::ops::{Class, Op};
 use crate::scalar::{Binary, Unary};
 
@@ -155,14 +155,25 @@ impl Fusion {
     }
 }
 
+/// What is known of a graph from outside.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// Is a value known when a model is loaded?
+    pub at_load: &'a dyn Fn(Value) -> bool,
+    /// The axis along which neighbours of a leaf stand in memory.
+    pub innermost: &'a dyn Fn(Value) -> Option<Axis>,
+}
+
 /// Fuses a graph for a kind of machine. `wanted` are the values that must be in buffers at the end (leaves among them that have one
-/// are left alone); `at_load` tells which values are known when a model is loaded.
-pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], at_load: &dyn Fn(Value) -> bool, isa: Isa) -> Fusion {
+/// are left alone).
+pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, isa: Isa) -> Fusion {
+    let Outside { at_load, innermost } = outside;
     let live = live_nodes(graph, wanted);
     let mut fuser = Fuser {
         graph,
         sizes,
         at_load,
+        innermost_of: innermost,
         isa,
         wanted,
         attention: if isa == Isa::Sm80 { BTreeMap::new() } else { attend::find(graph, sizes, &live, wanted) },
@@ -205,6 +216,7 @@ struct Fuser<'a> {
     graph: &'a Graph,
     sizes: &'a Sizes,
     at_load: &'a dyn Fn(Value) -> bool,
+    innermost_of: &'a dyn Fn(Value) -> Option<Axis>,
     isa: Isa,
     wanted: &'a [Value],
     /// By the node of its result.

@@ -1,7 +1,7 @@
 //! Contractions that mix rows: which operand is packed.
 //!
-//! As a rule weights are packed, once at load, and the other operand is read where it stands. A contraction along what was a row of an earlier
-//! one (a mixer's product over tokens, a spatial gate) is better turned round: its late operand stands with columns side by side, so that it is
+//! As a rule weights are packed, once at load, and the other operand is read where it stands. A contraction along what are rows of an input or of an
+//! earlier contraction (a mixer's product over tokens, a spatial gate) is better turned round: its late operand stands with columns side by side, so that it is
 //! packed by copying vectors, and the result, and what its epilogue reads, has columns side by side, too. Unturned, rows would be read
 //! across, and the epilogue would gather.
 
@@ -30,7 +30,7 @@ impl Fuser<'_> {
         Roles { x: roles.w, w: roles.x, batch, rows: roles.cols, cols: inner.into(), ..roles }
     }
 
-    /// The axis along which elements of a value would stand side by side, where an earlier contraction says so.
+    /// The axis along which elements of a value would stand side by side, where a leaf or an earlier contraction says so.
     fn innermost(&self, value: Value, seen: &mut BTreeSet<Value>) -> Option<Axis> {
         if !seen.insert(value) {
             return None;
@@ -55,6 +55,7 @@ impl Fuser<'_> {
                 let axes = &self.graph.ty(value).axes;
                 operands.iter().filter(|v| self.graph.ty(**v).axes == *axes).find_map(|v| below(*v))
             }
+            op if op.class() == Class::Leaf => (self.innermost_of)(value),
             _ => None,
         };
         inner.filter(|a| self.graph.ty(value).axes.contains(*a))

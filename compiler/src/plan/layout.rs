@@ -2,7 +2,9 @@
 //! along the innermost axis.
 
 use crate::fuse::Core;
-use crate::graph::{Axis, AxisSet, Value};
+use petgraph::graph::NodeIndex;
+
+use crate::graph::{Axis, AxisSet, Graph, Value};
 use crate::ops::{Op, Scan};
 
 use super::Planner;
@@ -111,6 +113,28 @@ impl Planner<'_> {
             }
         }
         known
+    }
+
+    /// The axis along which neighbours of a region's leaf stand, before the region is planned.
+    pub fn innermost_of_leaf(
+        &self,
+        graph: &Graph,
+        parent: Option<(RegionId, NodeIndex, Axis)>,
+        leaf: Value,
+    ) -> Option<Axis> {
+        let outer = |operand: &dyn Fn(&Scan) -> usize| {
+            let (region, node, _) = parent?;
+            let Op::Scan(scan) = &self.graph(region).node(node).op else { return None };
+            Some(self.order_of(region, self.graph(region).operands(node)[operand(scan)]))
+        };
+        let order = match graph.op(leaf) {
+            Op::Input(input) => self.module.entries[self.entry].inputs[input.index as usize].order.clone(),
+            Op::Carry(carry) => outer(&|_| carry.index as usize)?,
+            Op::Item(item) => outer(&|scan| item_operand(scan, item.index))?,
+            Op::Capture(capture) => outer(&|scan| capture_operand(scan, capture.index))?,
+            _ => return None,
+        };
+        order.last().copied()
     }
 
     fn outer_order(&self, region: RegionId, operand: impl Fn(&Scan) -> usize, depth: usize) -> Vec<Axis> {

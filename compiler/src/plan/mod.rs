@@ -27,7 +27,7 @@ use gatec_lang::Size;
 use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, Routing, SizeExpr};
 use thiserror::Error;
 
-use crate::fuse::{self, Core, GroupId, Needs, Note, Way};
+use crate::fuse::{self, Core, GroupId, Needs, Note, Outside, Way};
 use crate::graph::{Axis, Elem, Graph, Module, Value};
 use crate::kernel::{Extent, Kernel};
 use crate::ops::{Class, Op};
@@ -193,8 +193,13 @@ impl<'g> Planner<'g> {
         let summed = (0..module.load.results.len()).filter(|i| sums_something(&module.load, module.load.results[*i]));
         let wanted: BTreeSet<usize> = self.plain.keys().copied().chain(summed).collect();
         let values: Vec<Value> = wanted.iter().map(|index| module.load.results[*index]).collect();
-        self.regions[self.load_region.0].fusion =
-            fuse::fuse(&module.load, &module.sizes, &values, &|_| false, self.isa);
+        self.regions[self.load_region.0].fusion = fuse::fuse(
+            &module.load,
+            &module.sizes,
+            &values,
+            Outside { at_load: &|_| false, innermost: &|_| None },
+            self.isa,
+        );
         let targets = wanted.into_iter().map(|i| (module.load.results[i], self.kept_plain(i))).collect();
         self.plan_region(self.load_region, targets)?;
         self.plan_packs()?;
@@ -209,7 +214,9 @@ impl<'g> Planner<'g> {
         wanted: &[Value],
     ) -> RegionId {
         let at_load = self.find_at_load(graph, parent);
-        let fusion = fuse::fuse(graph, &self.module.sizes, wanted, &|v| at_load.contains(&v), self.isa);
+        let innermost = |leaf| self.innermost_of_leaf(graph, parent, leaf);
+        let outside = Outside { at_load: &|v| at_load.contains(&v), innermost: &innermost };
+        let fusion = fuse::fuse(graph, &self.module.sizes, wanted, outside, self.isa);
         let needs = match parent {
             Some((outer, node, _)) => self.needs_of_body(outer, node),
             None => Needs::of_graph(graph),
