@@ -58,12 +58,12 @@ model gru(x: f32[t, i]) -> (y: f32[t, h]) {{
     param wi: f32[gate, h, i] from "weight_ih_l0"[gate * h, i]
     param wh: f32[gate, h, h'] from "weight_hh_l0"[gate * h, h']
     param bi, bh: f32[gate, h]
-    scan t carry hid = 0.0 * bi[gate = 0] {{
+    scan t carry (hid = 0.0 * bi[gate = 0]) {{
         let a = x @ wi + bi
         let b = hid[h -> h'] @ wh + bh
         let r = sigmoid(a[gate = 0] + b[gate = 0])
         let z = sigmoid(a[gate = 1] + b[gate = 1])
-        next ((1.0 - z) * tanh(a[gate = 2] + r * b[gate = 2]) + z * hid)
+        next (1.0 - z) * tanh(a[gate = 2] + r * b[gate = 2]) + z * hid
     }} yield (y: hid)
 }}
 """
