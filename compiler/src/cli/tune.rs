@@ -168,10 +168,14 @@ impl Search<'_> {
         if planned.variant == best.planned.variant && planned.kernels == best.planned.kernels {
             return Ok(());
         }
+        // What runs as before is no faster, whatever is measured. A choice that changes no schedule is about shares of threads: of all.
+        let (new, old) = (&planned.kernels, &best.planned.kernels);
+        let is_of_all = new == old;
+        let is_changed: Vec<bool> = new.iter().zip(old).map(|(new, old)| is_of_all || new != old).collect();
         let mut other = self.lab.start(planned)?;
         let times = self.lab.compare(best, &mut other, slot.saturating_sub(begun.elapsed()))?;
         for (number, (choices, _)) in tried {
-            let gain = gain(&times, number);
+            let gain = gain(&times, number).filter(|_| is_changed[number as usize]);
             let sofar = gains.get(&number).map_or(0.0, |(_, gain)| *gain);
             if let Some(gain) = gain.filter(|gain| *gain > sofar) {
                 gains.insert(number, (choices, gain));
