@@ -98,8 +98,8 @@ fn count(module: &Module, entry: &str, graph: &Graph) -> Vec<Fired> {
     found.into_iter().map(fired).collect()
 }
 
-/// A region or window that was rewritten: with the leaves that were known at load, and what became of it.
-type Done = BTreeMap<(Graph, Leaves), (Graph, Graph)>;
+/// What became of a region or window, with the leaves that were known at load.
+type Done = BTreeMap<(Graph, Leaves), Graph>;
 
 /// Items (true) and captures (false) of a region, and whether they are known at load.
 type Leaves = BTreeMap<(bool, u32), bool>;
@@ -141,7 +141,7 @@ impl Run<'_> {
             };
         }
         let key = (graph.clone(), known.clone());
-        if let Some((first, new)) = self.done.get(&key) {
+        if let Some(((first, _), new)) = self.done.get_key_value(&key) {
             return Ok(windows::told_of(new, first, graph));
         }
         self.report.regions += 1;
@@ -186,7 +186,7 @@ impl Run<'_> {
             check::cost(&new, self.sizes, &extents, &|op| is_known(op, outside), chosen.cost)?;
             check::meaning(graph, &new, self.sizes)?;
         }
-        self.done.insert(key, (graph.clone(), new.clone()));
+        self.done.insert(key, new.clone());
         Ok(new)
     }
 

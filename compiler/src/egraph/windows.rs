@@ -50,7 +50,7 @@ pub fn cut(
         let end = match region.len() - start {
             rest if rest <= shortest + longest => region.len(),
             _ => (start + shortest..=start + longest)
-                .min_by_key(|at| (about.crossing(*at), usize::MAX - at))
+                .min_by_key(|at| (about.crossing[*at], usize::MAX - at))
                 .unwrap_or(start + longest),
         };
         windows.push(about.window(start..end, sizes)?);
@@ -119,13 +119,17 @@ struct About<'a> {
     /// For each node: is it copied to where it is read? Is it known at load?
     copied: Vec<bool>,
     at_load: Vec<bool>,
-    /// For each node, the last that reads it; the end of the region for its results.
-    last_read: Vec<usize>,
+    /// For each place, how many nodes before it are read behind it.
+    crossing: Vec<usize>,
+    /// The first number of no capture.
+    first: u32,
 }
 
 impl<'a> About<'a> {
     fn new(region: &'a Graph, sizes: &Sizes, known: &dyn Fn(&Op) -> bool) -> Self {
-        let mut about = Self { region, copied: Vec::new(), at_load: Vec::new(), last_read: vec![0; region.len()] };
+        let mut about = Self { region, copied: Vec::new(), at_load: Vec::new(), crossing: Vec::new(), first: 0 };
+        // For each node the last that reads it; the end of the region for its results.
+        let mut last_read = vec![0; region.len()];
         for id in region.ids() {
             let node = region.node(id);
             let operands = region.operands(id);
@@ -133,15 +137,25 @@ impl<'a> About<'a> {
             about.at_load.push(is_at_load(&node.op, &node.types[0], &at_load, sizes, known));
             let is_copied = |v: &Value| about.copied[v.node.index()];
             about.copied.push(is_free(&node.op) && (operands.is_empty() || operands.iter().all(is_copied)));
-            operands.iter().for_each(|v| about.last_read[v.node.index()] = id.index());
+            operands.iter().for_each(|v| last_read[v.node.index()] = id.index());
+            if let Op::Capture(capture) = &node.op {
+                about.first = about.first.max(capture.index + 1);
+            }
         }
-        region.results.iter().for_each(|v| about.last_read[v.node.index()] = region.len());
+        region.results.iter().for_each(|v| last_read[v.node.index()] = region.len());
+        // Where a node begins to cross, and where it has ended.
+        let (mut begins, mut ends) = (vec![0; region.len() + 1], vec![0; region.len() + 2]);
+        for (node, last) in last_read.into_iter().enumerate().filter(|(node, last)| last > node && !about.copied[*node])
+        {
+            begins[node + 1] += 1;
+            ends[last + 1] += 1;
+        }
+        let mut crossing = 0;
+        for (begin, end) in begins.into_iter().zip(ends) {
+            crossing = crossing + begin - end;
+            about.crossing.push(crossing);
+        }
         about
-    }
-
-    /// Nodes before a place that are read behind it.
-    fn crossing(&self, at: usize) -> usize {
-        (0..at).filter(|i| !self.copied[*i] && self.last_read[*i] >= at).count()
     }
 
     fn window(&self, range: Range<usize>, sizes: &mut Sizes) -> Result<Window, String> {
@@ -158,11 +172,7 @@ impl<'a> About<'a> {
                 stack.extend(region.operands(value.node));
             }
         }
-        let first = region.ids().filter_map(|id| match &region.node(id).op {
-            Op::Capture(capture) => Some(capture.index + 1),
-            _ => None,
-        });
-        let first = first.max().unwrap_or(0);
+        let first = self.first;
         let mut captured: Vec<(Value, bool)> = Vec::new();
         let mut build = Builder::new(sizes);
         let mut params: Vec<u32> = Vec::new();

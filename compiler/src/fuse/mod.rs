@@ -34,7 +34,7 @@ use crate::scalar::{Binary, Unary};
 
 pub use attend::Attention;
 pub use needed::{Needs, Only, lasting};
-pub use roles::{Grouped, Roles, axes_below, is_plain_view, stays_inside};
+pub use roles::{Grouped, Roles, axes_below, is_plain_view, order_above, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.
 pub const MAX_GATES: i64 = 4;

@@ -140,6 +140,22 @@ pub fn axes_below(op: &Op, axes: &AxisSet) -> AxisSet {
     }
 }
 
+/// The order of the axes of what an op makes of its first operand, whose axes stand in `order`.
+pub fn order_above(op: &Op, order: Vec<Axis>) -> Vec<Axis> {
+    let above = |axis: Axis| match op {
+        Op::Segment(segment) if axis == segment.from => vec![segment.to],
+        Op::Rename(rename) if axis == rename.from => vec![rename.to],
+        Op::Slice(slice) if axis == slice.from => vec![slice.to],
+        Op::Pad(pad) if axis == pad.from => vec![pad.to],
+        Op::Dequantize(packed) if Some(axis) == packed.bytes => vec![packed.axis],
+        Op::Split(split) if axis == split.from => split.to.clone(),
+        Op::Merge(merge) if merge.from.last() == Some(&axis) => vec![merge.to],
+        Op::Window(window) if axis == window.from => vec![window.to, window.tap],
+        _ => vec![axis],
+    };
+    order.into_iter().flat_map(above).collect()
+}
+
 /// Does no element of a window lie outside of the axis it slides along, whatever the sizes?
 pub fn stays_inside(sizes: &Sizes, window: &Window) -> bool {
     let left = || -> Option<Size> {

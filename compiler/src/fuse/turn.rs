@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::roles::extent;
+use super::roles::{extent, order_above};
 use super::{Core, Fuser, Roles};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::ops::{Class, Op};
@@ -44,12 +44,9 @@ impl Fuser<'_> {
                 let mut cols = roles.cols.iter();
                 cols.next().filter(|_| cols.next().is_none())
             }
-            Op::Rename(rename) => below(operands[0]).map(|a| if a == rename.from { rename.to } else { a }),
-            Op::Slice(slice) => below(operands[0]).map(|a| if a == slice.from { slice.to } else { a }),
-            Op::Split(split) => {
-                below(operands[0]).and_then(|a| if a == split.from { split.to.last().copied() } else { Some(a) })
+            op @ (Op::Rename(_) | Op::Slice(_) | Op::Split(_) | Op::Merge(_)) => {
+                below(operands[0]).and_then(|axis| order_above(op, vec![axis]).last().copied())
             }
-            Op::Merge(merge) => below(operands[0]).map(|a| if merge.from.last() == Some(&a) { merge.to } else { a }),
             Op::Pick(_) | Op::Reduce(_) => below(operands[0]),
             op if op.class() == Class::Pointwise => {
                 let axes = &self.graph.ty(value).axes;

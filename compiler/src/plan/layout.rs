@@ -1,10 +1,8 @@
 //! The order of axes in buffers that the plan makes: rows first, columns of contractions last, so that kernels read and write
 //! along the innermost axis.
 
-use crate::fuse::Core;
-use petgraph::graph::NodeIndex;
-
-use crate::graph::{Axis, AxisSet, Graph, Value};
+use crate::fuse::{Core, order_above};
+use crate::graph::{Axis, AxisSet, Value};
 use crate::ops::{Op, Scan};
 
 use super::Planner;
@@ -39,46 +37,14 @@ impl Planner<'_> {
             Op::Item(item) => self.outer_order(region, |scan| item_operand(scan, item.index), depth),
             Op::Capture(capture) => self.outer_order(region, |scan| capture_operand(scan, capture.index), depth),
             Op::Contract(_) => self.order_of_contraction(region, value, depth),
-            Op::Segment(segment) => {
-                let order = self.order_within(region, operands[0], depth);
-                order.into_iter().map(|a| if a == segment.from { segment.to } else { a }).collect()
-            }
-            Op::Rename(rename) => {
-                let order = self.order_within(region, operands[0], depth);
-                order.into_iter().map(|a| if a == rename.from { rename.to } else { a }).collect()
-            }
-            Op::Slice(slice) => {
-                let order = self.order_within(region, operands[0], depth);
-                order.into_iter().map(|a| if a == slice.from { slice.to } else { a }).collect()
-            }
-            Op::Pad(pad) => {
-                let order = self.order_within(region, operands[0], depth);
-                order.into_iter().map(|a| if a == pad.from { pad.to } else { a }).collect()
-            }
-            Op::Dequantize(packed) => {
-                let order = self.order_within(region, operands[0], depth);
-                order.into_iter().map(|a| if Some(a) == packed.bytes { packed.axis } else { a }).collect()
-            }
-            Op::Split(split) => {
-                let order = self.order_within(region, operands[0], depth);
-                order.into_iter().flat_map(|a| if a == split.from { split.to.clone() } else { vec![a] }).collect()
-            }
-            Op::Merge(merge) => {
-                let mut order = self.order_within(region, operands[0], depth);
-                for axis in &mut order {
-                    if merge.from.last() == Some(axis) {
-                        *axis = merge.to;
-                    }
-                }
-                order
-            }
-            Op::Window(window) => {
-                let order = self.order_within(region, operands[0], depth);
-                order
-                    .into_iter()
-                    .flat_map(|a| if a == window.from { vec![window.to, window.tap] } else { vec![a] })
-                    .collect()
-            }
+            op @ (Op::Segment(_)
+            | Op::Rename(_)
+            | Op::Slice(_)
+            | Op::Pad(_)
+            | Op::Dequantize(_)
+            | Op::Split(_)
+            | Op::Merge(_)
+            | Op::Window(_)) => order_above(op, self.order_within(region, operands[0], depth)),
             Op::Concat(concat) => {
                 // The largest part leads.
                 let parts = operands.iter().zip(&concat.axes);
@@ -115,26 +81,9 @@ impl Planner<'_> {
         known
     }
 
-    /// The axis along which neighbours of a region's leaf stand, before the region is planned.
-    pub fn innermost_of_leaf(
-        &self,
-        graph: &Graph,
-        parent: Option<(RegionId, NodeIndex, Axis)>,
-        leaf: Value,
-    ) -> Option<Axis> {
-        let outer = |operand: &dyn Fn(&Scan) -> usize| {
-            let (region, node, _) = parent?;
-            let Op::Scan(scan) = &self.graph(region).node(node).op else { return None };
-            Some(self.order_of(region, self.graph(region).operands(node)[operand(scan)]))
-        };
-        let order = match graph.op(leaf) {
-            Op::Input(input) => self.module.entries[self.entry].inputs[input.index as usize].order.clone(),
-            Op::Carry(carry) => outer(&|_| carry.index as usize)?,
-            Op::Item(item) => outer(&|scan| item_operand(scan, item.index))?,
-            Op::Capture(capture) => outer(&|scan| capture_operand(scan, capture.index))?,
-            _ => return None,
-        };
-        order.last().copied()
+    /// The axis along which neighbours of a value would stand, as far as something says so.
+    pub fn innermost(&self, region: RegionId, value: Value) -> Option<Axis> {
+        self.order_within(region, value, MAX_DEPTH).last().copied()
     }
 
     fn outer_order(&self, region: RegionId, operand: impl Fn(&Scan) -> usize, depth: usize) -> Vec<Axis> {

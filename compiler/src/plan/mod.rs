@@ -214,17 +214,21 @@ impl<'g> Planner<'g> {
         wanted: &[Value],
     ) -> RegionId {
         let at_load = self.find_at_load(graph, parent);
-        let innermost = |leaf| self.innermost_of_leaf(graph, parent, leaf);
-        let outside = Outside { at_load: &|v| at_load.contains(&v), innermost: &innermost };
-        let fusion = fuse::fuse(graph, &self.module.sizes, wanted, outside, self.isa);
         let needs = match parent {
             Some((outer, node, _)) => self.needs_of_body(outer, node),
             None => Needs::of_graph(graph),
         };
         let (locations, placed, sorted_rows) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let notes = fusion.notes.clone();
+        let fusion = Default::default();
         self.regions.push(Region { graph, fusion, needs, parent, depth, locations, at_load, placed, sorted_rows });
         let region = RegionId(self.regions.len() - 1);
+        let outside = Outside {
+            at_load: &|v| self.regions[region.0].at_load.contains(&v),
+            innermost: &|leaf| self.innermost(region, leaf),
+        };
+        let fusion = fuse::fuse(graph, &self.module.sizes, wanted, outside, self.isa);
+        let notes = fusion.notes.clone();
+        self.regions[region.0].fusion = fusion;
         for Note { value, way, why } in notes {
             self.note(region, value, way, why);
         }
