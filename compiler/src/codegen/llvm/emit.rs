@@ -187,6 +187,15 @@ impl<'ctx> Emit<'ctx> {
         self.builder.build_shuffle_vector(vector, poison, VectorType::const_vector(&mask), "").expect(TYPED).into()
     }
 
+    /// With more lanes, whose values nobody uses, or with the first `lanes` only.
+    pub fn resized(&self, v: Val<'ctx>, lanes: u32) -> Val<'ctx> {
+        match (self.lanes_of(v), lanes) {
+            (1, _) => self.splat(v, lanes),
+            (_, 1) => self.lane(v, 0),
+            (have, _) => self.shuffle(v, v, &(0..lanes).map(|i| i.min(have - 1)).collect::<Vec<_>>()),
+        }
+    }
+
     /// Lanes of `a` and `b`, those of `b` counted on from those of `a`.
     pub fn shuffle(&self, a: Val<'ctx>, b: Val<'ctx>, lanes: &[u32]) -> Val<'ctx> {
         let i32 = self.context.i32_type();

@@ -1,12 +1,15 @@
 //! `erf` (f32: 2 ulp, f64: 8 ulp).
 //!
 //! f32: two polynomials that meet at 0.9277 (minimax coefficients after N. Juffa): below, in x^2; above, 1 - exp(p(|x|)).
+//! With AVX-512 by a table ([`permuted`]).
 //! f64: they meet at 1: below, in x^2; above, 1 - exp(-x^2) q(u), u a ratio that maps 1..6 to -1..1 (Chebyshev interpolations).
+
+mod permuted;
 
 use inkwell::FloatPredicate;
 
 use super::super::llvm::emit::{Emit, Val};
-use super::{exp, is_double};
+use super::{exp, in_registers, is_double};
 
 /// erf(x) / x in x^2, highest power first.
 const NEAR_F64: [f64; 13] = [
@@ -49,6 +52,9 @@ const FAR_F64: [f64; 19] = [
 ];
 
 pub fn erf<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
+    if e.lanes == 16 && !is_double(e, x) {
+        return in_registers(e, x, &|x| permuted::erf(e, x));
+    }
     let a = e.call("llvm.fabs", &[x]);
     let (near, tail, border) = if is_double(e, x) { double(e, x, a) } else { single(e, x, a) };
     let far = e.call("llvm.copysign", &[e.sub(e.same(x, 1.0), tail), x]);

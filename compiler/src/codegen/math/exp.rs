@@ -12,12 +12,11 @@ use super::{halved, is_double, nearest, power_of_two};
 const LN2_F32: (f64, f64) = (0.693_359_375, -2.121_944_400_546_905_6e-4);
 const LN2_F64: (f64, f64) = (0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10);
 
-/// r and n.
-fn reduce<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>) {
-    let (n, int) = nearest(e, e.mul(x, e.same(x, std::f64::consts::LOG2_E)));
+/// r, and n as a float and as an integer.
+fn reduce<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>, Val<'ctx>) {
+    let (n, int) = nearest(e, x, std::f64::consts::LOG2_E);
     let (high, low) = if is_double(e, x) { LN2_F64 } else { LN2_F32 };
-    let minus = e.fneg(n);
-    (e.fma_n(minus, low, e.fma_n(minus, high, x)), int)
+    (e.fma_n(n, -low, e.fma_n(n, -high, x)), n, int)
 }
 
 /// exp(r) - 1 for a reduced r.
@@ -51,15 +50,20 @@ fn clamp<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
 }
 
 pub fn exp<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
-    let (r, n) = reduce(e, clamp(e, x));
+    let (r, n, int) = reduce(e, clamp(e, x));
     let y = e.add(kernel(e, r), e.same(r, 1.0));
-    let half = halved(e, n);
-    e.mul(e.mul(y, power_of_two(e, half)), power_of_two(e, e.sub(n, half)))
+    if e.lanes == 16 && e.lanes_of(x) == 16 && !is_double(e, x) {
+        // The same bits in one instruction of AVX-512.
+        let (all, rounding_as_set) = (e.bits(e.int(16), 0xFFFF), e.bits(e.int(32), 4));
+        return e.call_as("llvm.x86.avx512.mask.scalef.ps.512", &[], &[y, n, y, all, rounding_as_set]);
+    }
+    let half = halved(e, int);
+    e.mul(e.mul(y, power_of_two(e, half)), power_of_two(e, e.sub(int, half)))
 }
 
 /// 2^n (exp(r) - 1) + (2^n - 1), for x where 2^n is in range: exact near 0, for n = 0 there.
 pub fn expm1_near<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
-    let (r, n) = reduce(e, x);
+    let (r, _, n) = reduce(e, x);
     let scale = power_of_two(e, n);
     e.fma(scale, kernel(e, r), e.sub(scale, e.same(x, 1.0)))
 }

@@ -1,4 +1,4 @@
-//! Vector functions as straight-line code: no tables, no calls, any width. One function is one file, with its error bound.
+//! Vector functions as straight-line code: no tables in memory, no calls, any width. One function is one file, with its error bound.
 //!
 //! Bounds are in units in the last place (ulp) of f32 against the exact value, over all normal results; the tests of generated
 //! code check them over the whole range. `docs/numerics.md` has the table.
@@ -13,6 +13,8 @@ mod tanh;
 #[cfg(test)]
 mod tests;
 mod trig;
+
+use std::cmp::Ordering;
 
 use inkwell::FloatPredicate;
 use inkwell::values::InstructionOpcode;
@@ -86,20 +88,33 @@ fn extreme<'ctx>(e: &Emit<'ctx>, p: FloatPredicate, a: Val<'ctx>, b: Val<'ctx>) 
     e.select(e.fcmp(FloatPredicate::UNO, a, a), a, chosen)
 }
 
+/// A function of a whole register of f32, of any number of lanes: a scalar has the same bits as a lane.
+fn in_registers<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>, f: &dyn Fn(Val<'ctx>) -> Val<'ctx>) -> Val<'ctx> {
+    let lanes = e.lanes_of(x);
+    match lanes.cmp(&e.lanes) {
+        Ordering::Equal => f(x),
+        Ordering::Less => e.resized(f(e.resized(x, e.lanes)), lanes),
+        Ordering::Greater => {
+            let [low, high] = [false, true].map(|upper| in_registers(e, e.half(x, upper), f));
+            e.shuffle(low, high, &(0..lanes).collect::<Vec<_>>())
+        }
+    }
+}
+
 /// Is it f64?
 fn is_double<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> bool {
     e.element_of(x.get_type()) == e.f64()
 }
 
-/// The nearest integer as a float and, in its low bits, as an integer: adding 1.5 * 2^52 (2^23) leaves it there. For numbers far
-/// inside the integer range; NaN gives NaN and some integer.
-fn nearest<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>) {
+/// The integer nearest to `x * scale` as a float and as an integer: adding 1.5 * 2^52 (2^23) leaves it in the low bits. For numbers
+/// far inside the integer range; NaN gives NaN and some integer.
+fn nearest<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>, scale: f64) -> (Val<'ctx>, Val<'ctx>) {
     let (magic, bits, int) = if is_double(e, x) {
         (6_755_399_441_055_744.0, 0x4338_0000_0000_0000, e.i64())
     } else {
         (12_582_912.0, 0x4B40_0000, e.int(32))
     };
-    let shifted = e.add(x, e.same(x, magic));
+    let shifted = e.fma_n(x, scale, e.same(x, magic));
     let whole = e.sub(shifted, e.same(x, magic));
     let raw = e.bitcast(shifted, int);
     (whole, e.sub(raw, e.bits(raw.get_type(), bits)))

@@ -26,7 +26,7 @@ fn quarter_turns<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>, turns: u64) -> Val<'ctx> {
         let wide = quarter_turns(e, e.cast(InstructionOpcode::FPExt, x, e.f64()), turns);
         return e.cast(InstructionOpcode::FPTrunc, wide, e.f32());
     }
-    let (n, quadrant) = nearest(e, e.mul(x, e.same(x, std::f64::consts::FRAC_2_PI)));
+    let (n, quadrant) = nearest(e, x, std::f64::consts::FRAC_2_PI);
     let minus = e.fneg(n);
     let r = HALF_PI.iter().fold(x, |r, part| e.fma_n(minus, *part, r));
     let z = e.mul(r, r);
