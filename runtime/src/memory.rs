@@ -1,7 +1,7 @@
 //! Aligned memory whose end may be read past: what every buffer of a plan lives in.
 #![allow(unsafe_code, reason = "allocates by hand: vectors need 64-byte alignment and a readable tail")]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// Alignment of every buffer: a cache line, and the widest vector.
@@ -44,13 +44,17 @@ impl Memory {
     pub(crate) fn zeroed(bytes: u64) -> Result<Self, OutOfMemory> {
         let refused = OutOfMemory { bytes };
         let usable = usize::try_from(bytes).map_err(|_| refused)?;
-        let align = if usable >= HUGE { HUGE_PAGE } else { ALIGN };
+        let huge = usable >= HUGE;
+        let align = if huge { HUGE_PAGE } else { ALIGN };
         let size = usable.checked_add(TAIL).ok_or(refused)?;
         let layout = Layout::from_size_align(size, align).map_err(|_| refused)?;
         // SAFETY: the layout's size is at least `TAIL`, so not zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(refused)?;
-        if usable >= HUGE {
+        let start = NonNull::new(unsafe { if huge { alloc(layout) } else { alloc_zeroed(layout) } }).ok_or(refused)?;
+        if huge {
+            // Before anything is written: what a page is, is decided when it is first touched.
             advise_huge_pages(start, size);
+            // SAFETY: the allocation has `size` bytes.
+            unsafe { start.write_bytes(0, size) };
         }
         Ok(Self { start, bytes: usable, layout: Some(layout) })
     }
@@ -85,7 +89,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if let Some(layout) = self.layout {
-            // SAFETY: `start` came from `alloc_zeroed` with this layout, and is freed once.
+            // SAFETY: `start` came from the allocator with this layout, and is freed once.
             unsafe { dealloc(self.start.as_ptr(), layout) }
         }
     }
