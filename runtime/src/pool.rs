@@ -3,7 +3,7 @@
 //! A plan's calls take microseconds, so a wake-up by the system (tens to hundreds of microseconds) would cost more than it
 //! brings: workers spin for a bounded while after each job and only then sleep. A caller that finds them asleep wakes them
 //! and begins alone; they join once they are there. One job runs at a time. A caller that finds the pool busy runs alone
-//! instead of waiting: results do not depend on how many threads there are.
+//! instead of waiting, and where callers come at once each counts as a thread: results do not depend on how many threads there are.
 #![allow(unsafe_code, reason = "lends a borrowed closure to other threads until they are done with it")]
 
 use std::cell::UnsafeCell;
@@ -42,6 +42,8 @@ struct Owner {
 type Job<'a> = &'a (dyn Fn(usize) + Sync);
 
 struct Shared {
+    /// Callers that are at work, with the pool or alone.
+    callers: AtomicUsize,
     /// Somebody runs a job.
     busy: AtomicBool,
     /// The number of the job, and in the low bits how many threads it wants: a change is the signal to start.
@@ -78,6 +80,7 @@ impl Pool {
             None => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         };
         let shared = Arc::new(Shared {
+            callers: AtomicUsize::new(0),
             busy: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             running: AtomicUsize::new(0),
@@ -137,6 +140,12 @@ impl Pool {
 }
 
 impl Pool {
+    /// A caller begins work of which it could share some.
+    pub(crate) fn enter(&self) -> Caller<'_> {
+        let others = self.0.shared.callers.fetch_add(1, Ordering::Relaxed);
+        Caller { shared: &self.0.shared, threads: self.threads().saturating_sub(others).max(1) }
+    }
+
     /// Would a job of `threads` start at once?
     pub(crate) fn is_awake(&self, threads: usize) -> bool {
         let shared = &*self.0.shared;
@@ -160,9 +169,19 @@ impl Pool {
         ns >= WAKE_NS || self.0.shared.now_us().saturating_sub(last) < IN_A_ROW_US
     }
 
-    /// The caller's work to share has ended.
-    pub(crate) fn rest(&self) {
-        self.0.shared.last_us.store(self.0.shared.now_us(), Ordering::Relaxed);
+}
+
+/// A caller at work; dropped when its work to share has ended.
+pub(crate) struct Caller<'a> {
+    shared: &'a Shared,
+    /// Threads that the callers before it leave to this one, itself included: more would only take turns on the same cores.
+    pub threads: usize,
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.shared.last_us.store(self.shared.now_us(), Ordering::Relaxed);
+        self.shared.callers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -341,6 +360,17 @@ mod tests {
         }));
         assert!(refused.load(Ordering::Relaxed));
         assert!(!Pool::new(NonZeroUsize::new(1)).unwrap().try_run(1, &|_| {}), "one thread is no pool");
+    }
+
+    #[test]
+    fn callers_at_once_share_the_threads() {
+        let pool = pool(3);
+        let threads = |n: usize| {
+            let callers: Vec<Caller> = (0..n).map(|_| pool.enter()).collect();
+            callers.iter().map(|c| c.threads).collect::<Vec<_>>()
+        };
+        assert_eq!(threads(5), [3, 2, 1, 1, 1]);
+        assert_eq!(threads(1), [3], "those before have left");
     }
 
     #[test]

@@ -180,11 +180,12 @@ impl Exec {
             failed: &self.failed,
             eyes: watch.eyes(&mut self.times, &mut self.counts, entry),
         };
-        let threads = self.threads.min(pool.threads());
         let mut cursor = Cursor::default();
         let mut finished = false;
-        let shares = threads > 1 && self.program.shared_ns >= POOL_NS;
-        if shares {
+        let shares = self.threads > 1 && self.program.shared_ns >= POOL_NS;
+        let caller = shares.then(|| pool.enter());
+        let threads = caller.as_ref().map_or(1, |caller| self.threads.min(caller.threads));
+        if threads > 1 {
             if !pool.is_awake(threads) && pool.is_worth_waking(self.program.shared_ns) {
                 pool.wake(threads);
                 // SAFETY: the caller's promise; no other thread walks yet.
@@ -201,9 +202,7 @@ impl Exec {
             // SAFETY: the caller's promise; this is the only thread.
             unsafe { walk.go(&mut cursor, 0, 1, watched, None) };
         }
-        if shares {
-            pool.rest();
-        }
+        drop(caller);
         match *self.failed.get_mut() {
             NONE => Ok(()),
             call => Err(self.program.calls[call as usize].number),
