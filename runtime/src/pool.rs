@@ -168,7 +168,6 @@ impl Pool {
         let last = self.0.shared.last_us.load(Ordering::Relaxed);
         ns >= WAKE_NS || self.0.shared.now_us().saturating_sub(last) < IN_A_ROW_US
     }
-
 }
 
 /// A caller at work; dropped when its work to share has ended.

@@ -1,7 +1,7 @@
 //! Patterns: one side of a rule, as text.
 //!
 //! `(contract ?k (mul ?g.. ?x) ?w)` is an op with its attributes, then its operands. `?x` is a value or an attribute, the same
-//! at each of its places; a word is itself (`sum`); `?j+?k` the axes of both. Sums, products and contractions take their operands
+//! at each of its places; a word is itself (`sum`), a number a constant (of a left side); `?j+?k` the axes of both. Sums, products and contractions take their operands
 //! in any order. `?g..` stands for one or more operands of a sum or product: all that nothing else takes. Of two such, the first
 //! takes every operand for which the rule's conditions on it hold, the second the others: one match, not one for each subset.
 
@@ -11,7 +11,7 @@ use egg::Id;
 
 use super::scene::{Scene, Tree};
 use crate::graph::AxisSet;
-use crate::ops::{Attr, Op};
+use crate::ops::{Attr, Op, bits};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
@@ -19,6 +19,8 @@ pub enum Pattern {
     Variable(&'static str),
     /// Operands of a sum or product.
     Rest(&'static str),
+    /// A constant, by the bits of an f64.
+    Number(u64),
     /// Axes of both: an attribute of a right side.
     Union(&'static str, &'static str),
     Word(&'static str),
@@ -81,7 +83,7 @@ impl Pattern {
 
     fn atom(token: &'static str) -> Self {
         if !token.starts_with('?') {
-            return Self::Word(token);
+            return token.parse().map_or(Self::Word(token), |number| Self::Number(bits(number)));
         }
         match (token.split_once('+'), token.strip_suffix("..")) {
             (Some((a, b)), _) => Self::Union(a, b),
@@ -122,6 +124,7 @@ impl Pattern {
                 let op = Op::parse(name, &attrs, &[]).ok_or_else(|| format!("no op `{name}` with {attrs:?}"))?;
                 Ok(Tree::Op(op, operands))
             }
+            Self::Number(_) => Err("a constant of which type?".into()),
             Self::Union(..) | Self::Word(_) => Err("an attribute is no value".into()),
         }
     }
@@ -157,6 +160,10 @@ impl Matcher<'_> {
             Pattern::Op(name, items) => {
                 let nodes = self.scene.class(class).into_iter().filter(|(op, _)| op.name() == *name);
                 nodes.flat_map(|(op, operands)| self.node(&op, &operands, items, given)).collect()
+            }
+            Pattern::Number(bits) => {
+                let is_it = |(op, _): &(Op, Vec<Id>)| matches!(op, Op::Const(number) if number.bits == *bits);
+                if self.scene.class(class).iter().any(is_it) { vec![given.clone()] } else { Vec::new() }
             }
             Pattern::Rest(_) | Pattern::Union(..) | Pattern::Word(_) => Vec::new(),
         }
@@ -251,6 +258,7 @@ mod tests {
         assert_eq!(pattern, Pattern::Op("reduce", vec![Pattern::Word("sum"), Pattern::Variable("?e"), product]));
         assert_eq!(pattern.ops(), ["mul", "reduce"]);
         assert_eq!(Pattern::parse("?j+?k"), Ok(Pattern::Union("?j", "?k")));
+        assert_eq!(Pattern::parse("0.5"), Ok(Pattern::Number(bits(0.5))));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::graph::interp::{Env, run_graph};
 use crate::graph::random::Rng;
 use crate::graph::tensor::{Extents, Tensor};
 use crate::graph::{Axis, AxisSet, Builder, Elem, Graph, Module, Sizes, Type, TypeError, Value, text, verify};
-use crate::ops::{Attr, Input, Op, Param};
+use crate::ops::{Attr, Const, Input, Op, Param};
 use crate::rules::{Condition, Find, Infinities, Match, Rule};
 
 /// Instances of each program.
@@ -298,6 +298,7 @@ impl Typing<'_, '_> {
                 };
                 self.build.try_add(leaf, &[]).ok()
             }
+            Pattern::Number(bits) => self.build.try_add(Const { elem: Elem::F32, bits: *bits }, &[]).ok(),
             Pattern::Union(..) | Pattern::Word(_) => None,
         }
     }

@@ -16,6 +16,7 @@ mod algebra;
 mod blocks;
 mod experts;
 mod gates;
+mod identities;
 mod recurrence;
 
 use std::fmt;
@@ -142,6 +143,8 @@ pub const RULES: &[Rule] = &[
     algebra::SUM_OF_PRODUCTS,
     algebra::SUMS_INTO_ONE,
     algebra::SUM_INTO_PRODUCT,
+    identities::SIGMOID_WRITTEN_OUT,
+    identities::TANH_OF_SIGMOID,
     gates::PRODUCTS_OF_ONE_OPERAND,
     recurrence::STEPS_IN_CHUNKS,
 ];

@@ -7,6 +7,7 @@
 
 mod indexed;
 mod mixtures;
+mod products;
 mod quantized;
 mod recurrences;
 mod steps;
