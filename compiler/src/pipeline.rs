@@ -16,6 +16,10 @@ use crate::passes;
 pub struct OptimizeOptions {
     /// Sizes of symbols for which costs are weighed.
     pub assume: Vec<(String, i64)>,
+    /// Further sizes of symbols, for each of which the best form is looked for; where it differs, the size decides at run time.
+    pub points: Vec<(String, Vec<i64>)>,
+    /// May the number of rows decide, too? Then a row may have other last bits among many than alone.
+    pub fast: bool,
     /// What costs are of.
     pub machine: Machine,
     /// Stop after this many rewrites.
@@ -159,14 +163,16 @@ pub fn optimize(module: Module, options: &OptimizeOptions) -> Result<Optimized, 
         let there_is = if symbols.is_empty() { "none".into() } else { symbols.join(", ") };
         report.warnings.push(format!("no symbolic axis `{name}`; there is {there_is}"));
     }
-    let before = egraph::cost::of_entries(&module, options);
+    let written = module.clone();
     let mut module = module;
     for pass in PASSES {
         module = run(pass, module, options, &mut report)?;
     }
-    let after = egraph::cost::of_entries(&module, options);
-    for (entry, (before_ns, after_ns)) in module.entries.iter().zip(before.into_iter().zip(after)) {
-        report.costs.push(Cost { entry: entry.name.clone(), before_ns, after_ns });
+    for entry in &module.entries {
+        let cost = |graph, sizes| egraph::cost::of_entry(entry, graph, sizes, options);
+        let before = written.entries.iter().find(|e| e.name == entry.name);
+        let before_ns = before.map_or(0.0, |before| cost(&before.graph, &written.sizes));
+        report.costs.push(Cost { entry: entry.title(), before_ns, after_ns: cost(&entry.graph, &module.sizes) });
     }
     Ok(Optimized { module, report })
 }

@@ -58,6 +58,7 @@ fn manifest(isa: Isa, kernel: &str) -> Manifest {
         params: vec![],
         states: vec![],
         entries: vec![Entry {
+            at_most: Vec::new(),
             name: "one".into(),
             inputs: vec![],
             outputs: vec![Tensor { name: "y".into(), elem: Elem::F32, axes: vec![] }],

@@ -63,7 +63,7 @@ fn another_version_is_refused_before_anything_else_is_looked_at() {
     let error = told(&link(NOTHING, br#"{"version":7,"future":[1,2]}"#, "-DNONE"));
     assert_eq!(
         error,
-        "artifact of format version 7, this runtime reads version 3: build it again with a matching gatec"
+        "artifact of format version 7, this runtime reads version 4: build it again with a matching gatec"
     );
 }
 
@@ -177,7 +177,11 @@ fn a_manifest_that_points_outside_is_refused() {
         ),
         ("is made of 2 parts of [3]", Box::new(|m| m.params[0].part_shape = vec![3])),
         ("has no known size", Box::new(|m| m.params[0].tensor.axes[0].size = SizeExpr::Symbol(0))),
-        ("two of entry `pick`", Box::new(|m| m.entries[0].name = "pick".into())),
+        ("its sizes are not all served by one entry", Box::new(|m| m.entries[0].name = "pick".into())),
+        ("another of this name has other inputs", Box::new(|m| m.entries[0].name = "pick".into())),
+        ("its sizes are not all served", Box::new(|m| m.entries[0].at_most = vec![AtMost { symbol: 0, size: 1 }])),
+        ("symbol 9 of 1", Box::new(|m| m.entries[0].at_most = vec![AtMost { symbol: 9, size: 1 }])),
+        ("two of entry", Box::new(|m| m.entries[0].name = m.entries[2].name.clone())),
         ("state 4 of 1", Box::new(|m| m.entries[0].sets = vec![4])),
         ("it has no variant", Box::new(|m| m.variants.clear())),
         ("it stands there twice", Box::new(|m| m.variants.push(m.variants[0].clone()))),
@@ -288,8 +292,8 @@ fn flags_that_would_not_stand_in_their_buffer_are_refused() {
 fn json_without_end_is_refused() {
     for garbage in [
         "[".repeat(1 << 20),
-        format!(r#"{{"version":3,"x":{}"#, "[".repeat(1 << 20)),
-        r#"{"version":3}"#.to_owned(),
+        format!(r#"{{"version":4,"x":{}"#, "[".repeat(1 << 20)),
+        r#"{"version":4}"#.to_owned(),
         r#"{"version":-1}"#.to_owned(),
         r#"{"version":"1"}"#.to_owned(),
         "\u{0}".repeat(100),

@@ -6,3 +6,6 @@ gatec explain E0203
 gatec explain E9999
 gatec build glu.gate --print-after=rewrite --emit=graph-opt=out.gir
 gatec build glu.gate --fuel 0 --emit=graph-opt
+gatec explain pairs.gate
+gatec explain pairs.gate --assume t=4,9000
+gatec explain pairs.gate --assume t=8

@@ -25,3 +25,10 @@ gatec bench built.so --size t=2 --verify
 gatec run double.gate --random --size t=2 --trace -
 gatec explain glu.gate --html page.html --json
 gatec explain glu.gate --threads 2
+gatec build double.gate --assume t=
+gatec build double.gate --assume t=1,x
+gatec build double.gate --assume t=1,1
+gatec build double.gate --assume 1,2
+gatec build double.gate --assume t=1,2 --assume t=3
+gatec build double.gate --assume t=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17
+gatec build double.gate --assume t=1,2,3,4,5,s=1,2,3,4

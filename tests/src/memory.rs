@@ -158,9 +158,10 @@ fn a_run_takes_what_was_said_before_and_little_more_than_must_live_together() {
         for threads in [1, 2] {
             let load = LoadOptions::default().threads(threads);
             let model = Model::from_artifact(&artifact, WeightSource::Random(1), &load).unwrap();
-            for (number, entry) in manifest.entries.iter().enumerate() {
+            for entry in manifest.callable() {
                 for size in [1, 48] {
                     let symbols = vec![size; manifest.symbols.len()];
+                    let number = manifest.serving(&entry.name, &symbols).unwrap();
                     let need = gatec_runtime::need(&manifest, 0, number, &symbols).unwrap();
                     let inputs: Vec<Vec<u64>> =
                         entry.inputs.iter().map(|x| vec![0; x.bytes(&symbols).unwrap().div_ceil(8) as usize]).collect();

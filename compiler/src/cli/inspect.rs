@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use gatec_runtime::format::{Isa, Manifest, Plan, SizeExpr, Step, Symbol, Tensor};
+use gatec_runtime::format::{Entry, Isa, Manifest, Plan, SizeExpr, Step, Symbol, Tensor};
 use gatec_runtime::{Artifact, Need};
 
 use super::bench::size;
@@ -75,9 +75,18 @@ impl About<'_> {
                 "input_bytes": n.input_bytes, "output_bytes": n.output_bytes,
             })
         };
+        // Of several entries of a name, that which these sizes take.
+        let first = |entry: &Entry| self.manifest.serving(&entry.name, self.symbols);
+        let serves = |(entry, _): &(&Entry, &Need)| first(entry).is_some_and(|n| self.manifest.entries[n] == **entry);
         let variants = self.manifest.variants.iter().zip(self.needs).map(|(variant, needs)| {
-            let entries: serde_json::Map<String, serde_json::Value> =
-                self.manifest.entries.iter().zip(needs).map(|(e, n)| (e.name.clone(), need(n))).collect();
+            let entries: serde_json::Map<String, serde_json::Value> = self
+                .manifest
+                .entries
+                .iter()
+                .zip(needs)
+                .filter(serves)
+                .map(|(e, n)| (e.name.clone(), need(n)))
+                .collect();
             serde_json::json!({ "isa": variant.isa, "kept_bytes": kept(variant), "entries": entries })
         });
         let sizes: serde_json::Map<String, serde_json::Value> =
@@ -109,7 +118,7 @@ impl fmt::Display for About<'_> {
         let bytes = size(self.bytes as u64);
         writeln!(f, "{} (gatec {}, format {}, {bytes})", manifest.name, manifest.compiler, manifest.version)?;
         manifest.doc.lines().try_for_each(|line| writeln!(f, "  {line}"))?;
-        for entry in &manifest.entries {
+        for entry in manifest.callable() {
             writeln!(f, "\nentry {}", entry.name)?;
             entry.inputs.iter().try_for_each(|t| writeln!(f, "  in   {}", self.tensor(t)))?;
             entry.outputs.iter().try_for_each(|t| writeln!(f, "  out  {}", self.tensor(t)))?;
@@ -144,7 +153,7 @@ impl fmt::Display for About<'_> {
             }
             for ((entry, plan), need) in manifest.entries.iter().zip(&variant.entries).zip(needs) {
                 let calls = calls(plan);
-                writeln!(f, "  entry {}, {} calls; {}", entry.name, calls.len(), self.memory(need))?;
+                writeln!(f, "  entry {}, {} calls; {}", manifest.title(entry), calls.len(), self.memory(need))?;
                 let mut table = Table::bare();
                 for (depth, kernel, line) in calls {
                     let label = variant.kernels.get(kernel as usize).map(|k| k.label.as_str()).unwrap_or_default();

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::egraph::by_size::MOST_POINTS;
 use crate::graph::Elem;
 use crate::machine::Machine;
 use crate::{BuildError, pipeline};
@@ -118,9 +119,13 @@ impl SourceArgs {
 struct ModelArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// Size of a symbolic axis for which to optimise
-    #[arg(long, value_name = "NAME=SIZE", value_parser = name_and_size, value_delimiter = ',')]
-    assume: Vec<(String, i64)>,
+    /// Sizes of a symbolic axis for which to optimise. Estimates are for the first; where another form is best for others, it is built
+    /// as well, and chosen when the model runs
+    #[arg(long, value_name = "NAME=SIZE,..", value_parser = name_and_sizes)]
+    assume: Vec<Assumed>,
+    /// Let the number of rows, too, decide between forms: a row may then have other last bits among many rows than alone
+    #[arg(long)]
+    fast: bool,
     /// The machine that costs are of: a file of `gatec calibrate`, or a name that it lists [default: typical]
     #[arg(long, value_name = "FILE")]
     machine: Option<PathBuf>,
@@ -147,9 +152,13 @@ enum Narrow {
 impl ModelArgs {
     /// Options that contradict each other are wrong usage.
     fn options(&self) -> Result<crate::BuildOptions, Failure> {
-        once("--assume", &self.assume)?;
+        let assumed: Assumed = self.assume.concat();
+        let shown = |sizes: &[i64]| sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        once("--assume", &assumed.iter().map(|(name, sizes)| (name.clone(), shown(sizes))).collect::<Vec<_>>())?;
         let optimize = pipeline::OptimizeOptions {
-            assume: self.assume.clone(),
+            assume: assumed.iter().map(|(name, sizes)| (name.clone(), sizes[0])).collect(),
+            points: assumed.into_iter().filter(|(_, sizes)| sizes.len() > 1).collect(),
+            fast: self.fast,
             machine: self.machine.as_deref().map_or(Ok(Machine::default()), calibrate::machine)?,
             fuel: self.fuel,
             verify: self.verify,
@@ -167,6 +176,7 @@ impl ModelArgs {
         let given = [
             ("--axis", !self.source.axes.is_empty()),
             ("--assume", !self.assume.is_empty()),
+            ("--fast", self.fast),
             ("--machine", self.machine.is_some()),
             ("--fuel", self.fuel.is_some()),
             ("--verify", self.verify),
@@ -190,8 +200,38 @@ fn name_and_size(text: &str) -> Result<(String, i64), String> {
     Ok((name.to_string(), size))
 }
 
+/// Names, and sizes of each.
+type Assumed = Vec<(String, Vec<i64>)>;
+
+/// `t=1,64,b=8`: a number alone is another size of the name before it.
+fn name_and_sizes(text: &str) -> Result<Assumed, String> {
+    let mut all = Assumed::new();
+    for part in text.split(',') {
+        match (part.contains('='), all.last_mut()) {
+            (false, Some((name, sizes))) => {
+                let (_, size) = name_and_size(&format!("{name}={part}"))?;
+                if sizes.contains(&size) {
+                    return Err(format!("`{name}` is {size} twice"));
+                }
+                sizes.push(size);
+                if sizes.len() > MOST_POINTS {
+                    return Err(format!("`{name}` has more than {MOST_POINTS} sizes"));
+                }
+            }
+            _ => {
+                let (name, size) = name_and_size(part)?;
+                all.push((name, vec![size]));
+            }
+        }
+    }
+    if all.iter().map(|(_, sizes)| sizes.len()).product::<usize>() > MOST_POINTS {
+        return Err(format!("more than {MOST_POINTS} combinations of sizes"));
+    }
+    Ok(all)
+}
+
 /// No name is given two sizes.
-fn once(option: &str, sizes: &[(String, i64)]) -> Result<(), Failure> {
+fn once(option: &str, sizes: &[(String, impl PartialEq + std::fmt::Display)]) -> Result<(), Failure> {
     for (i, (name, size)) in sizes.iter().enumerate() {
         if let Some((_, other)) = sizes[..i].iter().find(|(n, s)| n == name && s != size) {
             return Err(Failure::Usage(format!("{option} says that `{name}` is {other}, and that it is {size}")));

@@ -176,6 +176,7 @@ fn manifest(isa: Isa) -> Manifest {
     let zero = || SizeExpr::Known(0);
     let arg = |buffer| Arg { buffer, offset: zero(), strides: vec![], odd: zero(), bytes: zero() };
     let entry = |name: &str, x: &SizeExpr| Entry {
+        at_most: Vec::new(),
         name: name.into(),
         inputs: vec![tensor("x", "elements", x)],
         outputs: vec![tensor("out", "threads", &symbol("threads"))],

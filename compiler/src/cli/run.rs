@@ -127,11 +127,11 @@ impl LoadArgs {
 
     /// A session at the given sizes.
     pub fn session(&self, model: &Model) -> Result<Session, Failure> {
-        let entry = match (&self.entry, model.manifest().entries.as_slice()) {
+        let names: Vec<&str> = model.manifest().callable().map(|e| e.name.as_str()).collect();
+        let entry = match (&self.entry, names.as_slice()) {
             (Some(entry), _) => entry,
-            (None, [only]) => &only.name,
-            (None, several) => {
-                let names: Vec<&str> = several.iter().map(|e| e.name.as_str()).collect();
+            (None, [only]) => *only,
+            (None, names) => {
                 return Err(Failure::Usage(format!("which entry? give --entry: {}", names.join(", "))));
             }
         };

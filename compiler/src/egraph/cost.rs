@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::term::is_at_load;
-use crate::graph::{Axis, AxisSet, Graph, Module, Sizes, Type, Value};
+use crate::graph::{Axis, AxisSet, Entry, Graph, Sizes, Type, Value};
 use crate::machine::Machine;
 use crate::ops::{Class, Op, Scan};
 use crate::pipeline::OptimizeOptions;
 
 /// Size of a symbolic axis without an assumption.
-const TYPICAL_SIZE: f64 = 64.0;
+pub const TYPICAL_SIZE: f64 = 64.0;
 
 /// Sizes of axes for estimates, and the machine that they are for.
 pub struct Extents {
@@ -18,9 +18,10 @@ pub struct Extents {
 }
 
 impl Extents {
-    pub fn new(sizes: &Sizes, options: &OptimizeOptions) -> Self {
+    /// At these sizes of symbols; others are typical.
+    pub fn at(sizes: &Sizes, options: &OptimizeOptions, point: &[(String, i64)]) -> Self {
         let bind = |name: &str| {
-            let given = options.assume.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
+            let given = point.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
             Some(given.unwrap_or(TYPICAL_SIZE as i64))
         };
         let axes = sizes.iter().map(|(axis, size)| (axis, size.eval(&bind).unwrap_or(0) as f64)).collect();
@@ -183,8 +184,8 @@ pub fn of_body(scan: &Scan, known_operands: &[bool], sizes: &Sizes, extents: &Ex
     extents.count(&scan.axis.into()) * of_graph(&scan.body, sizes, extents, &inside)
 }
 
-/// Nanoseconds of each entry.
-pub fn of_entries(module: &Module, options: &OptimizeOptions) -> Vec<f64> {
-    let extents = Extents::new(&module.sizes, options);
-    module.entries.iter().map(|e| of_graph(&e.graph, &module.sizes, &extents, &|_| false)).collect()
+/// Nanoseconds of an entry's graph, at the sizes for which the entry was made.
+pub fn of_entry(entry: &Entry, graph: &Graph, sizes: &Sizes, options: &OptimizeOptions) -> f64 {
+    let point = entry.assumed.as_ref().unwrap_or(&options.assume);
+    of_graph(graph, sizes, &Extents::at(sizes, options, point), &|_| false)
 }

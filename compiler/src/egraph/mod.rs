@@ -4,6 +4,7 @@
 //! [`saturate`] runs the rules, [`extract`] takes the cheapest graph out, [`rebuild`] makes it a graph again and remembers which rule
 //! made what, [`check`] compares it with what was written.
 
+pub mod by_size;
 mod check;
 pub mod cost;
 mod extract;
@@ -21,12 +22,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use egg::Id;
+use gatec_lang::Size;
 
 use crate::graph::{Axis, Graph, Module, Sizes, Value};
 use crate::ops::{Class, Op};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
 use crate::rules::RULES;
 
+use by_size::{Grid, Point};
 use cost::Extents;
 pub use saturate::Limits;
 use scene::Scene;
@@ -35,16 +38,40 @@ use term::{Facts, Head, Term};
 /// The pass: every region of every entry.
 pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
     let declared: BTreeSet<Axis> = module.sizes.iter().map(|(axis, _)| axis).collect();
-    let mut done = BTreeMap::new();
-    for number in 0..module.entries.len() {
-        let mut run = Run { sizes: &mut module.sizes, options, report, done: &mut done };
-        let graph = run.region(&module.entries[number].graph, &|_| false)?;
-        let fired = count(&module, &module.entries[number].name, &graph);
-        for new in fired {
-            report.fired.retain(|f| (f.rule, &f.entry) != (new.rule, &new.entry));
-            report.fired.push(new);
+    let mut done: BTreeMap<Vec<Point>, Done> = BTreeMap::new();
+    for entry in std::mem::take(&mut module.entries) {
+        let grid = Grid::new(&module, &entry, options);
+        let before = module.sizes.clone();
+        let mut forms: Vec<Graph> = Vec::new();
+        let points = grid.points();
+        for at in 0..points.len() {
+            // Only the first is told of, as a build at one point would be.
+            let (mut aside, is_first) = (Report::default(), forms.is_empty());
+            let report = if is_first { &mut *report } else { &mut aside };
+            let form = |sizes: &mut Sizes, report: &mut Report, done: &mut Done| {
+                Run { sizes, options, points: &points, at, report, done }.region(&entry.graph, &|_| false)
+            };
+            // From the same axes on, the same form has the same new ones.
+            let mut sizes = before.clone();
+            let mut graph = form(&mut sizes, report, done.entry(points.clone()).or_default())?;
+            if forms.contains(&graph) {
+                continue;
+            }
+            let mut joined = module.sizes.clone();
+            if !sizes.iter().all(|(axis, size)| joined.declare(axis, size.clone())) {
+                joined = module.sizes.clone();
+                graph = form(&mut joined, &mut Report::default(), &mut Done::new())?;
+            }
+            module.sizes = joined;
+            forms.push(graph);
         }
-        module.entries[number].graph = graph;
+        for new in grid.entries(&entry, &forms, &module.sizes, options) {
+            for new in count(&module, &new.title(), &new.graph) {
+                report.fired.retain(|f| (f.rule, &f.entry) != (new.rule, &new.entry));
+                report.fired.push(new);
+            }
+            module.entries.push(new);
+        }
     }
     forget_axes(&mut module, &declared);
     Ok(module)
@@ -98,8 +125,15 @@ fn count(module: &Module, entry: &str, graph: &Graph) -> Vec<Fired> {
     found.into_iter().map(fired).collect()
 }
 
-/// What became of a region or window, with the leaves that were known at load.
-type Done = BTreeMap<(Graph, Leaves), Graph>;
+/// What became of a region or window, with the leaves that were known at load: a form for each point, as far as they were looked for.
+type Done = BTreeMap<(Graph, Leaves), Vec<Option<Form>>>;
+
+/// A region after rewriting, and the axes that rules made for it.
+#[derive(Clone)]
+struct Form {
+    graph: Graph,
+    axes: Vec<(Axis, Size)>,
+}
 
 /// Items (true) and captures (false) of a region, and whether they are known at load.
 type Leaves = BTreeMap<(bool, u32), bool>;
@@ -107,6 +141,9 @@ type Leaves = BTreeMap<(bool, u32), bool>;
 struct Run<'a> {
     sizes: &'a mut Sizes,
     options: &'a OptimizeOptions,
+    /// Sizes of symbols for which costs are weighed, and which of them are meant.
+    points: &'a [Point],
+    at: usize,
     report: &'a mut Report,
     /// Equal ones are done once.
     done: &'a mut Done,
@@ -141,8 +178,14 @@ impl Run<'_> {
             };
         }
         let key = (graph.clone(), known.clone());
-        if let Some(((first, _), new)) = self.done.get_key_value(&key) {
-            return Ok(windows::told_of(new, first, graph));
+        if let Some(((first, _), forms)) = self.done.get_key_value(&key)
+            && let Some(form) = &forms[self.at]
+        {
+            // Made from these sizes on before: the same names are free.
+            for (axis, size) in &form.axes {
+                self.sizes.declare(*axis, size.clone());
+            }
+            return Ok(windows::told_of(&form.graph, first, graph));
         }
         self.report.regions += 1;
         let mut scene = Scene::new(Facts { sizes: self.sizes.clone(), known, faults: Vec::new() });
@@ -173,20 +216,34 @@ impl Run<'_> {
             }
         }
         saturate::saturate(&mut scene, self.options, self.report)?;
-        *self.sizes = scene.egraph.analysis.sizes.clone();
-        let extents = Extents::new(self.sizes, self.options);
+        let before = std::mem::replace(self.sizes, scene.egraph.analysis.sizes.clone());
         let roots: Vec<Id> = graph.results.iter().map(|v| written.class[v]).collect();
-        let chosen = extract::extract(&scene, &written, &roots, &extents, self.report)?;
-        if self.options.print_egraphs {
-            self.report.egraphs.push(print::print(&scene, &chosen));
+        // Without loops, whose bodies differ from point to point, one e-graph serves all points.
+        let has_loops = graph.ids().any(|id| matches!(graph.node(id).op, Op::Scan(_)));
+        let mut forms: Vec<Option<Graph>> = vec![None; self.points.len()];
+        for (at, point) in self.points.iter().enumerate().filter(|(at, _)| *at == self.at || !has_loops) {
+            let extents = Extents::at(self.sizes, self.options, point);
+            let mut aside = Report::default();
+            let report = if at == self.at { &mut *self.report } else { &mut aside };
+            let chosen = extract::extract(&scene, &written, &roots, &extents, report)?;
+            if self.options.print_egraphs {
+                report.egraphs.push(print::print(&scene, &chosen));
+            }
+            let new = rebuild::rebuild(graph, &scene, &written, &chosen, &roots, self.sizes)?;
+            if self.options.verify || cfg!(debug_assertions) {
+                check::in_classes(&scene, &chosen)?;
+                check::cost(&new, self.sizes, &extents, &|op| is_known(op, outside), chosen.cost)?;
+                check::meaning(graph, &new, self.sizes)?;
+            }
+            forms[at] = Some(new);
         }
-        let new = rebuild::rebuild(graph, &scene, &written, &chosen, &roots, self.sizes)?;
-        if self.options.verify || cfg!(debug_assertions) {
-            check::in_classes(&scene, &chosen)?;
-            check::cost(&new, self.sizes, &extents, &|op| is_known(op, outside), chosen.cost)?;
-            check::meaning(graph, &new, self.sizes)?;
+        let axes: Vec<(Axis, Size)> =
+            self.sizes.iter().filter(|(axis, _)| before.get(*axis).is_none()).map(|(a, s)| (a, s.clone())).collect();
+        let new = forms[self.at].clone().ok_or("a region has no form")?;
+        let slots = self.done.entry(key).or_insert_with(|| vec![None; self.points.len()]);
+        for (slot, graph) in slots.iter_mut().zip(forms) {
+            *slot = slot.take().or(graph.map(|graph| Form { graph, axes: axes.clone() }));
         }
-        self.done.insert(key, new.clone());
         Ok(new)
     }
 

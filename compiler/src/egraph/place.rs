@@ -34,7 +34,7 @@ fn tell(module: &Module, report: &mut Report, rule: &'static str, why: &'static 
     for (entry, spans) in module.entries.iter().zip(placed).filter(|(_, spans)| !spans.is_empty()) {
         let lines: BTreeSet<Line> = spans.iter().flatten().filter_map(|span| module.line_of(*span)).collect();
         let lines = lines.into_iter().collect();
-        report.fired.push(Fired { rule, why, entry: entry.name.clone(), count: spans.len(), lines, without_ns: None });
+        report.fired.push(Fired { rule, why, entry: entry.title(), count: spans.len(), lines, without_ns: None });
     }
 }
 

@@ -206,14 +206,15 @@ impl Scene {
         }
         let pays: &[Condition] = if only_if_it_pays { rule.pays } else { &[] };
         let conditions: Vec<Condition> = rule.when.iter().chain(pays).copied().collect();
-        let holds =
-            |c: &Condition, bindings: &Bindings| self.off == Some(*c) || self.is_true(*c, bindings) != Some(false);
-        let fits = |bindings: &Bindings, variable: &'static str| {
-            conditions.iter().filter(|c| c.variables().contains(&variable)).all(|c| holds(c, bindings))
-        };
-        let matcher = Matcher { scene: self, fits: &fits };
         let mut found = Vec::new();
         for class in self.classes(root) {
+            let holds = |c: &Condition, bindings: &Bindings| {
+                self.off == Some(*c) || self.is_true(*c, bindings, class) != Some(false)
+            };
+            let fits = |bindings: &Bindings, variable: &'static str| {
+                conditions.iter().filter(|c| c.variables().contains(&variable)).all(|c| holds(c, bindings))
+            };
+            let matcher = Matcher { scene: self, fits: &fits };
             for bindings in matcher.find(&from, class, &Bindings::default()) {
                 if conditions.iter().all(|c| holds(c, &bindings)) {
                     found.push(Match::one(class, to.build(&bindings)?));
@@ -223,15 +224,19 @@ impl Scene {
         Ok(found)
     }
 
-    /// `None` until all that the condition speaks of is bound.
-    fn is_true(&self, condition: Condition, bindings: &Bindings) -> Option<bool> {
+    /// `None` until all that the condition speaks of is bound; of a match in class `root`.
+    fn is_true(&self, condition: Condition, bindings: &Bindings, root: Id) -> Option<bool> {
         let axes = |v| bindings.axes(self, v);
         let all_at_load = |v| Some(bindings.values.get(v)?.iter().all(|c| self.at_load(*c)));
         match condition {
             Condition::Disjoint(a, b) => Some(axes(a)?.is_disjoint(&axes(b)?)),
             Condition::Has(a, b) => Some(axes(b)?.is_subset(&axes(a)?)),
             Condition::Within(a, b) => Some(axes(a)?.is_subset(&axes(b)?) && !axes(a)?.is_empty()),
-            Condition::NotEmpty(k) => Some(axes(k)?.iter().all(|a| self.known_size(a).is_some_and(|n| n > 0))),
+            Condition::NotEmpty(k) => {
+                let sizes = &self.egraph.analysis.sizes;
+                let is_of_result = |a| self.ty(root).axes.iter().any(|b| sizes.get(b) == sizes.get(a));
+                Some(axes(k)?.iter().all(|a| self.known_size(a).is_some_and(|n| n > 0) || is_of_result(a)))
+            }
             Condition::AtLoad(v) => all_at_load(v),
             Condition::Late(v) => Some(!all_at_load(v)?),
             Condition::Wide(v) => Some(bindings.values.get(v)?.iter().all(|c| self.is_wide(*c, VIEWS))),

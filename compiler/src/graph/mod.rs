@@ -214,10 +214,23 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub name: String,
+    /// Symbols, and up to which size of each this entry serves. Several entries of one name are forms of the same computation: they
+    /// follow each other, the first serves whose bounds hold, and the last has none.
+    pub at_most: Vec<(String, i64)>,
+    /// Sizes of symbols for which this form was chosen.
+    pub assumed: Option<Vec<(String, i64)>>,
     pub inputs: Vec<Boundary>,
     pub outputs: Vec<Boundary>,
     pub next_states: Vec<usize>,
     pub graph: Graph,
+}
+
+impl Entry {
+    /// Its name, and for which sizes it is.
+    pub fn title(&self) -> String {
+        let bounds: Vec<String> = self.at_most.iter().map(|(name, size)| format!("{name} <= {size}")).collect();
+        if bounds.is_empty() { self.name.clone() } else { format!("{} where {}", self.name, bounds.join(", ")) }
+    }
 }
 
 /// What one program becomes.

@@ -8,7 +8,7 @@ use std::fmt;
 use petgraph::graph::NodeIndex;
 
 use super::text::{self, MAX_DEPTH, Names, Place};
-use super::{AxisSet, Boundary, Graph, Module, NamePiece, Type};
+use super::{AxisSet, Boundary, Entry, Graph, Module, NamePiece, Type};
 use crate::ops::{Attr, Op};
 
 macro_rules! rules {
@@ -124,7 +124,9 @@ impl Verifier<'_> {
         self.unique("symbol", m.symbols.iter().map(|s| s.0.as_str()), |_| Place::Module);
         self.unique("param", m.params.iter().map(|p| p.tensor.name.as_str()), Place::Param);
         self.unique("state", m.states.iter().map(|s| s.tensor.name.as_str()), Place::State);
-        self.unique("graph", m.entries.iter().map(|e| e.name.as_str()), |i| Place::Graph(Some(i)));
+        self.unique("graph", m.entries.iter().map(Entry::title).collect::<Vec<_>>().iter().map(String::as_str), |i| {
+            Place::Graph(Some(i))
+        });
         for (i, param) in m.params.iter().enumerate() {
             self.boundary("param", &param.tensor, Place::Param(i));
             let known = param.tensor.order.iter().all(|a| m.sizes.get(*a).is_none_or(|s| s.is_known()));

@@ -72,6 +72,8 @@ pub fn lower(program: &Program) -> Result<Module, LowerError> {
         })?;
         module.entries.push(Entry {
             name: entry.name.clone(),
+            at_most: Vec::new(),
+            assumed: None,
             inputs: entry.inputs.iter().map(|t| names.boundary(t)).collect(),
             outputs: entry.outputs.iter().map(|t| names.boundary(t)).collect(),
             next_states: entry.next_states.iter().map(|(state, _)| *state).collect(),

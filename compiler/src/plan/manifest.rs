@@ -84,6 +84,11 @@ impl Writer<'_> {
         format::Param { tensor: self.tensor(&param.tensor, &param_order(param)), parts, part_shape }
     }
 
+    fn at_most(&self, name: &str, size: i64) -> Option<format::AtMost> {
+        let symbol = self.module.symbols.iter().position(|(symbol, _)| symbol == name)?;
+        Some(format::AtMost { symbol: symbol as u32, size })
+    }
+
     fn entry(&self, entry: &crate::graph::Entry) -> format::Entry {
         let tensors = |list: &[Boundary]| list.iter().map(|t| self.tensor(t, &t.order)).collect();
         let mut reads: Vec<u32> = states_read(&entry.graph);
@@ -91,6 +96,7 @@ impl Writer<'_> {
         reads.dedup();
         format::Entry {
             name: entry.name.clone(),
+            at_most: entry.at_most.iter().filter_map(|(name, size)| self.at_most(name, *size)).collect(),
             inputs: tensors(&entry.inputs),
             outputs: tensors(&entry.outputs),
             reads,

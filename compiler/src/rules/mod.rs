@@ -71,7 +71,7 @@ pub enum Condition {
     Has(&'static str, &'static str),
     /// The first has no axes but those of the second, and is no scalar.
     Within(&'static str, &'static str),
-    /// The sizes of these axes are known, and none is 0.
+    /// The sizes of these axes are known and none is 0, or the result has an axis of that size: where it is 0, there is no result.
     NotEmpty(&'static str),
     AtLoad(&'static str),
     Late(&'static str),
@@ -98,7 +98,7 @@ impl fmt::Display for Condition {
             Self::Disjoint(a, b) => write!(f, "`{a}` and `{b}` share no axis"),
             Self::Has(a, b) => write!(f, "`{a}` varies along all of `{b}`"),
             Self::Within(a, b) => write!(f, "`{a}` varies along `{b}` and nothing else"),
-            Self::NotEmpty(k) => write!(f, "`{k}` is known not to be empty"),
+            Self::NotEmpty(k) => write!(f, "`{k}` is known not to be empty, or the result is where it is"),
             Self::AtLoad(x) => write!(f, "`{x}` is known at load"),
             Self::Late(x) => write!(f, "`{x}` is not known at load"),
             Self::Wide(x) => write!(f, "`{x}` is of 32 bits at least, and stored in no fewer than it has"),

@@ -13,7 +13,7 @@ pub use elem::Elem;
 pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
 pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
@@ -98,14 +98,53 @@ pub struct State {
     pub init: f64,
 }
 
+/// What a caller runs. Several entries of one name are the same computation, planned for different sizes: they follow each other, and
+/// the first serves whose bounds hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     pub name: String,
+    /// Bounds of sizes that it serves; the last of a name has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_most: Vec<AtMost>,
     pub inputs: Vec<Tensor>,
     pub outputs: Vec<Tensor>,
     /// States that it reads or sets, by index.
     pub reads: Vec<u32>,
     pub sets: Vec<u32>,
+}
+
+/// The symbol of that number is at most so large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtMost {
+    pub symbol: u32,
+    pub size: i64,
+}
+
+impl Entry {
+    /// Is it meant for these sizes?
+    pub fn serves(&self, symbols: &[i64]) -> bool {
+        self.at_most.iter().all(|most| symbols.get(most.symbol as usize).is_some_and(|size| *size <= most.size))
+    }
+}
+
+impl Manifest {
+    /// What a caller can run: the first entry of each name.
+    pub fn callable(&self) -> impl Iterator<Item = &Entry> + Clone {
+        let is_first = |i: usize| i == 0 || self.entries[i - 1].name != self.entries[i].name;
+        self.entries.iter().enumerate().filter(move |(i, _)| is_first(*i)).map(|(_, entry)| entry)
+    }
+
+    /// An entry's name, and for which sizes it is.
+    pub fn title(&self, entry: &Entry) -> String {
+        let symbol = |number: u32| self.symbols.get(number as usize).map_or("?", |s| s.name.as_str());
+        let bounds: Vec<String> = entry.at_most.iter().map(|m| format!("{} <= {}", symbol(m.symbol), m.size)).collect();
+        if bounds.is_empty() { entry.name.clone() } else { format!("{} where {}", entry.name, bounds.join(", ")) }
+    }
+
+    /// The number of the entry of a name that serves these sizes.
+    pub fn serving(&self, name: &str, symbols: &[i64]) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.name == name && entry.serves(symbols))
+    }
 }
 
 /// What a variant needs of a processor.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::{Arg, Buffer, Call, MAX_BYTES, Manifest, Place, Plan, SizeExpr, Step, Tensor, Variant};
+use crate::format::{Arg, Buffer, Call, Entry, MAX_BYTES, Manifest, Place, Plan, SizeExpr, Step, Tensor, Variant};
 
 /// Loops within loops within one plan.
 pub const MAX_LOOP_DEPTH: usize = 8;
@@ -36,7 +36,7 @@ struct Check<'a> {
 struct Scope<'a> {
     variant: &'a Variant,
     /// `None` for the load plan.
-    entry: Option<&'a crate::format::Entry>,
+    entry: Option<&'a Entry>,
 }
 
 impl Check<'_> {
@@ -51,7 +51,7 @@ impl Check<'_> {
         self.unique("symbol", manifest.symbols.iter().map(|s| s.name.as_str()));
         self.unique("parameter", manifest.params.iter().map(|p| p.tensor.name.as_str()));
         self.unique("state", manifest.states.iter().map(|s| s.tensor.name.as_str()));
-        self.unique("entry", manifest.entries.iter().map(|e| e.name.as_str()));
+        self.unique("entry", manifest.callable().map(|e| e.name.as_str()));
         for symbol in &manifest.symbols {
             if symbol.bound.is_some_and(|bound| bound < 0) {
                 self.fault(format_args!("symbol `{}` has a negative bound", symbol.name));
@@ -73,13 +73,33 @@ impl Check<'_> {
             for state in entry.reads.iter().chain(&entry.sets) {
                 self.index("state", *state, manifest.states.len());
             }
+            for most in &entry.at_most {
+                self.index("symbol", most.symbol, manifest.symbols.len());
+            }
         }
+        self.alternatives();
         self.place.clear();
         if manifest.variants.is_empty() {
             self.fault("it has no variant");
         }
         for variant in &manifest.variants {
             self.variant(variant);
+        }
+    }
+
+    /// Entries of one name have the same boundary, and the last of them serves all sizes that none before does.
+    fn alternatives(&mut self) {
+        let entries = &self.manifest.entries;
+        for (i, entry) in entries.iter().enumerate() {
+            self.place = format!("entry `{}`", entry.name);
+            let next = entries.get(i + 1).filter(|next| next.name == entry.name);
+            if next.is_none() != entry.at_most.is_empty() {
+                self.fault("its sizes are not all served by one entry");
+            }
+            let boundary = |e: &Entry| (e.inputs.clone(), e.outputs.clone(), e.sets.clone());
+            if next.is_some_and(|next| boundary(next) != boundary(entry)) {
+                self.fault("another of this name has other inputs, outputs or states");
+            }
         }
     }
 

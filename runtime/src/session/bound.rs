@@ -104,10 +104,12 @@ impl Session {
     pub(super) fn rebind(&mut self) -> Result<(), RunError> {
         let model = self.model.clone();
         let manifest = model.manifest();
-        let entry = &manifest.entries[self.entry];
         if model.symbols_of(self.entry).iter().any(|s| !self.inferred.is_bound(*s as usize)) {
             return Err(self.unbound());
         }
+        // `open` has seen that one of each name serves all sizes.
+        self.serve(manifest.serving(&self.entry().name, &self.inferred.values).unwrap_or(self.entry));
+        let entry = &manifest.entries[self.entry];
         let bound = match &mut self.entries[self.entry] {
             Some(bound) => bound,
             empty => empty.insert(Box::new(Bound {
@@ -164,6 +166,14 @@ impl Session {
         bound.sizes.copy_from(&self.inferred);
         (bound.ready, bound.prepared) = (true, true);
         Ok(())
+    }
+
+    /// Goes on with another entry of the same name, in the memory that is there: what was filled stays.
+    fn serve(&mut self, number: usize) {
+        if number != self.entry {
+            self.entries.swap(number, self.entry);
+            self.entry = number;
+        }
     }
 
     /// Says where inputs and outputs stand in this run.

@@ -22,7 +22,7 @@ pub use profile::{CallProfile, Touched};
 pub use trace::{Span, Trace};
 pub use view::{Element, View, ViewMut};
 
-use crate::format::Entry;
+use crate::format::{Entry, Manifest};
 use crate::memory::OutOfMemory;
 use bound::Bound;
 use sizes::{Sizes, Source};
@@ -56,7 +56,7 @@ pub struct Session {
 impl Session {
     fn new(model: Model, entry: &str) -> Result<Self, RunError> {
         let manifest = model.manifest();
-        let number = find("entry", entry, manifest.entries.iter().map(|e| e.name.as_str()))?;
+        let number = find_entry(manifest, entry)?;
         let states = manifest.states.iter().map(StateSlot::new).collect::<Result<_, _>>()?;
         let sizes = Sizes::new(manifest.symbols.len());
         Ok(Self {
@@ -85,7 +85,7 @@ impl Session {
     /// # Errors
     /// There is no such entry.
     pub fn enter(&mut self, entry: &str) -> Result<&mut Self, RunError> {
-        self.entry = find("entry", entry, self.model.manifest().entries.iter().map(|e| e.name.as_str()))?;
+        self.entry = find_entry(self.model.manifest(), entry)?;
         Ok(self)
     }
 
@@ -161,6 +161,12 @@ impl Session {
         let wrong = RunError::Elem { kind: "input", name: name.into(), want: elem, found: T::NAME };
         view::elements_mut(port.own.bytes_mut(port.bytes as usize), elem).ok_or(wrong)
     }
+}
+
+/// The first entry of that name; which of them runs is decided when its sizes are known.
+fn find_entry(manifest: &Manifest, name: &str) -> Result<usize, RunError> {
+    find("entry", name, manifest.callable().map(|e| e.name.as_str()))?;
+    Ok(manifest.entries.iter().position(|e| e.name == name).unwrap_or(0))
 }
 
 /// The place of `name`, or an error that lists what there is.

@@ -131,8 +131,7 @@ impl Model {
             Isa::Sm80 => Loaded::Cuda(load_cuda(&manifest, about, artifact, &weights::bind(&manifest, &weights)?)?),
             _ => Loaded::Cpu(load_cpu(&manifest, about, artifact, &weights, &pool)?),
         };
-        let symbols = manifest.entries.iter().zip(&about.entries);
-        let symbols = symbols.map(|(entry, plan)| symbols_of(&manifest, entry, plan)).collect();
+        let symbols = manifest.entries.iter().map(|entry| symbols_of(&manifest, about, &entry.name)).collect();
         Ok(Self(Arc::new(Inner { pool, variant, symbols, place, manifest })))
     }
 
@@ -372,9 +371,17 @@ pub(super) fn calls(steps: &[Step]) -> Box<dyn Iterator<Item = &Call> + '_> {
     }))
 }
 
-/// The symbols that an entry's tensors or plan name.
-fn symbols_of(manifest: &Manifest, entry: &Entry, plan: &Plan) -> Vec<u32> {
+/// The symbols that tensors or plans of entries of a name mention, or the choice between them.
+fn symbols_of(manifest: &Manifest, variant: &Variant, name: &str) -> Vec<u32> {
     let mut sizes: Vec<&SizeExpr> = Vec::new();
+    let alternatives = || manifest.entries.iter().zip(&variant.entries).filter(|(entry, _)| entry.name == name);
+    alternatives().for_each(|(entry, plan)| sizes_of(manifest, entry, plan, &mut sizes));
+    let bounds = || alternatives().flat_map(|(entry, _)| &entry.at_most);
+    let is_named = |s: &u32| sizes.iter().any(|size| size.names(*s)) || bounds().any(|most| most.symbol == *s);
+    (0..manifest.symbols.len() as u32).filter(is_named).collect()
+}
+
+fn sizes_of<'a>(manifest: &'a Manifest, entry: &'a Entry, plan: &'a Plan, sizes: &mut Vec<&'a SizeExpr>) {
     let states = entry.reads.iter().chain(&entry.sets).filter_map(|s| manifest.states.get(*s as usize));
     let tensors = entry.inputs.iter().chain(&entry.outputs).chain(states.map(|s| &s.tensor));
     sizes.extend(tensors.flat_map(|t| &t.axes).map(|axis| &axis.size));
@@ -390,5 +397,4 @@ fn symbols_of(manifest: &Manifest, entry: &Entry, plan: &Plan) -> Vec<u32> {
             open.extend(body);
         }
     }
-    (0..manifest.symbols.len() as u32).filter(|s| sizes.iter().any(|size| size.names(*s))).collect()
 }

@@ -395,8 +395,14 @@ def linear_recurrences():
     })
 
 
+def by_size():
+    t, d, h = 9, 8, 8
+    q, k, v, g = rand(t, d), rand(t, d), rand(t, h), rand(t, h)
+    write("by-size", {"in.q": q, "in.k": k, "in.v": v, "in.g": g, "out.y": sigmoid(g) * (q @ k.T @ v)})
+
+
 for make in [
     route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
-    quantized, segments, exits, linear_recurrences,
+    quantized, segments, exits, linear_recurrences, by_size,
 ]:
     make()

@@ -64,8 +64,10 @@ impl<'a> Lab<'a> {
         sizes.dedup();
         let mut lab = Self { module, options, isa, points: Vec::new() };
         let artifact = lab.artifact(&lab.plan(&options.tuning)?)?;
-        for (number, entry) in artifact.manifest().entries.iter().enumerate() {
+        for entry in artifact.manifest().callable() {
             for sizes in &sizes {
+                let symbols: Vec<i64> = sizes.iter().map(|(_, size)| *size).collect();
+                let number = artifact.manifest().serving(&entry.name, &symbols).unwrap_or(0);
                 let mut inputs = Vec::new();
                 run::random_inputs(sizes, artifact.manifest(), &entry.name, &mut inputs)?;
                 for pool in &pools {

@@ -83,7 +83,15 @@ pub fn module(seed: u64, options: &Options) -> Module {
     }
     let (outputs, next, results) = generator.results();
     let graph = generator.build.finish(results);
-    let entry = Entry { name: "f".into(), inputs: declared.inputs, outputs, next_states: next, graph };
+    let entry = Entry {
+        name: "f".into(),
+        at_most: Vec::new(),
+        assumed: None,
+        inputs: declared.inputs,
+        outputs,
+        next_states: next,
+        graph,
+    };
     Module {
         name: format!("random{seed}"),
         sizes,

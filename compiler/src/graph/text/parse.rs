@@ -392,10 +392,19 @@ impl Parser {
                 })
             })?;
         }
+        let mut at_most = Vec::new();
+        if self.take_keyword("where") {
+            self.expect("(")?;
+            at_most = self.list(")", |p| {
+                let name = p.name()?;
+                p.expect("<=")?;
+                Ok((name, p.int()?))
+            })?;
+        }
         let mut scope = Scope::new(Some(m), true);
         scope.inputs = inputs.iter().map(|b| (b.name.clone(), b.clone())).collect();
         let graph = self.graph(scope, 0)?;
-        Ok(Entry { name, inputs, outputs, next_states, graph })
+        Ok(Entry { name, at_most, assumed: None, inputs, outputs, next_states, graph })
     }
 
     /// `{ statements return values }`

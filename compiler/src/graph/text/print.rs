@@ -150,6 +150,10 @@ fn head(m: &Module, entry: &Entry) -> String {
         let states: Vec<String> = entry.next_states.iter().map(name).collect();
         let _ = write!(head, " next ({})", states.join(", "));
     }
+    if !entry.at_most.is_empty() {
+        let bounds: Vec<String> = entry.at_most.iter().map(|(name, n)| format!("{} <= {n}", word(name))).collect();
+        let _ = write!(head, " where ({})", bounds.join(", "));
+    }
     head
 }
 
