@@ -63,6 +63,9 @@ pub struct BuildOptions {
     pub ptx: bool,
     /// On GPUs, contractions of f32 on tensor cores: their operands keep 10 bits of fraction of 23. Asked for, never chosen.
     pub tf32: bool,
+    /// For tests on processors without AMX: its tiles stand in memory, and the variant is one for `x86-64-v3`.
+    #[doc(hidden)]
+    pub tiles_in_memory: bool,
     /// Choices of schedules that were measured to be faster than the default.
     pub tuning: schedule::Tuning,
 }
@@ -72,9 +75,10 @@ impl Default for BuildOptions {
         Self {
             sizes: Vec::new(),
             optimize: OptimizeOptions::default(),
-            targets: vec![Isa::X86V4Bf16, Isa::X86V4, Isa::X86V3, Isa::X86],
+            targets: vec![Isa::X86V4Amx, Isa::X86V4Bf16, Isa::X86V4, Isa::X86V3, Isa::X86],
             ptx: true,
             tf32: false,
+            tiles_in_memory: false,
             tuning: schedule::Tuning::default(),
         }
     }
@@ -110,13 +114,14 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
     Ok(Compiled { program, optimized, planned, timings })
 }
 
-/// Plans a module for each target; without pairs of bf16 there is no variant for processors that multiply them.
+/// Plans a module for each target; without products of bf16 there is no variant for processors that have instructions for them.
 pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
     let targets = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80));
     let lacks_pairs = |planned: &Planned| {
-        let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if c.pairs);
-        let others = options.targets.iter().any(|isa| !schedule::takes_pairs(*isa));
-        schedule::takes_pairs(planned.variant.isa) && others && !planned.kernels.iter().any(|(_, k, _)| is_paired(k))
+        let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if c.products.are_paired());
+        let takes_pairs = |isa: Isa| schedule::products(isa).are_paired();
+        let others = options.targets.iter().any(|isa| !takes_pairs(*isa));
+        takes_pairs(planned.variant.isa) && others && !planned.kernels.iter().any(|(_, k, _)| is_paired(k))
     };
     targets
         .map(|isa| {
@@ -129,7 +134,19 @@ pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>,
             Ok(planned)
         })
         .filter(|planned| !planned.as_ref().is_ok_and(lacks_pairs))
+        .map(|planned| if options.tiles_in_memory { planned.map(without_tile_registers) } else { planned })
         .collect()
+}
+
+/// A variant with tiles becomes one for other processors.
+fn without_tile_registers(mut planned: Planned) -> Planned {
+    if planned.variant.isa == Isa::X86V4Amx {
+        planned.variant.isa = Isa::X86V3;
+        for (.., schedule) in &mut planned.kernels {
+            *schedule = schedule.clone().without_tile_registers();
+        }
+    }
+    planned
 }
 
 /// What a tuning says of kernels that are not there.

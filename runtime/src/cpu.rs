@@ -1,5 +1,8 @@
 //! Which variants of an artifact this processor can run.
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
+
 use crate::format::Isa;
 
 /// Can this processor run code for `isa`? GPUs are not asked here.
@@ -29,6 +32,7 @@ fn cpu_supports(isa: Isa) -> bool {
         Isa::X86 => true,
         Isa::X86V3 => v3(),
         Isa::X86V4 => v4(),
+        Isa::X86V4Amx => cpu_supports(Isa::X86V4Bf16) && may_use_tiles(),
         Isa::X86V4Bf16 => v4() && is_x86_feature_detected!("avx512bf16"),
         Isa::Aarch64 | Isa::Sm80 => false,
     }
@@ -47,20 +51,57 @@ fn cpu_supports(_: Isa) -> bool {
 /// The variants that this processor can run, best first.
 pub fn supported() -> impl Iterator<Item = Isa> {
     let mut all: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| supports(*isa)).collect();
-    if matches!(all[..], [Isa::X86V4Bf16, Isa::X86V4, ..]) && !multiplies_pairs_fast() {
-        all.swap(0, 1);
+    if !multiplies_pairs_fast()
+        && let Some(pairs) = all.iter().position(|isa| *isa == Isa::X86V4Bf16)
+    {
+        // Right after it stands what it needs.
+        all.swap(pairs, pairs + 1);
     }
     all.into_iter()
+}
+
+/// Has the processor tiles of bf16 (AMX), and does the system let this process use them? Linux wants to be asked, once for all
+/// threads: their state is larger than what it keeps room for otherwise.
+#[cfg(target_arch = "x86_64")]
+fn may_use_tiles() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        const AMX_BF16: u32 = 1 << 22;
+        const AMX_TILE: u32 = 1 << 24;
+        let has = |bit: u32| cpuid(7).edx & bit != 0;
+        cpuid(0).eax >= 7 && has(AMX_BF16) && has(AMX_TILE) && allows_tiles()
+    })
+}
+
+/// Asks for the permission. Systems that know no AMX refuse.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[allow(unsafe_code, reason = "asks the kernel")]
+fn allows_tiles() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0 }
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn allows_tiles() -> bool {
+    false
+}
+
+/// A leaf of what the processor says of itself; 0 is always there, and tells the highest.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "reads what processor this is")]
+#[allow(unused_unsafe, reason = "needed by rust-version, safe in newer compilers")]
+fn cpuid(leaf: u32) -> std::arch::x86_64::CpuidResult {
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe { std::arch::x86_64::__cpuid_count(leaf, 0) }
 }
 
 /// Are products of pairs of bf16 (AVX-512 BF16) faster than those of f32? On Zen 4 they take half of the time; on Intel, whose
 /// tiles (AMX) are there for them, 1.6 times it (measured on family 6, model 207).
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "reads what processor this is")]
-#[allow(unused_unsafe, reason = "needed by rust-version, safe in newer compilers")]
 fn multiplies_pairs_fast() -> bool {
-    // SAFETY: every x86-64 processor has the instruction.
-    let vendor = unsafe { std::arch::x86_64::__cpuid(0) };
+    let vendor = cpuid(0);
     [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() != b"GenuineIntel"
 }
 
@@ -78,6 +119,9 @@ mod tests {
 
     #[test]
     fn a_processor_that_runs_a_level_runs_the_levels_below() {
+        if supports(Isa::X86V4Amx) {
+            assert!(supports(Isa::X86V4Bf16));
+        }
         if supports(Isa::X86V4Bf16) {
             assert!(supports(Isa::X86V4));
         }

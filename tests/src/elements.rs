@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use gatec::graph::interp::Values;
 use gatec::graph::{Elem, Module, random, text};
-use gatec::kernel::Body;
+use gatec::kernel::{Body, Products};
 use gatec::pipeline::optimize;
 use gatec::plan::Planned;
-use gatec::schedule::{BodySchedule, Gpu, Math, takes_pairs};
+use gatec::schedule::{BodySchedule, Gpu, Math, products};
 
 use crate::{difference, interpret};
 
@@ -159,19 +159,20 @@ impl Case {
     /// Contractions run on panels of the weights' own type; on a GPU halves are multiplied by tensor cores.
     pub fn misplanned(&self, planned: &Planned) -> Option<String> {
         let contractions = planned.kernels.iter().filter_map(|(_, kernel, schedule)| match &kernel.body {
-            Body::Contract(contract) => Some((kernel.buffer(contract.w).elem, contract.pairs, schedule)),
+            Body::Contract(contract) => Some((kernel.buffer(contract.w).elem, contract.products, schedule)),
             _ => None,
         });
         let is_half = self.computed.bytes() == 2;
         let mut count = 0;
-        let is_paired = takes_pairs(planned.variant.isa) && [self.rows, self.weights] == [Elem::Bf16; 2];
-        for (elem, pairs, schedule) in contractions {
+        let are_halves = [self.rows, self.weights] == [Elem::Bf16; 2];
+        let expected = if are_halves { products(planned.variant.isa) } else { Products::One };
+        for (elem, products, schedule) in contractions {
             count += 1;
             if elem != self.weights {
                 return Some(format!("weights are packed as {elem}"));
             }
-            if pairs != is_paired {
-                return Some(format!("{} by {} in pairs: {pairs}", self.rows, self.weights));
+            if products != expected {
+                return Some(format!("{} by {}: {products:?}", self.rows, self.weights));
             }
             if let BodySchedule::Gpu(Gpu::Contract(tile)) = &schedule.body
                 && (tile.math == Math::Half) != is_half

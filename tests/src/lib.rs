@@ -20,7 +20,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 /// CPU variants, best first.
-pub const ISAS: [Isa; 4] = [Isa::X86V4Bf16, Isa::X86V4, Isa::X86V3, Isa::X86];
+pub const ISAS: [Isa; 5] = [Isa::X86V4Amx, Isa::X86V4Bf16, Isa::X86V4, Isa::X86V3, Isa::X86];
 
 /// Those of an artifact that this machine can run.
 pub fn runnable(artifact: &Artifact) -> Vec<Isa> {
@@ -32,7 +32,9 @@ pub fn runnable(artifact: &Artifact) -> Vec<Isa> {
 pub struct Built {
     module: Module,
     bytes: Vec<u8>,
-    /// Those that this machine can run, best first.
+    /// On machines without tiles a variant in whose place they stand in memory.
+    tiles: Option<Vec<u8>>,
+    /// Those that this machine can run, best first, and the one with tiles wherever there is one.
     pub isas: Vec<Isa>,
 }
 
@@ -46,19 +48,31 @@ impl Built {
 
     /// With the choices of a tuning.
     pub fn tuned(module: &Module, tuning: Tuning) -> Result<Self, String> {
-        let options = BuildOptions { targets: ISAS.into(), ptx: false, tuning, ..Default::default() };
+        let mut options = BuildOptions { targets: ISAS.into(), ptx: false, tuning, ..Default::default() };
         let planned = gatec::plan_all(module, &options).map_err(|e| e.to_string())?;
-        let isas = planned.iter().map(|p| p.variant.isa).filter(|isa| cpu::supports(*isa)).collect();
+        let built = planned.iter().map(|p| p.variant.isa);
+        let isas: Vec<Isa> = built.filter(|isa| cpu::supports(*isa) || *isa == Isa::X86V4Amx).collect();
         let bytes = gatec::generate(module, "", planned).map_err(|e| e.to_string())?;
-        Ok(Self { module: module.clone(), bytes, isas })
+        let tiles = if isas.contains(&Isa::X86V4Amx) && !cpu::supports(Isa::X86V4Amx) {
+            options = BuildOptions { targets: vec![Isa::X86V4Amx], tiles_in_memory: true, ..options };
+            let planned = gatec::plan_all(module, &options).map_err(|e| e.to_string())?;
+            Some(gatec::generate(module, "", planned).map_err(|e| e.to_string())?)
+        } else {
+            None
+        };
+        Ok(Self { module: module.clone(), bytes, tiles, isas })
     }
 
     /// Runs an entry once with these values.
     pub fn run(&self, entry: usize, values: &Values, isa: Isa, threads: usize) -> Result<Results, String> {
         let about = &self.module.entries[entry];
         let weights = Weights::from_bytes(weights(&self.module, values)?).map_err(|e| e.to_string())?;
+        let (bytes, isa) = match &self.tiles {
+            Some(bytes) if isa == Isa::X86V4Amx => (bytes, Isa::X86V3),
+            _ => (&self.bytes, isa),
+        };
         let options = LoadOptions::default().isa(isa).threads(threads);
-        let model = Model::from_bytes(self.bytes.as_slice(), weights, &options).map_err(|e| e.to_string())?;
+        let model = Model::from_bytes(bytes.as_slice(), weights, &options).map_err(|e| e.to_string())?;
         let mut session = model.session(&about.name).map_err(|e| e.to_string())?;
         session.set_threads(threads);
         for (name, size) in &values.symbols {

@@ -46,7 +46,7 @@ pub struct Build {
         long,
         value_delimiter = ',',
         value_name = "CPU",
-        default_value = "x86-64-v4-bf16,x86-64-v4,x86-64-v3,x86-64"
+        default_value = "x86-64-v4-amx,x86-64-v4-bf16,x86-64-v4,x86-64-v3,x86-64"
     )]
     target_cpu: Vec<Cpu>,
     /// Leave out the code for GPUs
@@ -66,6 +66,9 @@ pub struct Build {
 /// A processor to build for.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Cpu {
+    /// With AMX: tiles of bf16
+    #[value(name = "x86-64-v4-amx")]
+    V4Amx,
     /// With AVX-512 BF16
     #[value(name = "x86-64-v4-bf16")]
     V4Bf16,
@@ -82,6 +85,7 @@ pub enum Cpu {
 impl Cpu {
     fn isa(self) -> Isa {
         match self {
+            Self::V4Amx => Isa::X86V4Amx,
             Self::V4Bf16 => Isa::X86V4Bf16,
             Self::V4 => Isa::X86V4,
             Self::V3 => Isa::X86V3,

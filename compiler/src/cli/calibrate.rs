@@ -84,6 +84,7 @@ fn measured() -> Result<Machine, Failure> {
     // Of what is still to be measured, nothing is counted.
     let mut machine = Machine {
         flops_per_ns: roofline.flops_per_ns(),
+        tile_flops_per_ns: None,
         levels: levels(&read),
         kernel_ns: 0.0,
         function_ns: 0.0,

@@ -83,14 +83,13 @@ pub fn roof(isa: Isa) -> Result<Vec<u8>, CodegenError> {
 
 fn build<'ctx>(context: &'ctx Context, kernels: &[Scheduled]) -> Result<(Module<'ctx>, TargetMachine), CodegenError> {
     let (mut module, machine) = empty(context)?;
-    let mut isas: Vec<Isa> = kernels.iter().map(|(_, _, schedule)| schedule.isa).collect();
+    let mut isas: Vec<(Isa, u32)> = kernels.iter().map(|(_, _, schedule)| (schedule.isa, schedule.lanes)).collect();
     isas.sort();
     isas.dedup();
-    for isa in isas {
-        let lanes = crate::schedule::lanes(isa);
+    for (isa, lanes) in isas {
         let emit = Emit { context, module, builder: context.create_builder(), isa, lanes };
         let mut micros = x86::Micros::default();
-        for (symbol, kernel, schedule) in kernels.iter().filter(|(_, _, s)| s.isa == isa) {
+        for (symbol, kernel, schedule) in kernels.iter().filter(|(_, _, s)| (s.isa, s.lanes) == (isa, lanes)) {
             x86::kernel(&emit, &mut micros, symbol, kernel, schedule);
         }
         module = emit.module;

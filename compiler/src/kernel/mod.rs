@@ -248,8 +248,7 @@ pub struct Contract {
     /// As few loops as the left operand's strides allow.
     pub sums: Vec<Loop>,
     pub groups: u32,
-    /// Both operands are bf16 and multiplied in pairs of steps: products are exact, sums in f32.
-    pub pairs: bool,
+    pub products: Products,
     /// The left operand, an expression over `batch`, `rows`, `sums`: a plain load as a rule; anything more is a prologue.
     pub x: ExprId,
     /// The packed right operand.
@@ -260,6 +259,31 @@ pub struct Contract {
     pub grouping: Option<Grouping>,
     /// The epilogue: expressions over `batch`, `rows`, `cols` and [`Expr::Acc`].
     pub stores: Vec<Store>,
+}
+
+/// How many steps of the sum of a contraction are multiplied at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    One,
+    /// Both operands are bf16 and multiplied in pairs of steps: products are exact, sums in f32.
+    Pairs,
+    /// Likewise 16 pairs at a time. They are summed on their own, first and second ones apart, and then added.
+    Tiles,
+}
+
+impl Products {
+    /// Steps that go together.
+    pub fn steps(self) -> i64 {
+        match self {
+            Self::One => 1,
+            Self::Pairs => 2,
+            Self::Tiles => 32,
+        }
+    }
+
+    pub fn are_paired(self) -> bool {
+        self != Self::One
+    }
 }
 
 /// Quantised weights: `w = value * scale` in f32, in registers. `size` steps of the sum share a scale.
@@ -335,7 +359,8 @@ impl Attend {
 }
 
 /// Layout of a packed right operand: `[matrix][panel][part][sum][group][lane]`, or of pairs `[matrix][panel][part][pair of the
-/// sum][group][lane][2]`; `lane` of the schedule's width, columns beyond the end are zero, as is what an odd sum lacks of its last pair. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
+/// sum][group][lane][2]`; `lane` of the schedule's width, columns beyond the end are zero, as is what a sum lacks of its last pair, or
+/// of its last tile of 16 pairs. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packed {
     /// Columns of one panel, for each group.

@@ -370,7 +370,7 @@ impl Check<'_> {
         let sums = self.enter(at, &points, &c.sums);
         self.left(at, c.x, &sums);
         self.right(at, c.w, c.x);
-        if c.pairs && self.kernel.buffers.get(c.w.0 as usize).is_some_and(|w| w.elem != Elem::Bf16) {
+        if c.products.are_paired() && self.kernel.buffers.get(c.w.0 as usize).is_some_and(|w| w.elem != Elem::Bf16) {
             self.fault("K04", format!("{at}: pairs of another type than bf16"));
         }
         if let Some(b) = &c.blocks {
@@ -385,7 +385,7 @@ impl Check<'_> {
             if !is_of || !has_scales || accumulator(self.kernel) != Elem::F32 {
                 self.fault("K04", format!("{at}: values of {} bits with such scales and sums", b.bits));
             }
-            if b.size == 0 || i64::from(b.size) % b.steps_of_row() != 0 || c.pairs {
+            if b.size == 0 || i64::from(b.size) % b.steps_of_row() != 0 || c.products.are_paired() {
                 self.fault("K08", format!("{at}: blocks of {} elements", b.size));
             }
         }

@@ -18,6 +18,7 @@ const MEMORY: u64 = 1 << 40;
 /// AVX-512 as servers have them.
 pub const TYPICAL: Machine = Machine {
     flops_per_ns: 100.0,
+    tile_flops_per_ns: None,
     levels: levels([(32, 150.0), (1024, 60.0), (32 << 10, 40.0), (MEMORY, 12.0)]),
     kernel_ns: 50.0,
     function_ns: 0.4,
@@ -42,6 +43,7 @@ pub const KNOWN: &[(&str, &str, Machine)] = &[
 /// An EPYC of family 26.
 const ZEN5: Machine = Machine {
     flops_per_ns: 273.0,
+    tile_flops_per_ns: None,
     levels: levels([(64, 337.0), (512, 262.0), (16 << 10, 124.0), (MEMORY, 43.0)]),
     kernel_ns: 20.0,
     function_ns: 0.16,
@@ -53,6 +55,7 @@ const ZEN5: Machine = Machine {
 /// Two passes of 256 bits for a vector of 512.
 const ZEN4: Machine = Machine {
     flops_per_ns: 118.0,
+    tile_flops_per_ns: None,
     levels: levels([(32, 220.0), (1024, 110.0), (32 << 10, 60.0), (MEMORY, 25.0)]),
     kernel_ns: 25.0,
     function_ns: 0.3,
@@ -63,6 +66,7 @@ const ZEN4: Machine = Machine {
 
 const INTEL_AVX512: Machine = Machine {
     flops_per_ns: 167.0,
+    tile_flops_per_ns: None,
     levels: levels([(48, 210.0), (1024, 139.0), (2048, 72.0), (MEMORY, 12.0)]),
     kernel_ns: 25.0,
     function_ns: 0.3,
@@ -73,6 +77,7 @@ const INTEL_AVX512: Machine = Machine {
 
 const AVX2: Machine = Machine {
     flops_per_ns: 100.0,
+    tile_flops_per_ns: None,
     levels: levels([(32, 180.0), (512, 80.0), (16 << 10, 30.0), (MEMORY, 10.0)]),
     kernel_ns: 25.0,
     function_ns: 0.6,

@@ -63,8 +63,9 @@ impl Machine {
             ("scalar_ns", machine.scalar_ns),
             ("wait_ns", machine.wait_ns),
         ];
+        let of_tiles = machine.tile_flops_per_ns.map(|value| ("tile_flops_per_ns", value));
         let speeds = machine.levels.map(|level| ("bytes_per_ns", level.bytes_per_ns));
-        for (what, value) in figures.into_iter().chain(speeds) {
+        for (what, value) in figures.into_iter().chain(of_tiles).chain(speeds) {
             if !(value.is_finite() && value > 0.0) {
                 return Err(FileError::Figure { what, value });
             }

@@ -3,7 +3,7 @@
 use crate::fuse::{Attention, GroupId};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::kernel::types::computed_in;
-use crate::kernel::{Access, Attend, Body, Expr};
+use crate::kernel::{Access, Attend, Body, Expr, Products};
 use crate::scalar::{Binary, Unary};
 use crate::schedule;
 
@@ -43,7 +43,7 @@ impl Planner<'_> {
             parts: schedule::packed_parts(1, this.isa),
             lanes: schedule::packed_lanes(1, acc, this.isa),
             elem: this.exact_elem(region, value).unwrap_or(this.graph(region).ty(value).elem),
-            pairs: false,
+            products: Products::One,
             every: 1,
             unpack: None,
         };

@@ -5,7 +5,7 @@ use gatec_lang::Size;
 use crate::fuse::{GroupId, Grouped, Roles};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::kernel::types::computed_in;
-use crate::kernel::{Access, Blocks, Body, Contract, Elem, Expr, Grouping, Index, Loop, index};
+use crate::kernel::{Access, Blocks, Body, Contract, Elem, Expr, Grouping, Index, Loop, Products, index};
 use crate::schedule;
 
 use super::builder::{Guard, KernelBuilder, Point, Unpack};
@@ -31,8 +31,8 @@ pub(super) struct PackShape {
     pub lanes: u32,
     /// As the operand is stored: narrower than it is multiplied, where that holds the same values.
     pub elem: Elem,
-    /// Two steps of the sum stand side by side.
-    pub pairs: bool,
+    /// Two steps of the sum stand side by side where they are paired.
+    pub products: Products,
     /// Steps of the sum that a row stands for: of values that share a byte, or a scale.
     pub every: i64,
     /// Of quantised weights their values or their scales, as they are stored.
@@ -44,13 +44,13 @@ impl PackShape {
         self.gate.map_or(1, |gate| planner.size(gate).as_known().unwrap_or(1) as u32)
     }
 
-    /// Rows of a panel: steps of the sum, whole pairs of them.
+    /// Rows of a panel: steps of the sum, whole pairs or tiles of them.
     pub fn steps(&self, planner: &Planner<'_>) -> Size {
         let sums = planner.extent_of(&self.sums);
-        match (self.pairs, self.every) {
-            (true, _) => super::sizes::times(&super::sizes::div_up(&sums, 2), 2),
-            (false, 1) => sums,
-            (false, every) => super::sizes::div_up(&sums, every),
+        match (self.products.steps(), self.every) {
+            (1, 1) => sums,
+            (1, every) => super::sizes::div_up(&sums, every),
+            (together, _) => super::sizes::times(&super::sizes::div_up(&sums, together), together),
         }
     }
 
@@ -113,12 +113,13 @@ impl Planner<'_> {
             None => self.exact_elem(region, weights).unwrap_or(elem),
         };
         let x_elem = self.exact_elem(region, roles.x).unwrap_or(self.graph(region).ty(roles.x).elem);
-        let pairs = schedule::takes_pairs(self.isa) && [x_elem, elem] == [Elem::Bf16; 2];
+        let are_halves = [x_elem, elem] == [Elem::Bf16; 2];
+        let products = if are_halves { schedule::products(self.isa) } else { Products::One };
         let (sums_of, cols_of) = (sums.clone(), cols.clone());
         let (every, unpack) = (1, None);
         let gate = roles.gate;
         let mut shape =
-            PackShape { matrices, sums: sums_of, cols: cols_of, gate, parts, lanes, elem, pairs, every, unpack };
+            PackShape { matrices, sums: sums_of, cols: cols_of, gate, parts, lanes, elem, products, every, unpack };
         let mut packed_scales = None;
         if let Some(Quantized { size, elems, bits, .. }) = quantized {
             let scales = PackShape { every: size, elem: elems.1, unpack: Some(Unpack::Scales), ..shape.clone() };
@@ -186,7 +187,7 @@ impl Planner<'_> {
             let locations = builder.planner.regions[region.0].locations[&root].clone();
             stores.extend(builder.root_stores(root, value, roles.gate, &locations, &point)?);
         }
-        let contract = Contract { batch, rows, cols, sums, groups: gates, pairs, x, w, blocks, grouping, stores };
+        let contract = Contract { batch, rows, cols, sums, groups: gates, products, x, w, blocks, grouping, stores };
         let body = Body::Contract(contract);
         builder.finish(&label, body, work)
     }

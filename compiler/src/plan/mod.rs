@@ -426,6 +426,7 @@ impl<'g> Planner<'g> {
 
 fn suffix(isa: Isa) -> &'static str {
     match isa {
+        Isa::X86V4Amx => "v4amx",
         Isa::X86V4Bf16 => "v4bf16",
         Isa::X86V4 => "v4",
         Isa::X86V3 => "v3",

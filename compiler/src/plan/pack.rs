@@ -218,11 +218,11 @@ impl Planner<'_> {
         let panel = builder.new_loop("panel", &panels);
         outer.push(panel.clone());
         let mut bounds = Vec::new();
-        let sum = if shape.pairs || shape.every > 1 {
+        let sum = if shape.products.are_paired() || shape.every > 1 {
             let step = builder.new_loop("step", &steps);
             let first = builder.mul(vec![Index::Var(step.var), Index::Known(shape.every)]);
             builder.unmerge(first, &shape.sums, &mut point);
-            if shape.pairs && sums.as_known().is_none_or(|n| n % 2 != 0) {
+            if shape.products.are_paired() && sums.as_known().is_none_or(|n| n % shape.products.steps() != 0) {
                 bounds.push(Bound { index: Index::Var(step.var), extent: builder.extent(&sums) });
             }
             outer.push(step.clone());
@@ -268,7 +268,7 @@ impl Planner<'_> {
             let part_of = builder.add(vec![part_of, Index::Known(gate / of_part)]);
             let sum_of = builder.mul(vec![part_of, steps_index.clone()]);
             // Pairs: two steps are one row of twice the length.
-            let together = if shape.pairs { 2 } else { 1 };
+            let together = if shape.products.are_paired() { 2 } else { 1 };
             let row = builder.add(vec![sum_of, sum.clone()]);
             let odd = builder.rem(row.clone(), Index::Known(together));
             let row = builder.div(row, Index::Known(together));

@@ -7,10 +7,10 @@
 //! evenly, and all points to be needed.
 
 use super::work::{Count, Vars};
-use super::{Along, AttendTile, BodySchedule, Left, Schedule, Tile};
+use super::{Along, AttendTile, BodySchedule, Left, Schedule, Tile, Tiles};
 use crate::kernel::{
-    Access, Attend, Body, Contract, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Stage, Store, TopK, Var,
-    index,
+    Access, Attend, Body, Contract, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Products, Stage, Store, TopK,
+    Var, index,
 };
 use crate::machine::Demand;
 use crate::scalar::{Binary, Unary};
@@ -53,6 +53,11 @@ const SUMS: f64 = 4.0;
 const LONG_FOLD: f64 = 8.0;
 /// A multiply-add waits longer than an addition.
 const PRODUCT_WAITS: f64 = 2.0;
+/// Additions in whose time a product of tiles is made, sums that are made at once, and rows of a tile that take no longer than the weights'
+/// tile takes to load: from what Intel says of its processors, not measured.
+const TILE_WAITS: f64 = 13.0;
+const TILES_AT_ONCE: f64 = 4.0;
+const LEAST_ROWS: f64 = 8.0;
 /// Operations for a score of attention: the largest so far, the difference, the sum of weights, to and from memory twice.
 const SCORE: f64 = 20.0;
 /// Operations around a block of attention.
@@ -270,6 +275,10 @@ impl Asked<'_> {
             None => (batch, rows),
         };
         let panels = (cols / f64::from(tile.panel)).ceil();
+        if tile.tiles.is_some() {
+            self.tiles(contract, tile, matrices, rows, panels);
+            return self.around_products(contract, tile);
+        }
         let columns = panels * f64::from(tile.panel) * groups;
         let is_tall = rows > f64::from(tile.most_rows());
         let height = f64::from(if is_tall { tile.tallest() } else { tile.most_rows() }).min(rows.max(1.0));
@@ -278,18 +287,36 @@ impl Asked<'_> {
         let vectors = f64::from(tile.vectors);
         let loads = (height + vectors) / (height * vectors);
         let products = 2.0 * matrices * rows * columns * sum;
-        self.demand.products += products * loads.max(1.0) / if contract.pairs { 2.0 } else { 1.0 };
+        self.demand.products += products * loads.max(1.0) / if contract.products.are_paired() { 2.0 } else { 1.0 };
         self.demand.scalars += tiles * TILE * f64::from(tile.parts);
         let at_once = f64::from(tile.panels_at_once[usize::from(height > 1.0)]).min(panels.max(1.0));
         let at_once = if height > 2.0 { 1.0 } else { at_once };
         self.demand.waits += PRODUCT_WAITS * tiles / at_once * sum;
-        let of_bits = contract.blocks.is_some() || (!contract.pairs && self.kernel.buffer(contract.w).elem.bytes() < 4);
+        let of_bits = contract.blocks.is_some() || (!contract.products.are_paired() && self.kernel.buffer(contract.w).elem.bytes() < 4);
         if of_bits {
             self.demand.vectors += WIDEN * tiles * f64::from(tile.panel) * groups * sum;
         }
         if is_tall && !tile.near {
             self.demand.vectors += PACK * matrices * rows * sum;
         }
+        self.around_products(contract, tile);
+    }
+
+    /// Products of tiles, for so many matrices of so many panels and `rows` rows each.
+    fn tiles(&mut self, contract: &Contract, tile: &Tile, matrices: f64, rows: f64, panels: f64) {
+        let of_rows = (rows / f64::from(Tiles::ROWS)).ceil().max(1.0);
+        let steps = (self.product(&contract.sums) / Products::Tiles.steps() as f64).ceil();
+        let height = (rows / of_rows).max(LEAST_ROWS);
+        let vectors = panels * f64::from(tile.vectors * tile.parts);
+        let products = matrices * of_rows * vectors * steps;
+        let of_product = height * f64::from(Tiles::ROWS) * Products::Tiles.steps() as f64;
+        self.demand.tiles += 2.0 * products * of_product;
+        self.demand.waits += TILE_WAITS * products / TILES_AT_ONCE;
+        self.demand.scalars += TILE * matrices * of_rows * panels * f64::from(tile.parts);
+    }
+
+    /// What comes before and after the products of a contraction.
+    fn around_products(&mut self, contract: &Contract, tile: &Tile) {
         // The prologue runs along the innermost sum, the epilogue along the columns.
         let lanes = contract.sums.last().map(|l| l.var).into_iter().chain([contract.cols.var]).collect();
         self.expressions_of(contract.x, tile.left == Left::Evaluated, &lanes);

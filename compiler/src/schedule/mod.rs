@@ -15,7 +15,7 @@ use gatec_runtime::format::{Isa, Launch};
 
 use crate::kernel::index::Stride;
 use crate::kernel::types::{accumulator, types};
-use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, TopK, index};
+use crate::kernel::{Body, Contract, Elem, Expr, Extent, GroupRows, Kernel, Loop, Nest, Products, TopK, index};
 
 pub use attend::AttendTile;
 pub use choices::{CHOICES, Choice, Choices};
@@ -81,10 +81,27 @@ pub struct Tile {
     pub near: bool,
     /// Are weights quantised? Then many rows have a piece at a time widened: in a microkernel that costs more.
     pub quantized: bool,
+    /// Products are made of tiles.
+    pub tiles: Option<Tiles>,
     /// Slices of an expert's rows: threads share them where there are too few panels to share.
     pub slices: u32,
     /// Panels that a microkernel of one and of two rows works on at once: one alone has too few sums under way.
     pub panels_at_once: [u32; 2],
+}
+
+/// The tile registers of AMX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiles {
+    Registers,
+    /// Stand-ins in memory, which do the same by other instructions: for tests on processors that have no tiles.
+    Memory,
+}
+
+impl Tiles {
+    /// Rows of a tile at most, and columns of f32.
+    pub const ROWS: u32 = 16;
+    /// Pairs of a row of a tile.
+    pub const PAIRS: u32 = 16;
 }
 
 /// A count over a kernel's extents, for the caller to evaluate.
@@ -101,16 +118,20 @@ pub enum UnitsExpr {
 /// Vector lanes of f32.
 pub fn lanes(isa: Isa) -> u32 {
     match isa {
-        Isa::X86V4 | Isa::X86V4Bf16 => 16,
+        Isa::X86V4 | Isa::X86V4Bf16 | Isa::X86V4Amx => 16,
         Isa::X86V3 => 8,
         Isa::X86 | Isa::Aarch64 => 4,
         Isa::Sm80 => 1,
     }
 }
 
-/// Multiplies pairs of bf16?
-pub fn takes_pairs(isa: Isa) -> bool {
-    isa == Isa::X86V4Bf16
+/// How bf16 by bf16 is multiplied.
+pub fn products(isa: Isa) -> Products {
+    match isa {
+        Isa::X86V4Amx => Products::Tiles,
+        Isa::X86V4Bf16 => Products::Pairs,
+        Isa::X86V4 | Isa::X86V3 | Isa::X86 | Isa::Aarch64 | Isa::Sm80 => Products::One,
+    }
 }
 
 /// Vectors of a part of a panel, rows of the largest microkernel that reads rows where they stand (no pointer of theirs is spilled),
@@ -118,8 +139,8 @@ pub fn takes_pairs(isa: Isa) -> bool {
 /// of accumulators. Measured on Xeons with AVX-512 and on Zen 3.
 fn tile_shape(groups: u32, isa: Isa) -> (u32, u32, &'static [u32]) {
     match (isa, groups) {
-        (Isa::X86V4 | Isa::X86V4Bf16, 3) => (3, 8, &[3, 6, 9]),
-        (Isa::X86V4 | Isa::X86V4Bf16, _) => (2, 8, &[4, 8, 14]),
+        (Isa::X86V4 | Isa::X86V4Bf16 | Isa::X86V4Amx, 3) => (3, 8, &[3, 6, 9]),
+        (Isa::X86V4 | Isa::X86V4Bf16 | Isa::X86V4Amx, _) => (2, 8, &[4, 8, 14]),
         (_, 3) => (3, 4, &[2, 4]),
         (_, _) => (2, 6, &[2, 4, 6]),
     }
@@ -186,20 +207,25 @@ fn left(kernel: &Kernel, contract: &Contract) -> Left {
         }
         _ => false,
     };
-    let in_place = kernel.is_even(contract.x, &contract.sums) && (!contract.pairs || is_paired());
-    if in_place { Left::InPlace } else { Left::Evaluated }
+    let in_place = kernel.is_even(contract.x, &contract.sums) && (contract.products == Products::One || is_paired());
+    // A tile is loaded from rows at equal distances, which end with zeros.
+    if in_place && contract.products != Products::Tiles { Left::InPlace } else { Left::Evaluated }
 }
 
 fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Tile {
     let acc = accumulator(kernel);
     let (_, most, tall) = tile_shape(contract.groups, isa);
-    let (most, tall) = (most.min(choices.few_rows), heights(tall, choices.tall_rows));
+    let tiles = (contract.products == Products::Tiles).then_some(Tiles::Registers);
+    let (most, tall) = match tiles {
+        Some(_) => (Tiles::ROWS, vec![2 * Tiles::ROWS]),
+        None => (most.min(choices.few_rows), heights(tall, choices.tall_rows)),
+    };
     let groups = contract.groups.max(1);
     let (lanes, panel) = (lanes_of(acc, isa), packed_lanes(groups, acc, isa));
-    let mut rows: Vec<u32> = [1, 2, 4].into_iter().filter(|r| *r < most).collect();
-    rows.push(most);
+    let few: &[u32] = if tiles.is_some() { &[] } else { &[1, 2, 4] };
+    let rows: Vec<u32> = few.iter().copied().filter(|r| *r < most).chain([most]).collect();
     let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
-    let sum = if contract.pairs { (sum + 1) / 2 } else { sum };
+    let sum = if contract.products.are_paired() { (sum + 1) / 2 } else { sum };
     let tallest = tall.iter().copied().max().unwrap_or(1);
     let in_cache = 1024 * i64::from(choices.row_block_kib) / acc.bytes() as i64 / sum.max(1);
     let most_of_block = i64::from(choices.row_block.max(tallest));
@@ -215,7 +241,12 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let quantized = contract.blocks.is_some();
     let is_thin = known(contract.cols.extent).is_some_and(|n| n <= i64::from(choices.narrow_panels * panel));
     let by_pairs = tall.iter().all(|rows| rows % 2 == 0);
-    let at_once = [at_once(1), at_once(2)];
+    let at_once = match tiles {
+        // Four accumulators are under way.
+        Some(_) if vectors * parts == 2 => [2, 2],
+        Some(_) => [1, 1],
+        None => [at_once(1), at_once(2)],
+    };
     let units = choices.expert_units;
     let spans = known(contract.cols.extent)
         .map_or(units, |n| (n / i64::from(panel * span(at_once))).clamp(1, i64::from(units)) as u32);
@@ -229,8 +260,9 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
         vectors,
         panel,
         row_block: block.next_multiple_of(tallest),
-        near: left == Left::InPlace && of_sums && !contract.pairs && !quantized && is_thin && by_pairs,
+        near: left == Left::InPlace && of_sums && contract.products == Products::One && !quantized && is_thin && by_pairs,
         quantized,
+        tiles,
         slices: (units / spans).max(1),
         panels_at_once: at_once,
     }
@@ -317,12 +349,23 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
             // Packed rows, evaluated ones beside them, and what does not depend on the sum.
             let each = accumulator(kernel).bytes() as i64;
             let rows = match tile.left {
+                // Tiles are loaded from evaluated rows.
+                _ if tile.tiles.is_some() => tile.block_rows(),
                 Left::InPlace => tile.block_rows(),
                 Left::Evaluated => tile.block_rows() + tile.row_block,
             };
             let sum = UnitsExpr::Mul(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)).collect());
             // A pair has the bytes of an accumulator.
-            let sum = if contract.pairs { UnitsExpr::DivUp(Box::new(sum), 2) } else { sum };
+            let sum = match contract.products {
+                Products::One => sum,
+                Products::Pairs => UnitsExpr::DivUp(Box::new(sum), 2),
+                // Whole tiles, and up to one beyond, so that rows do not meet in the nearest cache.
+                Products::Tiles => {
+                    let steps = UnitsExpr::DivUp(Box::new(sum), Products::Tiles.steps());
+                    let pairs = UnitsExpr::Known(i64::from(Tiles::PAIRS));
+                    UnitsExpr::Mul(vec![pairs, UnitsExpr::Add(vec![steps, UnitsExpr::Known(1)])])
+                }
+            };
             let rows = UnitsExpr::Mul(vec![UnitsExpr::Known(each * i64::from(rows)), sum]);
             UnitsExpr::Add(vec![UnitsExpr::Known(tile.fixed_bytes(each)), rows])
         }
@@ -339,6 +382,17 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
 
 fn span(panels_at_once: [u32; 2]) -> u32 {
     panels_at_once[0].max(2)
+}
+
+impl Schedule {
+    /// The same with tiles in memory: for any processor with AVX2.
+    pub fn without_tile_registers(mut self) -> Self {
+        self.isa = Isa::X86V3;
+        if let BodySchedule::Contract(Tile { tiles: Some(tiles), .. }) = &mut self.body {
+            *tiles = Tiles::Memory;
+        }
+        self
+    }
 }
 
 impl Tile {

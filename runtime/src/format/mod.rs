@@ -150,6 +150,9 @@ impl Manifest {
 /// What a variant needs of a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Isa {
+    /// The same as the next, and AMX: tiles of bf16.
+    #[serde(rename = "x86-64-v4-amx")]
+    X86V4Amx,
     /// The same as the next, and AVX-512 BF16: products of pairs.
     #[serde(rename = "x86-64-v4-bf16")]
     X86V4Bf16,
@@ -171,10 +174,12 @@ pub enum Isa {
 
 impl Isa {
     /// Best first within a machine.
-    pub const ALL: [Self; 6] = [Self::X86V4Bf16, Self::X86V4, Self::X86V3, Self::X86, Self::Aarch64, Self::Sm80];
+    pub const ALL: [Self; 7] =
+        [Self::X86V4Amx, Self::X86V4Bf16, Self::X86V4, Self::X86V3, Self::X86, Self::Aarch64, Self::Sm80];
 
     pub const fn name(self) -> &'static str {
         match self {
+            Self::X86V4Amx => "x86-64-v4-amx",
             Self::X86V4Bf16 => "x86-64-v4-bf16",
             Self::X86V4 => "x86-64-v4",
             Self::X86V3 => "x86-64-v3",

@@ -56,7 +56,7 @@ impl Machine {
 
     pub(super) fn runs(self, isa: Isa) -> bool {
         match isa {
-            Isa::X86 | Isa::X86V3 | Isa::X86V4 | Isa::X86V4Bf16 => self == Self::X86,
+            Isa::X86 | Isa::X86V3 | Isa::X86V4 | Isa::X86V4Bf16 | Isa::X86V4Amx => self == Self::X86,
             Isa::Aarch64 => self == Self::Aarch64,
             Isa::Sm80 => true,
         }

@@ -54,7 +54,7 @@ impl<'ctx> Emit<'ctx> {
             Elem::Bool => self.cast(InstructionOpcode::ZExt, v, self.int(8)),
             Elem::F16 if self.lacks_halves() => self.f32_to_half(v),
             Elem::F16 => self.cast(InstructionOpcode::FPTrunc, v, self.context.f16_type().into()),
-            Elem::Bf16 if self.isa == Isa::X86V4Bf16 => {
+            Elem::Bf16 if matches!(self.isa, Isa::X86V4Bf16 | Isa::X86V4Amx) => {
                 let half = self.cast(InstructionOpcode::FPTrunc, v, self.context.bf16_type().into());
                 self.bitcast(half, self.int(16))
             }

@@ -6,6 +6,7 @@
 
 mod few;
 mod many;
+mod tiles;
 
 use inkwell::IntPredicate;
 use inkwell::values::PointerValue;
@@ -16,18 +17,21 @@ use super::super::llvm::loops::Range;
 use super::micro::{Elems, Micros, Steps};
 use super::prologue;
 use super::quantized::Quantized;
+use super::tile::Registers;
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index};
-use crate::schedule::{Left, Tile};
+use crate::schedule::{Left, Tile, Tiles};
 
 /// What stays the same for all units.
 struct Plan<'a, 'ctx> {
     contract: &'a Contract,
     tile: &'a Tile,
     rows: Rows<'a, 'ctx>,
-    /// Steps of the sum, or pairs of them.
+    /// Steps of the sum, or pairs of them: whole tiles where there are.
     sum: Val<'ctx>,
+    /// Elements or pairs from an evaluated row to the next.
+    apart: Val<'ctx>,
     cols: Val<'ctx>,
     elems: Elems,
     /// Elements of a part of a panel, of a panel, and of a matrix.
@@ -45,6 +49,8 @@ struct Plan<'a, 'ctx> {
     pointers: PointerValue<'ctx>,
     piece: PointerValue<'ctx>,
     packed: PointerValue<'ctx>,
+    /// Those that products are made of.
+    registers: Option<Registers<'ctx>>,
 }
 
 /// Where the rows of the left operand begin.
@@ -102,12 +108,13 @@ pub fn contract<'ctx>(
         sum = e.mul(sum, extent);
         frame.vars.insert(l.var, e.index(0));
     }
-    if contract.pairs {
-        sum = div_up(e, sum, e.index(2));
+    let together = e.index(contract.products.steps());
+    if contract.products.are_paired() {
+        sum = e.mul(div_up(e, sum, together), e.index(contract.products.steps() / 2));
     }
     // An evaluated row is one loop over neighbours, and so is one of pairs.
     let steps = match (tile.left, kernel.expr(contract.x)) {
-        (Left::InPlace, Expr::Load { index, .. }) if !contract.pairs => Steps::of_load(frame, index, &contract.sums),
+        (Left::InPlace, Expr::Load { index, .. }) if !contract.products.are_paired() => Steps::of_load(frame, index, &contract.sums),
         _ => vec![(sum, Stride::neighbours())],
     };
     let steps = Steps::new(frame, &steps);
@@ -128,7 +135,7 @@ pub fn contract<'ctx>(
         (Left::InPlace, Expr::Load { buffer, .. }) => kernel.buffer(*buffer).elem,
         _ => acc,
     };
-    let elems = match contract.pairs {
+    let elems = match contract.products.are_paired() {
         true => Elems { x: acc, w: acc, acc, pairs: true, quantized },
         false => Elems { x, w: kernel.buffer(contract.w).elem, acc, pairs: false, quantized },
     };
@@ -138,6 +145,8 @@ pub fn contract<'ctx>(
     let piece = e.at(pointers, e.i64(), block_rows);
     let packed = e.at(piece, e.register(acc), e.index(i64::from(tile.piece())));
     let rows = match (tile.left, kernel.expr(contract.x)) {
+        // They are what others pack.
+        _ if tile.tiles.is_some() => Rows::Evaluated(packed),
         (Left::InPlace, Expr::Load { buffer, index, .. }) => Rows::InPlace(frame.buffers[buffer.0 as usize], x, index),
         _ => {
             let behind = e.add(e.mul(block_rows, sum), e.index(i64::from(tile.lanes)));
@@ -149,6 +158,11 @@ pub fn contract<'ctx>(
         tile,
         rows,
         sum,
+        apart: match tile.tiles {
+            // An odd number of cache lines: neighbouring rows do not meet in the nearest cache.
+            Some(_) => e.or(sum, e.index(i64::from(Tiles::PAIRS))),
+            None => sum,
+        },
         cols,
         elems,
         part_elements,
@@ -161,10 +175,14 @@ pub fn contract<'ctx>(
         pointers,
         piece,
         packed,
+        registers: tile.tiles.map(|how| Registers::new(e, how)),
     };
     match &contract.grouping {
         Some(grouping) => grouped(frame, micros, &plan, grouping, panels, range),
         None => plain(frame, micros, &plan, panels, range),
+    }
+    if let Some(registers) = plan.registers {
+        registers.release(e);
     }
 }
 
@@ -280,12 +298,16 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
     let count = e.sub(share.rows.1, share.rows.0);
     frame.vars.insert(plan.contract.batch.var, share.batch);
     if let Rows::Evaluated(block) = plan.rows {
-        prologue::rows(frame, plan.contract, plan.elems, block, plan.sum, share.rows, |frame, place| {
+        let (sum, apart) = (plan.sum, plan.apart);
+        prologue::rows(frame, plan.contract, plan.elems, (block, sum, apart), share.rows, |frame, place| {
             row_number(frame, plan, place)
         });
     }
-    // Rows beyond the last, up to a whole tile, repeat it.
-    let beyond = e.add(count, e.index(i64::from(plan.tile.tallest().max(plan.tile.most_rows()) - 1)));
+    // Rows beyond the last, up to a whole tile, repeat it; where tiles are loaded by themselves nobody asks where rows stand.
+    let beyond = match plan.registers {
+        Some(_) => count,
+        None => e.add(count, e.index(i64::from(plan.tile.tallest().max(plan.tile.most_rows()) - 1))),
+    };
     e.each(e.index(0), beyond, 1, |i| {
         let i_row = e.min(i, e.sub(count, e.index(1)));
         let number = row_number(frame, plan, e.add(share.rows.0, i_row));
@@ -295,12 +317,15 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
                 frame.forget();
                 e.at(x, e.memory(elem), frame.index(index))
             }
-            Rows::Evaluated(block) => e.at(block, e.register(plan.elems.acc), e.mul(i_row, plan.sum)),
+            Rows::Evaluated(block) => e.at(block, e.register(plan.elems.acc), e.mul(i_row, plan.apart)),
         };
         e.store(number, e.at(plan.numbers, e.i64(), i));
         e.store(row.into(), e.at(plan.pointers, e.pointer(), i));
     });
     frame.forget();
+    if let Some(registers) = plan.registers {
+        return tiles::rows(frame, micros, plan, registers, share, count);
+    }
     let (few_rows, many_rows, after) = (e.block("few"), e.block("many"), e.block("shared"));
     e.branch(e.icmp(IntPredicate::SLE, count, e.index(i64::from(plan.tile.most_rows()))), few_rows, many_rows);
     e.builder.position_at_end(few_rows);

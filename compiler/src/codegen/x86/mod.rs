@@ -9,6 +9,7 @@ mod prologue;
 mod quantized;
 pub mod roof;
 mod tall;
+mod tile;
 #[cfg(test)]
 mod tests;
 

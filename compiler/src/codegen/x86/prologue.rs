@@ -12,20 +12,22 @@ use super::super::llvm::loops::{nested, vectors};
 use super::micro::Elems;
 use crate::kernel::{Contract, Elem};
 
-/// Evaluates the rows from..to, one after the other from `block` on, each `sum` accumulators long: as such, or as pairs, of which an
-/// odd sum leaves the last one's second zero. `number` gives a row's number.
+/// Evaluates the rows from..to, one after the other from `block` on, each `sum` accumulators long and `apart` from the next: as such, or as
+/// pairs. What these have beyond the sum's end, in the last pair or the last tile, is zero. `number` gives a row's number.
 pub(super) fn rows<'a, 'ctx>(
     frame: &mut Frame<'a, 'ctx>,
     contract: &Contract,
     elems: Elems,
-    block: PointerValue<'ctx>,
-    sum: Val<'ctx>,
+    (block, sum, apart): (PointerValue<'ctx>, Val<'ctx>, Val<'ctx>),
     rows: (Val<'ctx>, Val<'ctx>),
     number: impl Fn(&Frame<'a, 'ctx>, Val<'ctx>) -> Val<'ctx>,
 ) {
     let e = frame.emit;
     let stored = if elems.pairs { e.memory(Elem::Bf16) } else { e.register(elems.acc) };
-    let sum = if elems.pairs { e.mul(sum, e.index(2)) } else { sum };
+    let [sum, apart] = [sum, apart].map(|n| if elems.pairs { e.mul(n, e.index(2)) } else { n });
+    // At most one step less than go together is missing.
+    let together = contract.products.steps() as u32;
+    let zeros = e.zero(e.vector(stored, together));
     let of = frame.elem(contract.x);
     let computed = |frame: &mut Frame<'a, 'ctx>| {
         let v = frame.eval(contract.x);
@@ -38,10 +40,10 @@ pub(super) fn rows<'a, 'ctx>(
     e.each(rows.0, rows.1, 1, |place| {
         let row = number(frame, place);
         frame.vars.insert(contract.rows.var, row);
-        let start = e.at(block, stored, e.mul(e.sub(place, rows.0), sum));
+        let start = e.at(block, stored, e.mul(e.sub(place, rows.0), apart));
         if elems.pairs {
             e.when(e.icmp(IntPredicate::SGT, sum, e.index(0)), || {
-                e.store(e.zero(stored), e.at(start, stored, e.sub(sum, e.index(1))));
+                e.store(zeros, e.at(start, stored, e.sub(sum, e.index(i64::from(together)))));
             });
         }
         let Some((innermost, outer)) = contract.sums.split_last() else {

@@ -4,7 +4,7 @@ use super::MAX_DEPTH;
 use super::lex::{Spot, Token, lex};
 use crate::kernel::{
     Access, Attend, Blocks, Body, Bound, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows,
-    Grouping, Index, Kernel, Loop, Nest, Segment, Stage, Store, Temp, TopK, Var,
+    Grouping, Index, Kernel, Loop, Nest, Products, Segment, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
 
@@ -330,7 +330,11 @@ impl Parser {
         let sums = self.loops()?;
         self.word("groups")?;
         let groups = self.parsed("a count")?;
-        let pairs = self.eat("pairs");
+        let products = match () {
+            () if self.eat("pairs") => Products::Pairs,
+            () if self.eat("tiles") => Products::Tiles,
+            () => Products::One,
+        };
         self.word("x")?;
         let x = self.expr_id()?;
         self.word("w")?;
@@ -355,7 +359,7 @@ impl Parser {
             self.word("offsets")?;
             grouping = Some(Grouping { experts, last_is_none, order, offsets: self.buffer_id()? });
         }
-        Ok(Contract { batch, rows, cols, sums, groups, pairs, x, w, blocks, grouping, stores: self.stores()? })
+        Ok(Contract { batch, rows, cols, sums, groups, products, x, w, blocks, grouping, stores: self.stores()? })
     }
 
     fn attend(&mut self) -> Result<Attend> {

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::super::{
-    Access, Attend, Body, Bound, Contract, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest, Stage,
-    Store, TopK,
+    Access, Attend, Body, Bound, Contract, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest, Products,
+    Stage, Store, TopK,
 };
 
 /// A kernel as text.
@@ -83,7 +83,11 @@ fn contract_head(c: &Contract) -> String {
         one_loop(&c.cols),
         spaced(&c.sums),
         c.groups,
-        if c.pairs { " pairs" } else { "" },
+        match c.products {
+            Products::One => "",
+            Products::Pairs => " pairs",
+            Products::Tiles => " tiles",
+        },
         c.x.0,
         c.w.0
     );

@@ -110,7 +110,7 @@ impl Machine<'_> {
             let mut x = Vec::with_capacity(sum as usize);
             for k in 0..sum {
                 self.unfold(&c.sums, k);
-                x.push(super::rounded(if c.pairs { Elem::Bf16 } else { Elem::F32 }, self.eval(c.x)?));
+                x.push(super::rounded(if c.products.are_paired() { Elem::Bf16 } else { Elem::F32 }, self.eval(c.x)?));
             }
             block.push(x);
         }
@@ -151,8 +151,9 @@ impl Machine<'_> {
                         let place = (part.matrix * panels + part.panel) * parts + g / groups;
                         let k = k as i64;
                         let lane = col - part.panel * lanes;
-                        let at = if c.pairs {
-                            let pair = place * ((sum + 1) / 2) + k / 2;
+                        let at = if c.products.are_paired() {
+                            let steps = c.products.steps();
+                            let pair = place * ((sum + steps - 1) / steps * steps / 2) + k / 2;
                             ((pair * groups + g % groups) * lanes + lane) * 2 + k % 2
                         } else {
                             ((place * sum + k) * groups + g % groups) * lanes + lane

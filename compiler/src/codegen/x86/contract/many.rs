@@ -147,7 +147,7 @@ impl<'ctx> Turns<'ctx> {
 }
 
 /// Do the results of the whole call exceed the caches? Then they are gone from there before anybody reads them.
-fn streams<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>) -> Val<'ctx> {
+pub(super) fn streams<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>) -> Val<'ctx> {
     let e = frame.emit;
     let contract = plan.contract;
     let bytes: u64 = contract.stores.iter().map(|s| frame.kernel.buffer(s.buffer).elem.bytes()).sum();
