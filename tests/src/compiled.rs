@@ -63,7 +63,10 @@ fn check_optimized(module: &Module, compiled: &Module, sizes: &[i64], seed: u64)
 
 fn check_all(passes: bool) {
     for isa in ISAS.into_iter().filter(|isa| !cpu::supports(*isa)) {
-        println!("this machine lacks {isa:?}: {}", if isa == Isa::X86V4Amx { "its tiles stand in memory" } else { "not run" });
+        println!(
+            "this machine lacks {isa:?}: {}",
+            if isa == Isa::X86V4Amx { "its tiles stand in memory" } else { "not run" }
+        );
     }
     let count: u64 = std::env::var("GATEC_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
     let first: u64 = std::env::var("GATEC_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);

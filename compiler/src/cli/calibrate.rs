@@ -10,8 +10,9 @@ use gatec_runtime::cpu;
 use super::profile::{self, Profile};
 use super::roofline::Roofline;
 use super::{Failure, Talk, build};
+use crate::kernel::Products;
 use crate::machine::{Demand, KNOWN, LEVELS, Level, Machine};
-use crate::{BuildError, BuildOptions, artifact, lower, pipeline};
+use crate::{BuildError, BuildOptions, artifact, lower, pipeline, schedule};
 
 #[derive(Args)]
 pub struct Calibrate {
@@ -84,7 +85,7 @@ fn measured() -> Result<Machine, Failure> {
     // Of what is still to be measured, nothing is counted.
     let mut machine = Machine {
         flops_per_ns: roofline.flops_per_ns(),
-        tile_flops_per_ns: None,
+        tile_flops_per_ns: Some(f64::INFINITY),
         levels: levels(&read),
         kernel_ns: 0.0,
         function_ns: 0.0,
@@ -98,6 +99,10 @@ fn measured() -> Result<Machine, Failure> {
     machine.scalar_ns = least(&profiles, "scalars", &machine, |demand| demand.scalars)?;
     machine.function_ns = least(&profiles, "functions", &machine, |demand| demand.functions)?;
     machine.division_ns = least(&profiles, "divisions", &machine, |demand| demand.divisions)?;
+    machine.tile_flops_per_ns = match schedule::products(isa) {
+        Products::Tiles => Some(1.0 / least(&profiles, "tiles", &machine, |demand| demand.tiles)?),
+        Products::Pairs | Products::One => None,
+    };
     Ok(machine)
 }
 

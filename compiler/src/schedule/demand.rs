@@ -9,8 +9,8 @@
 use super::work::{Count, Vars};
 use super::{Along, AttendTile, BodySchedule, Left, Schedule, Tile, Tiles};
 use crate::kernel::{
-    Access, Attend, Body, Contract, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Products, Stage, Store, TopK,
-    Var, index,
+    Access, Attend, Body, Contract, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Products, Stage, Store,
+    TopK, Var, index,
 };
 use crate::machine::Demand;
 use crate::scalar::{Binary, Unary};
@@ -292,7 +292,8 @@ impl Asked<'_> {
         let at_once = f64::from(tile.panels_at_once[usize::from(height > 1.0)]).min(panels.max(1.0));
         let at_once = if height > 2.0 { 1.0 } else { at_once };
         self.demand.waits += PRODUCT_WAITS * tiles / at_once * sum;
-        let of_bits = contract.blocks.is_some() || (!contract.products.are_paired() && self.kernel.buffer(contract.w).elem.bytes() < 4);
+        let of_bits = contract.blocks.is_some()
+            || (!contract.products.are_paired() && self.kernel.buffer(contract.w).elem.bytes() < 4);
         if of_bits {
             self.demand.vectors += WIDEN * tiles * f64::from(tile.panel) * groups * sum;
         }

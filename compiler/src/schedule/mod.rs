@@ -260,7 +260,12 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
         vectors,
         panel,
         row_block: block.next_multiple_of(tallest),
-        near: left == Left::InPlace && of_sums && contract.products == Products::One && !quantized && is_thin && by_pairs,
+        near: left == Left::InPlace
+            && of_sums
+            && contract.products == Products::One
+            && !quantized
+            && is_thin
+            && by_pairs,
         quantized,
         tiles,
         slices: (units / spans).max(1),

@@ -114,7 +114,9 @@ pub fn contract<'ctx>(
     }
     // An evaluated row is one loop over neighbours, and so is one of pairs.
     let steps = match (tile.left, kernel.expr(contract.x)) {
-        (Left::InPlace, Expr::Load { index, .. }) if !contract.products.are_paired() => Steps::of_load(frame, index, &contract.sums),
+        (Left::InPlace, Expr::Load { index, .. }) if !contract.products.are_paired() => {
+            Steps::of_load(frame, index, &contract.sums)
+        }
         _ => vec![(sum, Stride::neighbours())],
     };
     let steps = Steps::new(frame, &steps);

@@ -9,9 +9,9 @@ mod prologue;
 mod quantized;
 pub mod roof;
 mod tall;
-mod tile;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue};
