@@ -87,6 +87,10 @@ impl<'ctx> Emit<'ctx> {
     pub fn has_fma(&self) -> bool {
         self.isa != Isa::X86
     }
+    /// Does it have vectors of 512 bits?
+    pub fn has_avx512(&self) -> bool {
+        matches!(self.isa, Isa::X86V4 | Isa::X86V4Bf16 | Isa::X86V4Amx)
+    }
 
     // Constants.
 

@@ -52,7 +52,7 @@ const FAR_F64: [f64; 19] = [
 ];
 
 pub fn erf<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
-    if e.lanes == 16 && !is_double(e, x) {
+    if e.has_avx512() && !is_double(e, x) {
         return in_registers(e, x, &|x| permuted::erf(e, x));
     }
     let a = e.call("llvm.fabs", &[x]);

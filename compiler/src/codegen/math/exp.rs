@@ -52,7 +52,7 @@ fn clamp<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
 pub fn exp<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
     let (r, n, int) = reduce(e, clamp(e, x));
     let y = e.add(kernel(e, r), e.same(r, 1.0));
-    if e.lanes == 16 && e.lanes_of(x) == 16 && !is_double(e, x) {
+    if e.has_avx512() && e.lanes_of(x) == 16 && !is_double(e, x) {
         // The same bits in one instruction of AVX-512.
         let (all, rounding_as_set) = (e.bits(e.int(16), 0xFFFF), e.bits(e.int(32), 4));
         return e.call_as("llvm.x86.avx512.mask.scalef.ps.512", &[], &[y, n, y, all, rounding_as_set]);
