@@ -6,11 +6,13 @@
 //! generation and the Kernel IR interpreter run.
 
 pub mod index;
+mod products;
 pub mod text;
 pub mod types;
 pub mod verify;
 
 pub use gatec_runtime::format::Elem;
+pub use products::Products;
 
 use crate::scalar::{self, Binary, Unary};
 
@@ -259,31 +261,6 @@ pub struct Contract {
     pub grouping: Option<Grouping>,
     /// The epilogue: expressions over `batch`, `rows`, `cols` and [`Expr::Acc`].
     pub stores: Vec<Store>,
-}
-
-/// How many steps of the sum of a contraction are multiplied at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Products {
-    One,
-    /// Both operands are bf16 and multiplied in pairs of steps: products are exact, sums in f32.
-    Pairs,
-    /// Likewise 16 pairs at a time. They are summed on their own, first and second ones apart, and then added.
-    Tiles,
-}
-
-impl Products {
-    /// Steps that go together.
-    pub fn steps(self) -> i64 {
-        match self {
-            Self::One => 1,
-            Self::Pairs => 2,
-            Self::Tiles => 32,
-        }
-    }
-
-    pub fn are_paired(self) -> bool {
-        self != Self::One
-    }
 }
 
 /// Quantised weights: `w = value * scale` in f32, in registers. `size` steps of the sum share a scale.
