@@ -63,7 +63,7 @@ fn another_version_is_refused_before_anything_else_is_looked_at() {
     let error = told(&link(NOTHING, br#"{"version":7,"future":[1,2]}"#, "-DNONE"));
     assert_eq!(
         error,
-        "artifact of format version 7, this runtime reads version 3: build it again with a matching gatec"
+        "artifact of format version 7, this runtime reads version 4: build it again with a matching gatec"
     );
 }
 
@@ -292,8 +292,8 @@ fn flags_that_would_not_stand_in_their_buffer_are_refused() {
 fn json_without_end_is_refused() {
     for garbage in [
         "[".repeat(1 << 20),
-        format!(r#"{{"version":3,"x":{}"#, "[".repeat(1 << 20)),
-        r#"{"version":3}"#.to_owned(),
+        format!(r#"{{"version":4,"x":{}"#, "[".repeat(1 << 20)),
+        r#"{"version":4}"#.to_owned(),
         r#"{"version":-1}"#.to_owned(),
         r#"{"version":"1"}"#.to_owned(),
         "\u{0}".repeat(100),
