@@ -69,6 +69,10 @@ fn a_size_is_within_a_row_if_all_results_along_it_mix_it() {
     assert!(!mixed(&model("(y: f32[t, d], sum: f32[d]) { (y: tanh(x), sum: sum[t](x)) }"), "t"), "y goes row by row");
     assert!(mixed(&model("(y: f32[t, d]) { (y: x - mean[t](x)) }"), "t"));
     assert!(mixed(&model("(sum: f32[d]) { (sum: sum[t](x)) }"), "t"));
+    assert!(
+        !mixed(&model("(y: f32[t, d]) { (y: where(x > 0.0, x - mean[t](x), x)) }"), "t"),
+        "some elements are x alone"
+    );
     let scan = "(y: f32[t, d]) { scan t carry (c = w) { next tanh(c + x) } yield (y: c) }";
     assert!(mixed(&model(scan), "t"), "a loop along it");
 }

@@ -191,7 +191,13 @@ fn mixed(graph: &Graph, sizes: &Sizes, symbol: &str, any: &mut bool) -> BTreeMap
     let mut all: BTreeMap<Value, bool> = BTreeMap::new();
     for id in graph.ids() {
         let node = graph.node(id);
-        let below = graph.operands(id).iter().any(|v| all.get(v).copied().unwrap_or(false));
+        let operands: Vec<bool> = graph.operands(id).iter().map(|v| all.get(v).copied().unwrap_or(false)).collect();
+        let below = match (&node.op, operands.as_slice()) {
+            // Some elements are those of one operand alone.
+            (Op::Concat(_) | Op::Stack(_), operands) => operands.iter().all(|is| *is),
+            (Op::Select(_), [condition, yes, no]) => *condition || *yes && *no,
+            (_, operands) => operands.contains(&true),
+        };
         let folds = |attr: &Attr| match attr {
             Attr::Axis(axis) => is_of(axis),
             Attr::Axes(axes) => axes.iter().any(|axis| is_of(&axis)),
@@ -203,6 +209,8 @@ fn mixed(graph: &Graph, sizes: &Sizes, symbol: &str, any: &mut bool) -> BTreeMap
                 let body = mixed(&scan.body, sizes, symbol, &mut inside);
                 is_of(&scan.axis) || inside && scan.body.results.iter().all(|v| body.get(v).copied().unwrap_or(false))
             }
+            // Elements of a segment may be a graph of many: what is folded says an index.
+            (Op::Segment(_), _) => false,
             (op, Class::Reduce | Class::Contract | Class::Select) => op.attrs().iter().any(folds),
             _ => false,
         };
