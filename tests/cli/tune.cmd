@@ -9,3 +9,6 @@ gatec build double.gate --tuned range.json
 gatec build double.gate --tune-seconds 3
 gatec build double.gate --tune --tune-seconds -3
 gatec build double.gate --tune --emit=graph
+gatec run double.gate --random --size t=2 --tuned missing.json
+gatec build double.gate -o tuned.so
+gatec run tuned.so --random --size t=2 --tuned tuned.tune.json

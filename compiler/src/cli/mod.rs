@@ -172,7 +172,7 @@ impl ModelArgs {
     }
 
     /// What is compiled already takes none of these options: to drop one silently would mislead.
-    fn none_given(&self, artifact: &Path) -> Result<(), Failure> {
+    fn none_given(&self, artifact: &Path, more: &[(&str, bool)]) -> Result<(), Failure> {
         let given = [
             ("--axis", !self.source.axes.is_empty()),
             ("--assume", !self.assume.is_empty()),
@@ -182,7 +182,7 @@ impl ModelArgs {
             ("--verify", self.verify),
             ("--narrow-weights", self.narrow_weights.is_some()),
         ];
-        match given.iter().find(|(_, is_given)| *is_given) {
+        match given.iter().chain(more).find(|(_, is_given)| *is_given) {
             Some((option, _)) => {
                 Err(Failure::Usage(format!("{option} is for models: {} is compiled already", artifact.display())))
             }

@@ -12,6 +12,7 @@ use gatec_runtime::{Artifact, LoadOptions, Model, Session, View, Weights};
 use super::stats::Stats;
 use super::tensors::{self, Tensor};
 use super::trace::Timeline;
+use super::tune::TunedArgs;
 use super::{Failure, ModelArgs, Talk, build, name_and_size, once};
 
 /// How an artifact is loaded and its sizes are bound; shared with `bench`.
@@ -39,6 +40,8 @@ pub struct LoadArgs {
     pub target_cpu: Option<Isa>,
     #[command(flatten)]
     pub model_args: ModelArgs,
+    #[command(flatten)]
+    tuned: TunedArgs,
 }
 
 #[derive(Args)]
@@ -82,13 +85,14 @@ impl LoadArgs {
     pub fn artifact(&self, talk: &Talk) -> Result<Opened, Failure> {
         once("--size", &self.sizes)?;
         if self.model.extension().is_none_or(|e| e != "gate") {
-            self.model_args.none_given(&self.model)?;
+            self.model_args.none_given(&self.model, &[("--tuned", self.tuned.is_given())])?;
             return self.open(&self.model);
         }
         let folder = tempfile::tempdir().map_err(|e| Failure::file(&self.model, e))?;
         let out = folder.path().join("model.so");
         let mut options = self.model_args.options()?;
         options.optimize.assume.extend(self.sizes.clone());
+        options.tuning = self.tuned.read(&self.model)?;
         options.ptx = self.target_cpu == Some(Isa::Sm80);
         let progress = build::progress(talk, &format!("building {}", self.model.display()));
         let built = crate::build(&self.model, &options, &out);

@@ -38,6 +38,10 @@ pub struct TunedArgs {
 }
 
 impl TunedArgs {
+    pub fn is_given(&self) -> bool {
+        self.tuned.is_some()
+    }
+
     /// Where they stand.
     pub fn path(&self, model: &Path) -> PathBuf {
         self.tuned.clone().unwrap_or_else(|| model.with_extension("tune.json"))

@@ -232,7 +232,8 @@ impl Scene {
             Condition::Disjoint(a, b) => Some(axes(a)?.is_disjoint(&axes(b)?)),
             Condition::Has(a, b) => Some(axes(b)?.is_subset(&axes(a)?)),
             Condition::Within(a, b) => Some(axes(a)?.is_subset(&axes(b)?) && !axes(a)?.is_empty()),
-            Condition::NotEmpty(k) => {
+            Condition::NotEmpty(k) => Some(axes(k)?.iter().all(|a| self.known_size(a).is_some_and(|n| n > 0))),
+            Condition::NotEmptyAlone(k) => {
                 let sizes = &self.egraph.analysis.sizes;
                 let is_of_result = |a| self.ty(root).axes.iter().any(|b| sizes.get(b) == sizes.get(a));
                 Some(axes(k)?.iter().all(|a| self.known_size(a).is_some_and(|n| n > 0) || is_of_result(a)))

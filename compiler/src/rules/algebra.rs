@@ -1,6 +1,6 @@
 //! Algebra that pays: sums of products over named axes may be taken in another order.
 
-use super::Condition::{AtLoad, Disjoint, Has, Late, NotEmpty, Wide, Within};
+use super::Condition::{AtLoad, Disjoint, Has, Late, NotEmpty, NotEmptyAlone, Wide, Within};
 use super::{Find, Infinities, Phase, Rule};
 
 /// A norm's scale goes into the next product's weights.
@@ -48,7 +48,7 @@ pub const PRODUCT_ORDER: Rule = Rule {
     why: "of two products in a row either may come first: the thin one, or that of weights for all rows at once",
     phase: Phase::Values,
     find: Find::Pattern { from: "(contract ?e ?g (contract ?k ?x ?w))", to: "(contract ?k ?x (contract ?e ?g ?w))" },
-    when: &[Disjoint("?x", "?e"), Disjoint("?g", "?k"), NotEmpty("?k"), NotEmpty("?e")],
+    when: &[Disjoint("?x", "?e"), Disjoint("?g", "?k"), NotEmptyAlone("?k"), NotEmptyAlone("?e")],
     pays: &[Wide("?g"), Wide("?x"), Wide("?w")],
     infinities: Infinities::MayBeNan,
 };

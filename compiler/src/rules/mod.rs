@@ -71,8 +71,10 @@ pub enum Condition {
     Has(&'static str, &'static str),
     /// The first has no axes but those of the second, and is no scalar.
     Within(&'static str, &'static str),
-    /// The sizes of these axes are known and none is 0, or the result has an axis of that size: where it is 0, there is no result.
+    /// The sizes of these axes are known, and none is 0.
     NotEmpty(&'static str),
+    /// Likewise, or the result has an axis of that size: where it is 0, there is no result.
+    NotEmptyAlone(&'static str),
     AtLoad(&'static str),
     Late(&'static str),
     /// An element takes 32 bits at least, and is not stored in fewer than it has. Rounding would show, and weights that are stored in
@@ -86,7 +88,7 @@ impl Condition {
     pub fn variables(&self) -> Vec<&'static str> {
         match *self {
             Self::Disjoint(a, b) | Self::Has(a, b) | Self::Within(a, b) => vec![a, b],
-            Self::NotEmpty(a) | Self::AtLoad(a) | Self::Late(a) | Self::Wide(a) => vec![a],
+            Self::NotEmpty(a) | Self::NotEmptyAlone(a) | Self::AtLoad(a) | Self::Late(a) | Self::Wide(a) => vec![a],
             Self::Says(_) => Vec::new(),
         }
     }
@@ -98,7 +100,8 @@ impl fmt::Display for Condition {
             Self::Disjoint(a, b) => write!(f, "`{a}` and `{b}` share no axis"),
             Self::Has(a, b) => write!(f, "`{a}` varies along all of `{b}`"),
             Self::Within(a, b) => write!(f, "`{a}` varies along `{b}` and nothing else"),
-            Self::NotEmpty(k) => write!(f, "`{k}` is known not to be empty, or the result is where it is"),
+            Self::NotEmpty(k) => write!(f, "`{k}` is known not to be empty"),
+            Self::NotEmptyAlone(k) => write!(f, "`{k}` is known not to be empty, or the result is where it is"),
             Self::AtLoad(x) => write!(f, "`{x}` is known at load"),
             Self::Late(x) => write!(f, "`{x}` is not known at load"),
             Self::Wide(x) => write!(f, "`{x}` is of 32 bits at least, and stored in no fewer than it has"),
