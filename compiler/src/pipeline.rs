@@ -89,6 +89,8 @@ pub struct Cost {
     pub entry: String,
     pub before_ns: f64,
     pub after_ns: f64,
+    /// The sizes that this is for, where an entry has several forms.
+    pub sizes: Vec<(String, i64)>,
 }
 
 /// An optimised module and how it came about.
@@ -172,7 +174,9 @@ pub fn optimize(module: Module, options: &OptimizeOptions) -> Result<Optimized, 
         let cost = |graph, sizes| egraph::cost::of_entry(entry, graph, sizes, options);
         let before = written.entries.iter().find(|e| e.name == entry.name);
         let before_ns = before.map_or(0.0, |before| cost(&before.graph, &written.sizes));
-        report.costs.push(Cost { entry: entry.title(), before_ns, after_ns: cost(&entry.graph, &module.sizes) });
+        let has_forms = module.entries.iter().filter(|e| e.name == entry.name).count() > 1;
+        let sizes = entry.assumed.clone().filter(|_| has_forms).unwrap_or_default();
+        report.costs.push(Cost { entry: entry.title(), before_ns, after_ns: cost(&entry.graph, &module.sizes), sizes });
     }
     Ok(Optimized { module, report })
 }

@@ -88,7 +88,7 @@ CASES = {
     attention: [made("q", 64, 64), made("k", 64, 64), made("v", 64, 64)],
     lstm: [made("x", 32, 2, 96), made("h0", 2, 96), made("c0", 2, 96), weight("w_ih", 4, 96, 96), weight("w_hh", 4, 96, 96), weight("b_ih", 4, 96), weight("b_hh", 4, 96)],
     recurrence: [made("q", 64, 32), made("key", 64, 32), made("value", 64, 32), made("g", 64, 32), made("s0", 32, 32)],
-    folds: [made("x", 2, 4096), made("scale", 4096)],
+    folds: [made("x", 8, 1024), made("scale", 1024)],
     experts: [made("x", 16, 128), weight("router", 128, 8), weight("up", 8, 128, 96), weight("down", 8, 96, 128)],
 }
 

@@ -75,6 +75,8 @@ fn a_size_is_within_a_row_if_all_results_along_it_mix_it() {
     );
     let scan = "(y: f32[t, d]) { scan t carry (c = w) { next tanh(c + x) } yield (y: c) }";
     assert!(mixed(&model(scan), "t"), "a loop along it");
+    let beside = "(y: f32[t, d], z: f32[t, d]) { scan t carry (c = w) { next tanh(c + x) } yield (y: c, z: tanh(x)) }";
+    assert!(!mixed(&model(beside), "t"), "z reads no carry");
 }
 
 /// One session at sizes on both sides of the guard, there and back, gives the bits of a fresh one; an input that was filled in place stays.

@@ -1,5 +1,5 @@
 //! Errors of compiled f32 code against sums in f64, beside those of PyTorch's f32 on the same programs (`tests/precision`), on every CPU variant
-//! of this machine: no worse than docs/numerics.md says. The aim is 1; long sums miss it.
+//! of this machine: no worse than docs/numerics.md says.
 //!
 //! `GATEC_SHOW=1` shows them (with `--nocapture`).
 
@@ -16,14 +16,14 @@ use gatec_tests::{Built, difference, interpret};
 
 /// Programs, and how many times PyTorch's error theirs is at most, as docs/numerics.md has it.
 const BOUNDS: [(&str, f64); 8] = [
-    ("product", 2.5),
-    ("mlp", 1.7),
-    ("swiglu", 1.5),
-    ("folds", 1.2),
-    ("attention", 1.1),
-    ("experts", 1.0),
-    ("recurrence", 0.9),
-    ("lstm", 0.7),
+    ("product", 0.90),
+    ("mlp", 0.97),
+    ("swiglu", 0.95),
+    ("folds", 1.12),
+    ("attention", 1.06),
+    ("experts", 1.00),
+    ("recurrence", 0.85),
+    ("lstm", 0.70),
 ];
 
 /// As `made` in `precision.py`.
@@ -70,7 +70,7 @@ fn compiled_f32_errs_no_more_beside_pytorch_than_is_documented() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/numerics.md")).unwrap();
     let (mut lines, mut worse) = (Vec::new(), Vec::new());
     for (name, bound) in BOUNDS {
-        assert!(page.contains(&format!("| `{name}` | {bound:.1} |")), "docs/numerics.md: {name}, {bound:.1}");
+        assert!(page.contains(&format!("| `{name}` | {bound:.2} |")), "docs/numerics.md: {name}, {bound:.2}");
         let [exact, theirs] = ["f64", "f32"].map(|kind| &stored[&format!("{name}.{kind}")]);
         let program = gatec_lang::load(&folder.join(format!("{name}.gate")), &[]);
         let module = gatec::lower::lower(&program.unwrap_or_else(|d| panic!("{}", d.render(false)))).unwrap();

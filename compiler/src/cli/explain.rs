@@ -12,6 +12,7 @@ use super::html::Page;
 use super::profile::{self, Profile};
 use super::tune::TunedArgs;
 use super::{Failure, ModelArgs, Talk, slower, tuned};
+use crate::egraph::by_size;
 use crate::pipeline::{self, OptimizeOptions, Report};
 use crate::rules::RULES;
 use crate::{BuildError, artifact, lower};
@@ -65,7 +66,7 @@ impl Explain {
             progress.finish_and_clear();
         }
         let (module, report) = (&optimized.module, &optimized.report);
-        let sizes = profile::sizes(module, &options.optimize.assume);
+        let sizes = by_size::point(module, &options.optimize.assume);
         let machine = &options.optimize.machine;
         let mut profiles = Vec::new();
         if self.profile {
@@ -122,10 +123,11 @@ fn text(report: &Report) -> String {
     for cost in &report.costs {
         let _ = writeln!(
             text,
-            "entry {}: {} -> {} by the roofline",
+            "entry {}: {} -> {} by the roofline{}",
             cost.entry,
             super::bench::time(cost.before_ns),
-            super::bench::time(cost.after_ns)
+            super::bench::time(cost.after_ns),
+            cost.sizes.iter().map(|(name, size)| format!(", {name}={size}")).collect::<String>()
         );
         for fired in report.fired.iter().filter(|f| f.entry == cost.entry) {
             let lines: Vec<String> = fired.lines.iter().map(|(file, line)| format!("{file}:{line}")).collect();
@@ -151,7 +153,7 @@ fn json(model: &str, report: &Report, slower: &[serde_json::Value], profiles: &[
     let costs: Vec<_> = report
         .costs
         .iter()
-        .map(|c| serde_json::json!({ "entry": c.entry, "before_ns": c.before_ns, "after_ns": c.after_ns }))
+        .map(|c| serde_json::json!({ "entry": c.entry, "before_ns": c.before_ns, "after_ns": c.after_ns, "sizes": c.sizes }))
         .collect();
     let mut all = serde_json::json!({
         "model": model, "rewrites": fired, "costs": costs, "warnings": report.warnings, "slower": slower,

@@ -63,7 +63,7 @@ impl Page<'_> {
     fn kernels(&self, profile: &Profile, out: &mut String) {
         let _ =
             writeln!(out, "<h2>Entry <code>{}</code></h2>\n<p>{}.", escaped(&profile.entry), escaped(&profile.about()));
-        if let Some(cost) = self.report.costs.iter().find(|c| c.entry == profile.entry) {
+        if let Some(cost) = self.report.costs.iter().find(|c| c.entry == profile.form) {
             let (before, after) = (time(cost.before_ns), time(cost.after_ns));
             let _ = write!(out, " By the cost model of the rewriting: {before} as it was written, {after} as it runs.");
         }

@@ -14,9 +14,9 @@ use super::bench::{self, size, time};
 use super::roofline::Roofline;
 use super::table::Table;
 use super::{Failure, run};
-use crate::graph::Module;
+use crate::graph::{Entry, Module};
 use crate::machine::{Demand, Machine};
-use crate::plan::{self, Planned};
+use crate::plan::Planned;
 use crate::schedule;
 
 /// How long each entry is measured, beside its kernels.
@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_millis(300);
 #[derive(Serialize)]
 pub struct Profile {
     pub entry: String,
+    /// Which of its forms runs at these sizes.
+    pub form: String,
     pub isa: String,
     /// Sizes of the symbolic axes.
     pub sizes: Vec<(String, i64)>,
@@ -70,20 +72,10 @@ impl Kernel {
     }
 }
 
-/// The sizes of a model's symbolic axes: the assumed ones, else those that estimates take.
-pub fn sizes(module: &Module, assume: &[(String, i64)]) -> Vec<(String, i64)> {
-    let of = |(name, bound): &(String, Option<i64>)| {
-        let typical = plan::TYPICAL_SIZE.min(bound.unwrap_or(i64::MAX));
-        let assumed = assume.iter().find(|(n, _)| n == name);
-        (name.clone(), assumed.map_or(typical, |(_, size)| *size))
-    };
-    module.symbols.iter().map(of).collect()
-}
-
-/// What is expected of each entry.
+/// What is expected of each entry, in the form that these sizes take.
 pub fn predicted(module: &Module, planned: &Planned, sizes: &[(String, i64)], machine: &Machine) -> Vec<Profile> {
     let symbols: Vec<i64> = sizes.iter().map(|(_, size)| *size).collect();
-    let of = |(entry, plan): (&crate::graph::Entry, &Plan)| {
+    let of = |(entry, plan): (&Entry, &Plan)| {
         let mut calls = Calls { planned, plan, symbols: &symbols, found: Vec::new(), loops: 0 };
         calls.walk(&plan.steps, 1, None);
         let found = calls.found;
@@ -103,9 +95,12 @@ pub fn predicted(module: &Module, planned: &Planned, sizes: &[(String, i64)], ma
                 bound_by: None,
             }
         });
-        profile(&entry.name, planned.variant.isa.name(), sizes, kernels.collect())
+        profile(entry, planned.variant.isa.name(), sizes, kernels.collect())
     };
-    module.entries.iter().zip(&planned.variant.entries).map(of).collect()
+    let mut forms: Vec<(&Entry, &Plan)> = module.entries.iter().zip(&planned.variant.entries).collect();
+    forms.retain(|(entry, _)| entry.serves(sizes));
+    forms.dedup_by(|(next, _), (first, _)| next.name == first.name);
+    forms.into_iter().map(of).collect()
 }
 
 /// The calls of a plan that do something, as a run would profile them, and what each asks of a core.
@@ -157,9 +152,10 @@ impl Calls<'_> {
     }
 }
 
-fn profile(entry: &str, isa: &str, sizes: &[(String, i64)], kernels: Vec<Kernel>) -> Profile {
+fn profile(entry: &Entry, isa: &str, sizes: &[(String, i64)], kernels: Vec<Kernel>) -> Profile {
     let predicted_ns = kernels.iter().map(|k| k.calls * k.predicted_ns).sum();
-    Profile { entry: entry.into(), isa: isa.into(), sizes: sizes.into(), predicted_ns, measured: None, kernels }
+    let (entry, form) = (entry.name.clone(), entry.title());
+    Profile { entry, form, isa: isa.into(), sizes: sizes.into(), predicted_ns, measured: None, kernels }
 }
 
 /// What is expected of each entry, and what it takes on this machine. Also what cannot be right about the measurement.
@@ -246,7 +242,7 @@ impl Profile {
             let threads = if m.threads == 1 { "1 thread".to_string() } else { format!("{} threads", m.threads) };
             format!(", {} measured on {threads}, {} of the roofline", time(m.ns), percent(m.achieved))
         });
-        format!("{} on {}{sizes}: {} predicted{measured}", self.entry, self.isa, time(self.predicted_ns))
+        format!("{} on {}{sizes}: {} predicted{measured}", self.form, self.isa, time(self.predicted_ns))
     }
 }
 
@@ -269,6 +265,7 @@ pub fn count(n: u64) -> String {
 mod tests {
     use super::*;
     use crate::BuildOptions;
+    use crate::egraph::by_size;
     use crate::machine::TYPICAL;
 
     /// A loop, routes, drops: what is expected says of calls, work and lines what a run does.
@@ -280,7 +277,7 @@ mod tests {
         let compiled = crate::compile(&model, &options).unwrap();
         let module = &compiled.optimized.module;
         for rows in [0, 9] {
-            let sizes = sizes(module, &[("t".into(), rows)]);
+            let sizes = by_size::point(module, &[("t".into(), rows)]);
             let expected = predicted(module, &compiled.planned[0], &sizes, &TYPICAL);
             let artifact = crate::generate(module, "", compiled.planned.clone()).unwrap();
             let artifact = Artifact::from_bytes(artifact).unwrap();
@@ -296,6 +293,23 @@ mod tests {
                 (expected[0].kernels.iter().map(of).collect(), measured.kernels.iter().map(run).collect());
             assert_eq!(expected, run);
         }
+    }
+
+    /// Of an entry that has several forms, the one that runs.
+    #[test]
+    fn expectations_are_of_the_form_that_sizes_take() {
+        let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cli/files/pairs.gate");
+        let options = BuildOptions { ptx: false, ..Default::default() };
+        let compiled = crate::compile(&model, &options).unwrap();
+        let module = &compiled.optimized.module;
+        let forms = |t| {
+            let sizes = by_size::point(module, &[("t".into(), t)]);
+            let profiles = predicted(module, &compiled.planned[0], &sizes, &TYPICAL);
+            profiles.into_iter().map(|p| p.form).collect::<Vec<_>>()
+        };
+        let [few, many] = [forms(2), forms(4096)];
+        assert_eq!([few.len(), many.len()], [1, 1]);
+        assert!(few[0].starts_with("pairs where t <= ") && many[0] == "pairs", "{few:?} {many:?}");
     }
 
     #[test]

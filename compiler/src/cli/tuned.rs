@@ -68,7 +68,7 @@ mod tests {
         assert_ne!(renamed.planned[0].kernels[0].2, *schedule, "it is scheduled as chosen");
         assert!(renamed.optimized.report.warnings.is_empty(), "nothing is stale");
         let shown = lines(&renamed.planned[0], &tuning);
-        let what = "tall_rows 4 instead of 14, piece_kib 12 instead of 24\n        1.25 times as fast on a desk\n";
+        let what = "tall_rows 4 instead of 14, piece_kib 12 instead of 16\n        1.25 times as fast on a desk\n";
         assert_eq!(shown, format!("tuned on x86-64-v3\n  {}: {what}", kernel.name));
         assert_eq!(json(&renamed.planned[0], &tuning)[0]["choices"]["tall_rows"], 4);
 

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::cost::{Extents, TYPICAL_SIZE, of_graph};
-use crate::graph::{Axis, Entry, Graph, Module, Sizes, Value};
-use crate::ops::{Attr, Class, Op};
+use super::cost::{Extents, of_graph};
+use crate::graph::{Axis, Entry, Graph, Module, Sizes, TYPICAL_SIZE, Value};
+use crate::ops::{Attr, Class, Op, Scan};
 use crate::pipeline::OptimizeOptions;
 
 /// Sizes that are tried of a symbol about which nobody said anything, beside the typical one.
@@ -21,6 +21,16 @@ const WORTH: f64 = 0.1;
 
 /// Sizes of symbols.
 pub type Point = Vec<(String, i64)>;
+
+/// The sizes of a module's symbols: the assumed ones, else typical ones.
+pub fn point(module: &Module, assume: &[(String, i64)]) -> Point {
+    let of = |(name, bound): &(String, Option<i64>)| {
+        let typical = TYPICAL_SIZE.min(bound.unwrap_or(i64::MAX));
+        let assumed = assume.iter().find(|(n, _)| n == name);
+        (name.clone(), assumed.map_or(typical, |(_, size)| *size))
+    };
+    module.symbols.iter().map(of).collect()
+}
 
 /// A grid of sizes to try.
 pub struct Grid {
@@ -51,14 +61,7 @@ impl Grid {
             return Self { main: point.clone(), tried: Vec::new() };
         }
         let given = |name: &str| options.assume.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
-        let main: Point = module
-            .symbols
-            .iter()
-            .map(|(name, bound)| {
-                let typical = (TYPICAL_SIZE as i64).min(bound.unwrap_or(i64::MAX));
-                (name.clone(), given(name).unwrap_or(typical))
-            })
-            .collect();
+        let main = point(module, &options.assume);
         let mut tried: Vec<Tried> = Vec::new();
         let mut points = 1;
         for ((name, bound), (_, size)) in module.symbols.iter().zip(&main) {
@@ -176,7 +179,7 @@ impl Grid {
 /// of its sequence)? `false` where it may only say how many rows there are: elements along it go their own ways, at least to one result.
 pub fn mixes(graph: &Graph, sizes: &Sizes, symbol: &str) -> bool {
     let mut any = false;
-    let mixed = mixed(graph, sizes, symbol, &mut any);
+    let mixed = mixed(graph, sizes, symbol, &|_| false, &mut any);
     let is_along = |value: &Value| graph.ty(*value).axes.iter().any(|axis| names(sizes, axis, symbol));
     any && graph.results.iter().filter(|value| is_along(value)).all(|value| mixed.get(value).copied().unwrap_or(false))
 }
@@ -185,8 +188,15 @@ fn names(sizes: &Sizes, axis: Axis, symbol: &str) -> bool {
     sizes.get(axis).is_some_and(|size| size.symbols().iter().any(|s| **s == *symbol))
 }
 
-/// Whether each value comes from all elements along axes of the symbol, and whether any value of the graph does.
-fn mixed(graph: &Graph, sizes: &Sizes, symbol: &str, any: &mut bool) -> BTreeMap<Value, bool> {
+/// Whether each value comes from all elements along axes of the symbol, and whether any value of the graph does; `leaf` tells it of a body's
+/// carries, items and captures.
+fn mixed(
+    graph: &Graph,
+    sizes: &Sizes,
+    symbol: &str,
+    leaf: &dyn Fn(&Op) -> bool,
+    any: &mut bool,
+) -> BTreeMap<Value, bool> {
     let is_of = |axis: &Axis| names(sizes, *axis, symbol);
     let mut all: BTreeMap<Value, bool> = BTreeMap::new();
     for id in graph.ids() {
@@ -203,12 +213,14 @@ fn mixed(graph: &Graph, sizes: &Sizes, symbol: &str, any: &mut bool) -> BTreeMap
             Attr::Axes(axes) => axes.iter().any(|axis| is_of(&axis)),
             _ => false,
         };
+        if let Op::Scan(scan) = &node.op {
+            *any |= is_of(&scan.axis);
+            let results = mixed_in(scan, &operands, is_of(&scan.axis), sizes, symbol, any);
+            all.extend((0..).zip(results).map(|(result, is)| (Value { node: id, result }, is)));
+            continue;
+        }
         let here = match (&node.op, node.op.class()) {
-            (Op::Scan(scan), _) => {
-                let mut inside = false;
-                let body = mixed(&scan.body, sizes, symbol, &mut inside);
-                is_of(&scan.axis) || inside && scan.body.results.iter().all(|v| body.get(v).copied().unwrap_or(false))
-            }
+            (Op::Carry(_) | Op::Item(_) | Op::Capture(_), _) => leaf(&node.op),
             // Elements of a segment may be a graph of many: what is folded says an index.
             (Op::Segment(_), _) => false,
             (op, Class::Reduce | Class::Contract | Class::Select) => op.attrs().iter().any(folds),
@@ -220,4 +232,26 @@ fn mixed(graph: &Graph, sizes: &Sizes, symbol: &str, any: &mut bool) -> BTreeMap
         }
     }
     all
+}
+
+/// The same of each result of a loop. Along the symbol what comes from a carry does; else a carry that does in every iteration, from the first
+/// on.
+fn mixed_in(scan: &Scan, operands: &[bool], is_along: bool, sizes: &Sizes, symbol: &str, any: &mut bool) -> Vec<bool> {
+    let (carries, items) = (scan.carries as usize, scan.items as usize);
+    let mut carried: Vec<bool> = operands[..carries].iter().map(|init| is_along || *init).collect();
+    loop {
+        let leaf = |op: &Op| match op {
+            Op::Carry(carry) => carried[carry.index as usize],
+            Op::Item(item) => operands[carries + item.index as usize],
+            Op::Capture(capture) => operands[carries + items + capture.index as usize],
+            _ => false,
+        };
+        let body = mixed(&scan.body, sizes, symbol, &leaf, any);
+        let results: Vec<bool> = scan.body.results.iter().map(|v| body.get(v).copied().unwrap_or(false)).collect();
+        let next: Vec<bool> = carried.iter().zip(&results).map(|(is, next)| is_along || *is && *next).collect();
+        if next == carried {
+            return next.into_iter().chain(results.into_iter().skip(carries)).collect();
+        }
+        carried = next;
+    }
 }

@@ -3,13 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::term::is_at_load;
-use crate::graph::{Axis, AxisSet, Entry, Graph, Sizes, Type, Value};
+use crate::graph::{Axis, AxisSet, Entry, Graph, Sizes, TYPICAL_SIZE, Type, Value};
 use crate::machine::Machine;
 use crate::ops::{Class, Op, Scan};
 use crate::pipeline::OptimizeOptions;
-
-/// Size of a symbolic axis without an assumption.
-pub const TYPICAL_SIZE: f64 = 64.0;
 
 /// Sizes of axes for estimates, and the machine that they are for.
 pub struct Extents {
@@ -22,7 +19,7 @@ impl Extents {
     pub fn at(sizes: &Sizes, options: &OptimizeOptions, point: &[(String, i64)]) -> Self {
         let bind = |name: &str| {
             let given = point.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
-            Some(given.unwrap_or(TYPICAL_SIZE as i64))
+            Some(given.unwrap_or(TYPICAL_SIZE))
         };
         let axes = sizes.iter().map(|(axis, size)| (axis, size.eval(&bind).unwrap_or(0) as f64)).collect();
         Self { axes, machine: options.machine }

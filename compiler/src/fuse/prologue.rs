@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatec_runtime::format::Isa;
 
 use super::{Core, Fuser, Note, Roles, Way, has_buffer, is_plain_view};
-use crate::graph::{AxisSet, Value};
+use crate::graph::{AxisSet, TYPICAL_SIZE, Value};
 use crate::ops::{Class, Fill, Op};
 use crate::scalar::{Binary, Unary};
 
@@ -35,8 +35,6 @@ const TRIP: f64 = 8.0;
 const MOST: f64 = 40.0;
 /// Columns of a GPU's tile: a block evaluates for itself.
 const GPU_COLUMNS: f64 = 64.0;
-/// The size that an axis without a known one is taken to have.
-const TYPICAL_SIZE: i64 = 64;
 
 /// Instructions for an element, roughly, and how often its operands are evaluated.
 fn own_cost(op: &Op, operands: usize, is_plain: bool) -> (f64, f64) {

@@ -115,6 +115,9 @@ impl fmt::Debug for AxisSet {
     }
 }
 
+/// What estimates take for a size that is a symbol about which nobody said anything.
+pub const TYPICAL_SIZE: i64 = 64;
+
 /// The size of every axis of a module. Each name has one size in a module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes(BTreeMap<Axis, Size>);

@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-pub use axis::{Axis, AxisSet, Sizes};
+pub use axis::{Axis, AxisSet, Sizes, TYPICAL_SIZE};
 pub use builder::{Builder, TypeError};
 pub use gatec_lang::program::Span;
 pub use gatec_runtime::format::Elem;
@@ -228,8 +228,13 @@ pub struct Entry {
 impl Entry {
     /// Its name, and for which sizes it is.
     pub fn title(&self) -> String {
-        let bounds: Vec<String> = self.at_most.iter().map(|(name, size)| format!("{name} <= {size}")).collect();
-        if bounds.is_empty() { self.name.clone() } else { format!("{} where {}", self.name, bounds.join(", ")) }
+        gatec_runtime::format::title(&self.name, self.at_most.iter().map(|(symbol, size)| (symbol.as_str(), *size)))
+    }
+
+    /// Is it meant for these sizes? Of several of its name the first that is runs.
+    pub fn serves(&self, sizes: &[(String, i64)]) -> bool {
+        let size = |symbol: &String| sizes.iter().find(|(name, _)| name == symbol).map(|(_, size)| *size);
+        self.at_most.iter().all(|(symbol, most)| size(symbol).is_some_and(|size| size <= *most))
     }
 }
 

@@ -34,7 +34,6 @@ use crate::ops::{Class, Op};
 use crate::schedule::{self, Schedule, Tuning, UnitsExpr};
 
 pub use manifest::{manifest, param_order};
-pub use sizes::TYPICAL_SIZE;
 
 use pack::Pack;
 use region::{Location, Region, RegionId};

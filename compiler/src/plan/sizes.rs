@@ -4,6 +4,8 @@ use gatec_lang::Size;
 use gatec_lang::size::Atom;
 use gatec_runtime::format::SizeExpr;
 
+use crate::graph::TYPICAL_SIZE;
+
 /// The symbols of a module, by number.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
@@ -11,9 +13,6 @@ pub struct Symbols {
     /// Sizes at which costs are estimated.
     assumed: Vec<i64>,
 }
-
-/// The size that a symbol without an assumption is taken to have in estimates.
-pub const TYPICAL_SIZE: i64 = 64;
 
 impl Symbols {
     pub fn new(names: impl Iterator<Item = String>, assume: &[(String, i64)]) -> Self {

@@ -45,7 +45,7 @@ impl Default for Choices {
             // Half of the smallest second-level cache in use.
             row_block_kib: 512,
             row_block: 128,
-            piece_kib: 24,
+            piece_kib: 16,
             expert_units: 8,
             attend_tiles: 8,
             nest_vectors: 4,
@@ -79,7 +79,7 @@ pub static CHOICES: &[Choice] = &[
     choice!(sums_at_once, 1..=16, [4, 16]),
     choice!(row_block_kib, 16..=65_536, [256, 1024]),
     choice!(row_block, 1..=1024, [56, 256]),
-    choice!(piece_kib, 1..=1024, [12, 40]),
+    choice!(piece_kib, 1..=1024, [32, 48]),
     choice!(expert_units, 1..=64, [2, 4, 16]),
     choice!(attend_tiles, 1..=64, [4, 16]),
     choice!(nest_vectors, 1..=8, [2, 8]),

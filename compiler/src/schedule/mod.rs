@@ -67,7 +67,7 @@ pub struct Tile {
     pub rows: Vec<u32>,
     /// Numbers of rows for which there is one that reads packed rows, ascending: where there are more rows.
     pub tall: Vec<u32>,
-    /// Steps of the sum in a piece of a panel that stays in the first-level cache while tall tiles pass by.
+    /// Steps of the sum in a piece of a panel that stays in the first-level cache while tall tiles pass by: whole blocks.
     pub depth: u32,
     /// Parts of a panel, one after the other, each with a share of the groups: so that a tile of it may be tall.
     pub parts: u32,
@@ -255,7 +255,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
         lanes,
         rows,
         tall,
-        depth: (1024 * choices.piece_kib / (vectors * lanes * acc.bytes() as u32)).max(1),
+        depth: (1024 * choices.piece_kib / (vectors * lanes * acc.bytes() as u32)).max(1).next_multiple_of(SUM_BLOCK),
         parts,
         vectors,
         panel,
@@ -278,6 +278,11 @@ fn heights(of: &[u32], most: u32) -> Vec<u32> {
     let tallest = of.last().copied().unwrap_or(1).min(most);
     of.iter().copied().filter(|rows| *rows < tallest).chain([tallest]).collect()
 }
+
+/// Steps of a sum of products that are added up by themselves before they join the others: rounding errors of long sums then add up
+/// less far. They are counted from the first step on, whatever the tile. Of several loops over rows that are read in place a block has
+/// whole turns of the outermost, unless weights are quantised.
+pub const SUM_BLOCK: u32 = 128;
 
 /// Results of more bytes than this are stored past the caches: more than the share of a core in the last of them.
 pub const STREAMED_BYTES: i64 = 16 << 20;

@@ -137,14 +137,19 @@ impl Manifest {
     /// An entry's name, and for which sizes it is.
     pub fn title(&self, entry: &Entry) -> String {
         let symbol = |number: u32| self.symbols.get(number as usize).map_or("?", |s| s.name.as_str());
-        let bounds: Vec<String> = entry.at_most.iter().map(|m| format!("{} <= {}", symbol(m.symbol), m.size)).collect();
-        if bounds.is_empty() { entry.name.clone() } else { format!("{} where {}", entry.name, bounds.join(", ")) }
+        title(&entry.name, entry.at_most.iter().map(|most| (symbol(most.symbol), most.size)))
     }
 
     /// The number of the entry of a name that serves these sizes.
     pub fn serving(&self, name: &str, symbols: &[i64]) -> Option<usize> {
         self.entries.iter().position(|entry| entry.name == name && entry.serves(symbols))
     }
+}
+
+/// A name, and up to which sizes of symbols it is meant: `linear where t <= 64`.
+pub fn title<'a>(name: &str, at_most: impl Iterator<Item = (&'a str, i64)>) -> String {
+    let bounds: Vec<String> = at_most.map(|(symbol, size)| format!("{symbol} <= {size}")).collect();
+    if bounds.is_empty() { name.to_owned() } else { format!("{name} where {}", bounds.join(", ")) }
 }
 
 /// What a variant needs of a processor.

@@ -9,7 +9,8 @@ use gatec_runtime::pool::Pool;
 use gatec_runtime::{Artifact, LoadOptions, Model, RunError, Session, View, WeightSource};
 
 use super::super::tensors::Tensor;
-use super::super::{Failure, profile, run};
+use super::super::{Failure, run};
+use crate::egraph::by_size;
 use crate::graph::Module;
 use crate::plan::{self, Planned};
 use crate::schedule::Tuning;
@@ -59,7 +60,7 @@ impl<'a> Lab<'a> {
             let pool = Pool::new(NonZeroUsize::new(count));
             pools.push(pool.map_err(|e| Failure::Other(format!("starting threads: {e}")))?);
         }
-        let assumed = profile::sizes(module, &options.optimize.assume);
+        let assumed = by_size::point(module, &options.optimize.assume);
         let mut sizes = vec![assumed.iter().map(|(name, _)| (name.clone(), 1)).collect(), assumed];
         sizes.dedup();
         let mut lab = Self { module, options, isa, points: Vec::new() };

@@ -22,7 +22,7 @@ use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
 use crate::kernel::{Attend, Elem, Expr};
 use crate::scalar::Unary;
-use crate::schedule::AttendTile;
+use crate::schedule::{AttendTile, SUM_BLOCK};
 
 struct Plan<'a, 'ctx> {
     attend: &'a Attend,
@@ -259,12 +259,13 @@ fn multiply<'ctx>(
     let function = tall::micro(micros, e, Tall { rows: tiled.height, vectors, lanes, elems });
     // Each tile fetches its share of the panel that takes this one's place: `next` elements on.
     let line = plan.panel() * w.bytes() as i64;
-    let tiles = i64::from(plan.tile.row_block / plan.tile.tallest());
-    let share = (line + tiles - 1) / tiles;
-    let number = e.udiv(tiled.row, e.index(i64::from(plan.tile.tallest())));
+    let (rows, height) = (i64::from(plan.tile.row_block), i64::from(tiled.height));
+    let share = (line * height + rows - 1) / rows;
     let fetched = e.at(panel, e.memory(w), next);
-    let fetched = e.at(fetched, e.int(8), e.mul(e.mul(steps, number), e.index(share)));
-    let args = [left.into(), panel.into(), steps, e.index(goes_on), to.into(), fetched.into(), e.index(share)];
+    let passed = e.udiv(e.mul(e.mul(steps, tiled.row), e.index(line)), e.index(rows));
+    let fetched = e.at(fetched, e.int(8), passed);
+    let block = e.index(i64::from(SUM_BLOCK));
+    let args = [left.into(), panel.into(), steps, block, e.index(goes_on), to.into(), fetched.into(), e.index(share)];
     e.call_function(function, &args);
 }
 

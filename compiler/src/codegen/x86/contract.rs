@@ -21,7 +21,7 @@ use super::tile::Registers;
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
 use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index};
-use crate::schedule::{Left, Tile, Tiles};
+use crate::schedule::{Left, SUM_BLOCK, Tile, Tiles};
 
 /// What stays the same for all units.
 struct Plan<'a, 'ctx> {
@@ -40,6 +40,8 @@ struct Plan<'a, 'ctx> {
     matrix_elements: Val<'ctx>,
     /// The scales of quantised weights, and how many a part has.
     scales: Option<(Quantized, PointerValue<'ctx>, Val<'ctx>)>,
+    /// Steps of a block of the sum.
+    block: Val<'ctx>,
     /// The loops of the sum in the left operand.
     steps: Steps<'ctx>,
     /// In scratch memory: accumulators of a block of rows, numbers of its rows, pointers to them, a piece of narrow weights widened, the
@@ -120,6 +122,12 @@ pub fn contract<'ctx>(
         _ => vec![(sum, Stride::neighbours())],
     };
     let steps = Steps::new(frame, &steps);
+    // Where rows are read in place, a block has whole turns of the outermost loop: tiles may read them so, too.
+    let has_turns = tile.left == Left::InPlace && !tile.quantized;
+    let inner = if has_turns { contract.sums.get(1..).unwrap_or_default() } else { &[] };
+    let turn = inner.iter().fold(e.index(1), |n, l| e.max(e.index(1), e.mul(n, frame.extent(l.extent))));
+    let block = e.index(i64::from(SUM_BLOCK));
+    let block = e.mul(turn, e.max(e.index(1), e.udiv(block, turn)));
     let step_elements = i64::from(tile.vectors * tile.lanes);
     let cols = frame.extent(contract.cols.extent);
     let panels = div_up(e, cols, e.index(i64::from(tile.panel)));
@@ -171,6 +179,7 @@ pub fn contract<'ctx>(
         panel_elements,
         matrix_elements: e.mul(panels, panel_elements),
         scales,
+        block,
         steps,
         sums: range.scratch,
         numbers,

@@ -1,11 +1,12 @@
 //! Microkernels for few rows: a tile of sums held in registers, shared by all contractions of a module.
 //!
 //! `rows` rows of the left operand, each behind a pointer of its own, against `panels` packed panels of `vectors` vectors. Every
-//! accumulator adds its products one after the other in the order of the sums, whatever the tile: one row and many rows
-//! give the same bits.
+//! accumulator adds its products one after the other in the order of the sums, in blocks of so many steps ([`InBlocks`]), whatever the
+//! tile: one row and many rows give the same bits.
 
 use std::collections::BTreeMap;
 
+use inkwell::IntPredicate;
 use inkwell::module::Linkage;
 use inkwell::types::{BasicType, BasicTypeEnum};
 use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
@@ -140,8 +141,9 @@ pub(super) fn begin<'ctx>(
     (function, function.get_param_iter().collect())
 }
 
-/// `fn(rows: *const *const x, panels: *const w, panel_elements, counts: *const i64, strides: *const i64, tile: *mut acc)`:
-/// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum. Of quantised weights also
+/// `fn(rows: *const *const x, panels: *const w, panel_elements, counts: *const i64, strides: *const i64, tile: *mut acc, block)`:
+/// the tile is `[panel][row][vector]`; counts and strides (in elements) are those of the loops of the sum, of which `block` steps are added
+/// up by themselves. Of quantised weights also
 /// `scales` and how far apart those of two panels are.
 pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, shape: Shape) -> FunctionValue<'ctx> {
     let Shape { rows, panels, vectors, sums, dense, elems, .. } = shape;
@@ -153,14 +155,14 @@ pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, shape: Shape) -> F
 fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> {
     let Shape { rows, panels, vectors, sums, dense, lanes, elems } = shape;
     let (pointer, i64) = (e.pointer(), e.i64());
-    let types = [pointer, pointer, i64, pointer, pointer, pointer, pointer, i64];
-    let (function, params) = begin(e, name, &types[..if elems.quantized.is_some() { 8 } else { 6 }]);
+    let types = [pointer, pointer, i64, pointer, pointer, pointer, i64, pointer, i64];
+    let (function, params) = begin(e, name, &types[..if elems.quantized.is_some() { 9 } else { 7 }]);
 
     let (x_memory, w_memory, acc_type) = (e.memory(elems.x), e.memory(elems.w), e.register(elems.acc));
     let vector = e.vector(acc_type, lanes);
-    let accs: Vec<_> = (0..panels * rows * vectors).map(|_| e.variable(function, vector)).collect();
-    let acc = |p: u32, r: u32, v: u32| accs[((p * rows + r) * vectors + v) as usize];
-    accs.iter().for_each(|a| e.store(e.zero(vector), *a));
+    let sum = InBlocks::new(e, function, panels * rows * vectors, (elems.acc, lanes), params[5].into_pointer_value());
+    let acc = |p: u32, r: u32, v: u32| sum.accs[((p * rows + r) * vectors + v) as usize];
+    sum.begin(e, params[6], e.index(0));
     let row_pointers: Vec<_> = (0..rows)
         .map(|r| e.load(pointer, e.at(params[0].into_pointer_value(), pointer, e.index(i64::from(r)))))
         .collect();
@@ -178,7 +180,7 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
         let shift = |apart, memory, base: usize| {
             e.at(params[base].into_pointer_value(), memory, e.mul(params[apart], e.index(i64::from(p))))
         };
-        let (values, scales) = (shift(2, w_memory, 1), shift(7, e.memory(quantized.scale), 6));
+        let (values, scales) = (shift(2, w_memory, 1), shift(8, e.memory(quantized.scale), 7));
         Panel { values, scales, vectors, lanes }
     };
     let aligned = sums == 1;
@@ -224,36 +226,110 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
         let count = number(counts, sums - 1);
         let stride = if dense { e.index(1) } else { number(strides, sums - 1) };
         let at = |k: Val<'ctx>| if dense { e.add(start, k) } else { e.add(start, e.mul(k, stride)) };
-        let whole = e.sub(count, e.index(UNROLL - 1));
-        let rest = e.each(e.index(0), whole, UNROLL, |k| {
-            let base = e.load(pointer, panel);
-            for p in 0..panels {
-                let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead));
-                let bytes = UNROLL * step_elements * elems.w.bytes() as i64;
-                e.prefetch(e.at(base.into_pointer_value(), w_memory, shift), bytes);
-            }
-            let shared = elems.quantized.filter(|q| aligned && q.is_even()).map(|_| scales(0));
-            for u in 0..UNROLL {
-                let own = if shared.is_none() { scales(u) } else { Vec::new() };
-                step(at(e.add(k, e.index(u))), base, u, shared.as_ref().unwrap_or(&own), aligned);
-            }
-            pass(base, UNROLL);
-        });
-        e.each(rest, count, 1, |k| {
-            let base = e.load(pointer, panel);
-            step(at(k), base, 0, &scales(0), false);
-            pass(base, 1);
+        sum.each(e, count, |from, count| {
+            let whole = e.sub(count, e.index(UNROLL - 1));
+            let rest = e.each(from, whole, UNROLL, |k| {
+                let base = e.load(pointer, panel);
+                for p in 0..panels {
+                    let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead));
+                    let bytes = UNROLL * step_elements * elems.w.bytes() as i64;
+                    e.prefetch(e.at(base.into_pointer_value(), w_memory, shift), bytes);
+                }
+                let shared = elems.quantized.filter(|q| aligned && q.is_even()).map(|_| scales(0));
+                for u in 0..UNROLL {
+                    let own = if shared.is_none() { scales(u) } else { Vec::new() };
+                    step(at(e.add(k, e.index(u))), base, u, shared.as_ref().unwrap_or(&own), aligned);
+                }
+                pass(base, UNROLL);
+            });
+            e.each(rest, count, 1, |k| {
+                let base = e.load(pointer, panel);
+                step(at(k), base, 0, &scales(0), false);
+                pass(base, 1);
+            });
         });
     };
     outer_sums(e, sums, &number, counts, strides, 0, e.index(0), &innermost);
 
-    let tile = params[5].into_pointer_value();
-    for (i, a) in accs.iter().enumerate() {
-        let at = e.at(tile, acc_type, e.index(i as i64 * i64::from(lanes)));
-        e.store(e.load(vector, *a), at);
-    }
+    sum.finish(e);
     e.builder.build_return(None).expect("the function returns nothing");
     function
+}
+
+/// A tile of sums in registers, a block of steps at a time: its sums then join those of the blocks before, in memory.
+pub(super) struct InBlocks<'ctx> {
+    /// Of the block under way.
+    pub accs: Vec<PointerValue<'ctx>>,
+    tile: PointerValue<'ctx>,
+    elem: Elem,
+    lanes: u32,
+    /// Steps of a block, and those that the one under way lacks.
+    block: PointerValue<'ctx>,
+    left: PointerValue<'ctx>,
+    /// Zero before the first block is done.
+    goes_on: PointerValue<'ctx>,
+}
+
+impl<'ctx> InBlocks<'ctx> {
+    /// `count` vectors, which are `tile` in memory.
+    pub fn new(
+        e: &Emit<'ctx>,
+        function: FunctionValue<'ctx>,
+        count: u32,
+        (elem, lanes): (Elem, u32),
+        tile: PointerValue<'ctx>,
+    ) -> Self {
+        let vector = e.vector(e.register(elem), lanes);
+        let accs = (0..count).map(|_| e.variable(function, vector)).collect();
+        let [block, left, goes_on] = [(); 3].map(|()| e.variable(function, e.i64()));
+        Self { accs, tile, elem, lanes, block, left, goes_on }
+    }
+
+    /// At the first step of a block; `goes_on` is zero if there was none before.
+    pub fn begin(&self, e: &Emit<'ctx>, block: Val<'ctx>, goes_on: Val<'ctx>) {
+        e.store(block, self.block);
+        e.store(goes_on, self.goes_on);
+        self.empty(e);
+    }
+
+    /// `steps` more: `body` runs those from..to, which are of one block.
+    pub fn each(&self, e: &Emit<'ctx>, steps: Val<'ctx>, body: impl FnOnce(Val<'ctx>, Val<'ctx>)) {
+        e.advance(e.index(0), steps, |from| {
+            let left = e.load(e.i64(), self.left);
+            let to = e.min(steps, e.add(from, left));
+            body(from, to);
+            let left = e.sub(left, e.sub(to, from));
+            e.store(left, self.left);
+            e.when(e.icmp(IntPredicate::EQ, left, e.index(0)), || self.join(e));
+            to
+        });
+    }
+
+    /// Joins what there is of the last block; of no steps at all, zeros.
+    pub fn finish(&self, e: &Emit<'ctx>) {
+        let [block, left, goes_on] = [self.block, self.left, self.goes_on].map(|v| e.load(e.i64(), v));
+        let is_first = e.icmp(IntPredicate::EQ, goes_on, e.index(0));
+        e.when(e.or(is_first, e.icmp(IntPredicate::SLT, left, block)), || self.join(e));
+    }
+
+    fn empty(&self, e: &Emit<'ctx>) {
+        e.store(e.load(e.i64(), self.block), self.left);
+        let zero = e.zero(e.vector(e.register(self.elem), self.lanes));
+        self.accs.iter().for_each(|acc| e.store(zero, *acc));
+    }
+
+    fn join(&self, e: &Emit<'ctx>) {
+        let vector = e.vector(e.register(self.elem), self.lanes);
+        let place = |i: usize| e.at(self.tile, e.register(self.elem), e.index(i as i64 * i64::from(self.lanes)));
+        e.when(e.icmp(IntPredicate::NE, e.load(e.i64(), self.goes_on), e.index(0)), || {
+            for (i, acc) in self.accs.iter().enumerate() {
+                e.store(e.add(e.load(vector, place(i)), e.load(vector, *acc)), *acc);
+            }
+        });
+        self.accs.iter().enumerate().for_each(|(i, acc)| e.store(e.load(vector, *acc), place(i)));
+        e.store(e.index(1), self.goes_on);
+        self.empty(e);
+    }
 }
 
 /// The loops of the sum around the innermost one; `start` is the offset in each row.

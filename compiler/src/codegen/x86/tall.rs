@@ -2,8 +2,8 @@
 //!
 //! A block of rows is packed as `[tile][step][row]` before any panel: a microkernel then reads it with one pointer, so that its tile
 //! may be as tall as there are registers, and the more rows a tile has, the less of the panel passes by for each product. The
-//! panel is taken in pieces of the sum that stay in the first-level cache while all tiles of the block pass by. Accumulators wait in
-//! memory between pieces, which changes no bit: every sum is still made in its order.
+//! panel is taken in pieces of the sum that stay in the first-level cache while all tiles of the block pass by. Pieces have whole blocks
+//! of steps, whose sums join those in memory anyway: how deep pieces are changes no bit.
 //!
 //! Quantised weights are widened a piece at a time, for all tiles of the block.
 //!
@@ -15,7 +15,7 @@ use inkwell::values::{FunctionValue, InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::turned::transposed;
-use super::micro::{Elems, Micros, begin, outer_sums};
+use super::micro::{Elems, InBlocks, Micros, begin, outer_sums};
 use crate::kernel::Elem;
 
 /// The tile of a microkernel and what passes by it.
@@ -27,53 +27,67 @@ pub struct Tall {
     pub elems: Elems,
 }
 
-/// `fn(rows, panel, steps, goes_on, tile, next, stride)`: `tile` (`[row][vector]`) becomes, or where `goes_on` is not zero grows by, the
-/// products of `steps` steps of the packed rows and the panel. Meanwhile a line is fetched for later every `stride` bytes from `next`.
+/// `fn(rows, panel, steps, block, goes_on, tile, next, stride)`: `tile` (`[row][vector]`) becomes, or where `goes_on` is not zero grows by, the
+/// products of `steps` steps of the packed rows and the panel, in blocks of so many. Meanwhile a line is fetched for later every `stride`
+/// bytes from `next`.
 pub fn micro<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, tall: Tall) -> FunctionValue<'ctx> {
     let name = format!("tall_{}x{}_{}", tall.rows, tall.vectors, tall.elems.name());
     micros.get(e, &name, |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
-        let (function, params) = begin(e, name, &[pointer, pointer, i64, i64, pointer, pointer, i64]);
-        let passing = Passing { panel: params[1], next: params[5], stride: params[6] };
-        let sums = Sums::new(e, function, tall, params[4].into_pointer_value(), params[3], passing);
+        let (function, params) = begin(e, name, &[pointer, pointer, i64, i64, i64, pointer, pointer, i64]);
+        let passing = Passing { panel: params[1], next: params[6], stride: params[7] };
+        let sums = Sums::new(e, function, tall, params[5].into_pointer_value(), passing);
+        sums.blocks.begin(e, params[3], params[4]);
         let acc = e.register(tall.elems.acc);
         let left = e.variable(function, pointer);
         e.store(params[0], left);
-        // One step a turn: of more steps the loads would be hoisted, and accumulators spilled.
-        e.each(e.index(0), params[2], 1, |_| {
-            let x = e.load(pointer, left).into_pointer_value();
-            sums.step(e, |r| e.load(acc, e.at(x, acc, e.index(i64::from(r)))));
-            e.store(e.at(x, acc, e.index(i64::from(tall.rows))).into(), left);
+        sums.blocks.each(e, params[2], |from, to| {
+            // One step a turn: of more steps the loads would be hoisted, and accumulators spilled.
+            e.each(from, to, 1, |_| {
+                let x = e.load(pointer, left).into_pointer_value();
+                sums.step(e, |r| e.load(acc, e.at(x, acc, e.index(i64::from(r)))));
+                e.store(e.at(x, acc, e.index(i64::from(tall.rows))).into(), left);
+            });
         });
         sums.finish(e);
         function
     })
 }
 
-/// `fn(rows: *const *const x, apart, counts, strides, start, panel, goes_on, tile, next, stride)`: the same of rows where they stand, by
-/// pairs: the second row of each is `apart` elements from the first. `start` elements into each row the loops of the sum begin.
+/// `fn(rows: *const *const x, apart, counts, strides, start, panel, block, goes_on, tile, next, stride)`: the same of rows where they
+/// stand, by pairs: the second row of each is `apart` elements from the first. `start` elements into each row the loops of the sum
+/// begin. A block has so many turns of the outermost one.
 pub fn direct<'ctx>(micros: &mut Micros<'ctx>, e: &Emit<'ctx>, tall: Tall, loops: u32) -> FunctionValue<'ctx> {
     let name = format!("direct_{}x{}_{loops}_{}", tall.rows, tall.vectors, tall.elems.name());
     micros.get(e, &name, |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
-        let types = [pointer, i64, pointer, pointer, i64, pointer, i64, pointer, pointer, i64];
+        let types = [pointer, i64, pointer, pointer, i64, pointer, i64, i64, pointer, pointer, i64];
         let (function, params) = begin(e, name, &types);
-        let passing = Passing { panel: params[5], next: params[8], stride: params[9] };
-        let sums = Sums::new(e, function, tall, params[7].into_pointer_value(), params[6], passing);
+        let passing = Passing { panel: params[5], next: params[9], stride: params[10] };
+        let sums = Sums::new(e, function, tall, params[8].into_pointer_value(), passing);
+        sums.blocks.begin(e, params[6], params[7]);
         let acc = e.register(tall.elems.acc);
         let row = |r: u32| e.at(params[0].into_pointer_value(), pointer, e.index(i64::from(r)));
         let pairs: Vec<_> =
             (0..tall.rows / 2).map(|pair| e.load(pointer, row(2 * pair)).into_pointer_value()).collect();
         let (apart, counts, strides) = (params[1], params[2].into_pointer_value(), params[3].into_pointer_value());
         let number = |at, i: u32| e.load(i64, e.at(at, i64, e.index(i64::from(i))));
-        outer_sums(e, loops, &number, counts, strides, 0, params[4], &|start| {
-            let (count, stride) = (number(counts, loops - 1), number(strides, loops - 1));
-            e.each(e.index(0), count, 1, |k| {
-                let first = e.add(start, e.mul(k, stride));
-                let second = e.add(first, apart);
-                sums.step(e, |r| {
-                    let offset = if r % 2 == 0 { first } else { second };
-                    e.load(acc, e.at(pairs[r as usize / 2], acc, offset))
+        let step = |first: Val<'ctx>| {
+            let second = e.add(first, apart);
+            sums.step(e, |r| {
+                let offset = if r % 2 == 0 { first } else { second };
+                e.load(acc, e.at(pairs[r as usize / 2], acc, offset))
+            });
+        };
+        sums.blocks.each(e, number(counts, 0), |from, to| {
+            e.each(from, to, 1, |turn| {
+                let start = e.add(params[4], e.mul(turn, number(strides, 0)));
+                if loops == 1 {
+                    return step(start);
+                }
+                outer_sums(e, loops, &number, counts, strides, 1, start, &|start| {
+                    let (count, stride) = (number(counts, loops - 1), number(strides, loops - 1));
+                    e.each(e.index(0), count, 1, |k| step(e.add(start, e.mul(k, stride))));
                 });
             });
         });
@@ -109,8 +123,7 @@ struct Passing<'ctx> {
 /// A tile of sums in registers.
 struct Sums<'ctx> {
     tall: Tall,
-    tile: PointerValue<'ctx>,
-    accs: Vec<PointerValue<'ctx>>,
+    blocks: InBlocks<'ctx>,
     panel: PointerValue<'ctx>,
     next: PointerValue<'ctx>,
     stride: Val<'ctx>,
@@ -122,25 +135,13 @@ impl<'ctx> Sums<'ctx> {
         function: FunctionValue<'ctx>,
         tall: Tall,
         tile: PointerValue<'ctx>,
-        goes_on: Val<'ctx>,
         passing: Passing<'ctx>,
     ) -> Self {
-        let vector = e.vector(e.register(tall.elems.acc), tall.lanes);
-        let accs: Vec<_> = (0..tall.rows * tall.vectors).map(|_| e.variable(function, vector)).collect();
+        let blocks = InBlocks::new(e, function, tall.rows * tall.vectors, (tall.elems.acc, tall.lanes), tile);
         let [panel, next] = [(); 2].map(|()| e.variable(function, e.pointer()));
         e.store(passing.panel, panel);
         e.store(passing.next, next);
-        let sums = Self { tall, tile, accs, panel, next, stride: passing.stride };
-        sums.accs.iter().for_each(|a| e.store(e.zero(vector), *a));
-        e.when(e.icmp(IntPredicate::NE, goes_on, e.index(0)), || {
-            sums.accs.iter().enumerate().for_each(|(i, a)| e.store(e.load(vector, sums.place(e, i)), *a));
-        });
-        sums
-    }
-
-    fn place(&self, e: &Emit<'ctx>, acc: usize) -> PointerValue<'ctx> {
-        let Tall { lanes, elems, .. } = self.tall;
-        e.at(self.tile, e.register(elems.acc), e.index(acc as i64 * i64::from(lanes)))
+        Self { tall, blocks, panel, next, stride: passing.stride }
     }
 
     /// Adds the products of a step of the panel and an element of each row.
@@ -156,7 +157,7 @@ impl<'ctx> Sums<'ctx> {
         for r in 0..rows {
             let x = e.splat(x(r), lanes);
             for v in 0..vectors {
-                let acc = self.accs[(r * vectors + v) as usize];
+                let acc = self.blocks.accs[(r * vectors + v) as usize];
                 e.store(elems.add_product(e, x, step[v as usize], e.load(vector, acc)), acc);
             }
         }
@@ -165,8 +166,7 @@ impl<'ctx> Sums<'ctx> {
     }
 
     fn finish(&self, e: &Emit<'ctx>) {
-        let vector = e.vector(e.register(self.tall.elems.acc), self.tall.lanes);
-        self.accs.iter().enumerate().for_each(|(i, a)| e.store(e.load(vector, *a), self.place(e, i)));
+        self.blocks.finish(e);
         e.builder.build_return(None).expect("the function returns nothing");
     }
 }
@@ -249,29 +249,72 @@ fn store_transposed<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], lanes: u32, acc: E
     }
 }
 
-/// `count` rows as tiles: as many of the tallest as there are, then what is least work.
+/// `count` rows as tiles, with the least work: few tiles, and few rows that are none.
 pub fn tiles<'ctx>(e: &Emit<'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: impl FnMut(u32, Val<'ctx>)) {
-    let row = e.variable(e.function(), e.i64());
-    e.store(e.index(0), row);
-    let (head, body, after) = (e.block("rows"), e.block("tile"), e.block("tiled"));
-    e.go(head);
-    e.builder.position_at_end(head);
-    let first = e.load(e.i64(), row);
-    e.branch(e.icmp(IntPredicate::SLT, first, count), body, after);
-    e.builder.position_at_end(body);
-    let left = e.sub(count, first);
-    let smallest = heights.first().copied().unwrap_or(1);
-    for (i, &height) in heights.iter().enumerate().rev() {
-        // Two smaller tiles take no more than that.
-        let below = if i > 0 { heights[i - 1] + if i > 1 { smallest } else { 0 } } else { 0 };
-        let (here, next) = (e.block("tall"), e.block("lower"));
-        e.branch(e.icmp(IntPredicate::SGT, left, e.index(i64::from(below))), here, next);
-        e.builder.position_at_end(here);
-        tile(height, first);
-        e.store(e.add(first, e.index(i64::from(height))), row);
-        e.go(head);
-        e.builder.position_at_end(next);
+    let first = first_tiles(heights);
+    e.advance(e.index(0), count, |row| {
+        let left = e.min(e.sub(count, row), e.index(i64::from(MANY)));
+        let next = e.variable(e.function(), e.i64());
+        let after = e.block("tiled");
+        for (&height, &first) in heights.iter().zip(&first).rev() {
+            let is_first = e.and(e.op(InstructionOpcode::LShr, e.bits(e.i64(), first), left), e.index(1));
+            let (here, other) = (e.block("tall"), e.block("lower"));
+            e.branch(e.icmp(IntPredicate::NE, is_first, e.index(0)), here, other);
+            e.builder.position_at_end(here);
+            tile(height, row);
+            e.store(e.add(row, e.index(i64::from(height))), next);
+            e.go(after);
+            e.builder.position_at_end(other);
+        }
+        // Not reached: every number of rows has a first tile.
+        e.store(count, next);
+        e.go(after);
+        e.builder.position_at_end(after);
+        e.load(e.i64(), next)
+    });
+}
+
+/// So many rows, and more, begin with the tallest tile.
+const MANY: u32 = u64::BITS - 1;
+
+/// For each height the numbers of rows, a bit each, of which it is the first tile.
+fn first_tiles(heights: &[u32]) -> Vec<u64> {
+    // What a tile costs beside its rows.
+    const TILE: u32 = 1;
+    let mut first = vec![0; heights.len()];
+    let mut least = vec![0u32];
+    for rows in 1..MANY {
+        let cost = |height: u32| height + TILE + least[rows.saturating_sub(height) as usize];
+        let best = (0..heights.len()).rev().min_by_key(|i| cost(heights[*i])).unwrap_or(0);
+        first[best] |= 1 << rows;
+        least.push(cost(heights[best]));
     }
-    e.go(after);
-    e.builder.position_at_end(after);
+    first.last_mut().into_iter().for_each(|bits| *bits |= 1 << MANY);
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_tiles_of_least_work() {
+        let heights = [4, 8, 14];
+        let first = first_tiles(&heights);
+        let cut = |mut rows: u32| {
+            let mut tiles = Vec::new();
+            while rows > 0 {
+                let height = heights[first.iter().position(|bits| bits >> rows & 1 == 1).unwrap()];
+                tiles.push(height);
+                rows = rows.saturating_sub(height);
+            }
+            tiles
+        };
+        assert_eq!(cut(9), [8, 4]);
+        assert_eq!(cut(13), [14]);
+        assert_eq!(cut(16), [8, 8], "14 and 4 are more");
+        assert_eq!(cut(24), [8, 8, 8]);
+        assert_eq!(cut(32), [14, 14, 4]);
+        assert_eq!(first.iter().fold(0, |all, bits| all | bits), u64::MAX - 1, "all have one");
+    }
 }

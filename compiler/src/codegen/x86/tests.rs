@@ -9,7 +9,7 @@ use crate::codegen::build;
 use crate::kernel::text::parse;
 use crate::kernel::verify::verify;
 use crate::kernel::{Elem, Extent, Kernel};
-use crate::schedule::{Schedule, UnitsExpr, interp, schedule, scratch};
+use crate::schedule::{Choices, Schedule, UnitsExpr, interp, schedule, schedule_as, scratch};
 
 fn isas() -> impl Iterator<Item = Isa> {
     gatec_runtime::cpu::supported().filter(|isa| matches!(isa, Isa::X86V4Bf16 | Isa::X86V4 | Isa::X86V3 | Isa::X86))
@@ -232,6 +232,54 @@ fn prologues_feed_the_product() {
                 let found = compiled(&kernel, &chosen, &[rows], &buffers);
                 for (a, b) in found[2].iter().zip(&expected[2]) {
                     assert!((a - b).abs() < 1e-4, "{isa}: {a}, not {b}\n{text}");
+                }
+            }
+        }
+    }
+}
+
+/// Sums of more steps than a block, in one loop and in several: as rows stand, evaluated, near one another, with pieces of any depth.
+#[test]
+fn long_sums_have_the_same_bits_among_few_and_many() {
+    let mut numbers = Numbers(21);
+    // Loops of the sum, where its rows stand, and the left operand.
+    let loops = |extents: &[i64]| {
+        let each = extents.iter().zip(3..).map(|(n, i)| format!("i{i} \"d\" in {n}"));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let cases = [
+        ([300, 1, 1].as_slice(), "%0 = load b0[300*i1 + i3 + i4 + i5]", 0),
+        (&[127, 1, 1], "%0 = load b0[300*i1 + i3] %1 = neg %0", 1),
+        (&[257, 1, 1], "%0 = load b0[300*i1 + i3] %1 = sigmoid %0 %2 = mul %0, %1", 2),
+        // Windows: 3 by 3 of 40 channels, and few channels of long ones.
+        (&[40, 3, 3], "%0 = load b0[i1 + 100*i3 + 10*i4 + i5]", 0),
+        (&[3, 5, 29], "%0 = load b0[i1 + 200*i3 + 40*i4 + i5]", 0),
+    ];
+    for (extents, left, x) in cases {
+        let sum: i64 = extents.iter().product();
+        for isa in isas() {
+            let lanes = crate::schedule::packed_lanes(1, Elem::F32, isa) as i64;
+            let text = format!(
+                "kernel \"contract\" dims 1 vars 6 {{ b0 = read f32 \"x\" b1 = read packed f32 \"w\" b2 = write f32 \"y\" {left}
+                 %{acc} = acc 0 contract batch i0 \"\" in 1 rows i1 \"t\" in n0 cols i2 \"h\" in 20 sums {sums}
+                 groups 1 x %{x} w b1 {{ b2[20*i1 + i2] = %{acc} }} }}",
+                acc = x + 1,
+                sums = loops(extents)
+            );
+            let kernel = parse(&text).unwrap_or_else(|e| panic!("{e} in {text}"));
+            let panels = (20 + lanes - 1) / lanes;
+            let data: Vec<f64> = (0..300 * 40).map(|_| numbers.small()).collect();
+            let w: Vec<f64> = (0..panels * sum * lanes).map(|_| numbers.small()).collect();
+            let run = |rows: i64, choices: Choices| {
+                let chosen = schedule_as(&kernel, isa, &choices);
+                let buffers = vec![data.clone(), w.clone(), vec![0.0; (rows * 20) as usize]];
+                compiled(&kernel, &chosen, &[rows], &buffers).swap_remove(2)
+            };
+            let one = run(1, Choices::default());
+            for rows in [2, 14, 40] {
+                for (piece_kib, narrow_panels) in [(1, 0), (16, 4), (64, 4)] {
+                    let found = run(rows, Choices { piece_kib, narrow_panels, ..Choices::default() });
+                    assert_eq!(found[..20], one, "{isa}, {rows} rows, {piece_kib} KiB, {narrow_panels}: {text}");
                 }
             }
         }

@@ -53,15 +53,7 @@ impl Generator<'_, '_> {
             let scale = self.param(order.clone())?;
             x = self.build.add(ops::Mul, &[x, scale]);
         }
-        let axes = self.axes.clone();
-        let extra = *self.rng.pick(&axes);
-        if !self.build.ty(x).axes.contains(extra) && self.build.sizes.known(extra).is_some() {
-            order.push(extra);
-        }
-        let axes: AxisSet = self.build.ty(x).axes.union(&order.iter().copied().collect());
-        if axes.len() > MAX_CONTRACT_AXES || !self.is_small(&axes.minus(&over)) {
-            return None;
-        }
+        self.widened(x, &over, &mut order)?;
         let scale = 1.0 / (self.elements(&over) as f64).sqrt();
         let mut products = Vec::new();
         for _ in 0..2 + self.rng.below(2) {
@@ -108,18 +100,21 @@ impl Generator<'_, '_> {
         self.multiplied(x, over)
     }
 
-    /// The product with a parameter, summed over `over`.
-    fn multiplied(&mut self, x: Value, over: AxisSet) -> Option<Value> {
-        let mut order: Vec<Axis> = over.iter().collect();
+    /// Perhaps another axis for a parameter; `None` if its product with `x` would be too large.
+    fn widened(&mut self, x: Value, over: &AxisSet, order: &mut Vec<Axis>) -> Option<()> {
         let axes = self.axes.clone();
         let extra = *self.rng.pick(&axes);
         if !self.build.ty(x).axes.contains(extra) && self.build.sizes.known(extra).is_some() {
             order.push(extra);
         }
         let axes: AxisSet = self.build.ty(x).axes.union(&order.iter().copied().collect());
-        if axes.len() > MAX_CONTRACT_AXES || !self.is_small(&axes.minus(&over)) {
-            return None;
-        }
+        (axes.len() <= MAX_CONTRACT_AXES && self.is_small(&axes.minus(over))).then_some(())
+    }
+
+    /// The product with a parameter, summed over `over`.
+    fn multiplied(&mut self, x: Value, over: AxisSet) -> Option<Value> {
+        let mut order: Vec<Axis> = over.iter().collect();
+        self.widened(x, &over, &mut order)?;
         let w = self.param(order)?;
         let scale = 1.0 / (self.elements(&over) as f64).sqrt();
         let y = self.build.contract(over, x, w);

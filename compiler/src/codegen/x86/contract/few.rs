@@ -63,6 +63,7 @@ fn some_panels<'ctx>(
                 plan.steps.counts.into(),
                 plan.steps.strides.into(),
                 sums.into(),
+                plan.block,
             ];
             args.extend(plan.scales_of_part(e, scales, e.index(part)).into_iter().flat_map(|(at, each)| [at, each]));
             e.call_function(function, &args);

@@ -46,12 +46,12 @@ pub(super) fn rows<'ctx>(
     // Rows where they stand are cut between turns of the outermost loop of the sum.
     let turns = if plan.tile.near { Some(Turns::new(e, plan)) } else { None };
     let of_turn = turns.as_ref().map_or(one, |turns| turns.steps);
-    // Pieces as equal as they can be. While the tiles pass by one, each fetches its share of the next.
+    // Pieces of whole blocks, as equal as they can be. While tiles pass by one, each fetches its share of the next.
     let all = e.max(one, e.udiv(end, of_turn));
     let deepest = e.max(one, e.udiv(e.index(i64::from(plan.tile.depth)), of_turn));
     let depth = div_up(e, all, div_up(e, all, deepest));
-    let tallest = e.index(i64::from(plan.tile.tallest()));
-    let stride = div_up(e, e.index(step_bytes), div_up(e, count, tallest));
+    let turns_of_block = e.max(one, e.udiv(plan.block, of_turn));
+    let depth = e.mul(div_up(e, depth, turns_of_block), turns_of_block);
     let streams = streams(frame, plan);
     frame.streams = Some(streams);
     e.each(share.panels.0, share.panels.1, 1, |panel| {
@@ -80,12 +80,14 @@ pub(super) fn rows<'ctx>(
                 let start = turns.as_ref().map(|turns| turns.begin(e, turn, of_piece));
                 tall::tiles(e, &plan.tile.tall, count, |rows, row| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
-                    let passed = e.add(e.index(step_bytes), e.mul(e.udiv(row, tallest), stride));
+                    let passed = e.udiv(e.mul(e.mul(steps, row), e.index(step_bytes)), count);
+                    let stride = div_up(e, e.index(step_bytes * i64::from(rows)), count);
                     let tile = e.at(part_sums, acc, e.mul(row, e.index(width)));
-                    let next = e.at(piece, e.int(8), e.mul(steps, passed));
+                    let next = e.at(piece, e.int(8), e.add(e.mul(steps, e.index(step_bytes)), passed));
                     let mut packed = || {
                         let left = e.at(plan.packed, acc, left);
-                        let args = [left.into(), begin.into(), steps, first, tile.into(), next.into(), stride];
+                        let args =
+                            [left.into(), begin.into(), steps, plan.block, first, tile.into(), next.into(), stride];
                         e.call_function(tall::micro(micros, e, tall(rows)), &args);
                     };
                     let (Some(turns), Some(start)) = (&turns, start) else { return packed() };
@@ -97,7 +99,7 @@ pub(super) fn rows<'ctx>(
                     e.go(after);
                     e.builder.position_at_end(direct);
                     let steps = [turns.counts.into(), plan.steps.strides.into(), start];
-                    let rest = [begin.into(), first, tile.into(), next.into(), stride];
+                    let rest = [begin.into(), turns_of_block, first, tile.into(), next.into(), stride];
                     let args = [&[pointers(row).into(), apart], &steps[..], &rest].concat();
                     e.call_function(tall::direct(micros, e, tall(rows), plan.steps.loops), &args);
                     e.go(after);
