@@ -2,8 +2,11 @@
 //! along the innermost axis.
 
 use crate::fuse::{Core, order_above};
+use petgraph::graph::NodeIndex;
+
 use crate::graph::{Axis, AxisSet, Value};
 use crate::ops::{Op, Scan};
+use crate::schedule;
 
 use super::Planner;
 use super::manifest::param_order;
@@ -15,7 +18,35 @@ const MAX_DEPTH: usize = 24;
 impl Planner<'_> {
     /// The order in which a value's elements would naturally stand.
     pub fn order_of(&self, region: RegionId, value: Value) -> Vec<Axis> {
-        self.complete(self.order_within(region, value, MAX_DEPTH), &self.graph(region).ty(value).axes)
+        let order = self.complete(self.order_within(region, value, MAX_DEPTH), &self.graph(region).ty(value).axes);
+        self.matrices_first(region, value, order)
+    }
+
+    /// Where whoever reads a contraction's columns takes some of their axes as matrices (an expert's hidden units), these come before
+    /// the rows: each matrix then finds its rows next to each other, not a whole row of all matrices apart.
+    fn matrices_first(&self, region: RegionId, value: Value, order: Vec<Axis>) -> Vec<Axis> {
+        let (graph, fusion) = (self.graph(region), &self.regions[region.0].fusion);
+        let core = |value: Value| fusion.home(value).map(|home| &fusion.groups[home.0].core);
+        let Some(Core::Contract { roles: made, .. }) = core(value) else { return order };
+        let matrices = |(user, operand): (NodeIndex, u32)| match core(Value::of(user)) {
+            Some(Core::Contract { value: user_value, roles }) if user_value.node == user && roles.grouped.is_none() => {
+                let is_left = graph.operands(user).get(operand as usize) == Some(&roles.x);
+                is_left.then(|| roles.batch.intersection(&made.cols))
+            }
+            _ => None,
+        };
+        let mut readers = graph.uses(value).into_iter().map(matrices);
+        let Some(Some(first)) = readers.next() else { return order };
+        if first.is_empty() || graph.results.contains(&value) || readers.any(|r| r.as_ref() != Some(&first)) {
+            return order;
+        }
+        // A vector of columns stays one.
+        let (front, rest): (Vec<Axis>, Vec<Axis>) = order.iter().partition(|axis| first.contains(**axis));
+        let vector = i64::from(schedule::lanes(self.isa));
+        let is_whole = rest.last().is_some_and(|axis| {
+            made.cols.contains(*axis) && self.size(*axis).as_known().is_some_and(|n| n % vector == 0)
+        });
+        if is_whole { [front, rest].concat() } else { order }
     }
 
     /// As far as something says an order: axes that nothing is said of are left out.

@@ -56,6 +56,20 @@ enum Step {
     Any,
 }
 
+/// How an index varies within a vector. These begin at multiples of their lanes: what is divided by such a multiple stays the same, and
+/// the remainder goes on like the dividend.
+fn within_vector(index: &Index, lanes: &Lanes<'_>) -> Index {
+    let all = |parts: &[Index]| parts.iter().map(|part| within_vector(part, lanes)).collect();
+    let is_multiple = |by: &Index| matches!(by, Index::Known(by) if by % i64::from(lanes.count) == 0);
+    match index {
+        Index::Div(n, by) if **n == Index::Var(lanes.var) && is_multiple(by) => Index::Known(0),
+        Index::Mod(n, by) if **n == Index::Var(lanes.var) && is_multiple(by) => (**n).clone(),
+        Index::Add(parts) => Index::Add(all(parts)),
+        Index::Mul(parts) => Index::Mul(all(parts)),
+        other => other.clone(),
+    }
+}
+
 impl<'a, 'ctx> Frame<'a, 'ctx> {
     pub fn new(
         emit: &'a Emit<'ctx>,
@@ -146,7 +160,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         if !mentions(index, lanes.var) {
             return Step::Same;
         }
-        match stride(index, lanes.var) {
+        match stride(&within_vector(index, lanes), lanes.var) {
             Some(s) if s.known == 1 && s.dims.is_empty() => Step::Next,
             _ => Step::Any,
         }
