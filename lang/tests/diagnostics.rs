@@ -16,7 +16,7 @@ const WRONG: &[(&str, &str)] = &[
     ("E0105", "axis d = 4"),
     ("E0106", "block a(x: f32[..]) -> f32[..] { a(x) }\nmodel m(x: f32[t]) -> f32[t] { a(x) }"),
     ("E0107", "axis d = 1.5\nmodel m(x: f32[d]) -> f32[d] { x }"),
-    ("E0108", "axis e = 4\nmodel m(x: f32[t, e]) -> f32[t, e] { sort(x) }"),
+    ("E0108", "axis e = 4\nmodel m(x: f32[t, e]) -> f32[t, e] { grad(x) }"),
     ("E0202", "model m(x: f32[t], n: i32[t]) -> f32[t] { x * n }"),
     ("E0203", "axis d = 4\naxis h = 8\nmodel m(a: f32[d, h], b: f32[d, h]) -> f32[] { a @ b }"),
     (

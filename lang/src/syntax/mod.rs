@@ -201,7 +201,7 @@ pub enum Infix {
 pub struct Call {
     pub label: Option<Name>,
     pub callee: Name,
-    /// `sum[d](x)`, `pad[t: 1..1](x)`, `segment_sum[edge -> node](x, index)`
+    /// `sum[d](x)`, `pad[t: 1..1](x)`, `segment_sum[edge -> node](x, index)`, `top[t -> k: 8](x)`
     pub axes: Vec<CallAxis>,
     pub args: Vec<Argument>,
     /// After the semicolon.
@@ -264,10 +264,13 @@ pub struct Carried {
 #[derive(Clone, Debug)]
 pub struct Scan {
     pub axis: Name,
+    /// `scan step in 20`: an axis of its own.
+    pub times: Option<Expr>,
     pub reverse: bool,
     pub carries: Vec<Carried>,
     pub statements: Vec<Statement>,
     pub nexts: Vec<Expr>,
+    pub until: Option<Expr>,
     pub yields: Expr,
 }
 
@@ -278,6 +281,7 @@ pub struct Repeat {
     pub carries: Vec<Carried>,
     pub statements: Vec<Statement>,
     pub nexts: Vec<Expr>,
+    pub until: Option<Expr>,
     pub yields: Option<Expr>,
     pub otherwise: Option<Expr>,
 }

@@ -494,11 +494,13 @@ impl Tree<'_> {
     fn scan(&self, pair: P) -> Scan {
         let mut parts = Parts::of(pair);
         let axis = self.name(parts.next());
+        let times = parts.take(Rule::times).map(|p| self.expr(Parts::of(p).next()));
         let reverse = parts.take(Rule::reverse).is_some();
         let carries = parts.take(Rule::carry).map(|p| self.carries(p)).unwrap_or_default();
         let (statements, nexts) = self.loop_body(parts.next());
+        let until = parts.take(Rule::until).map(|p| self.expr(Parts::of(p).next()));
         let yields = self.expr(Parts::of(parts.next()).next());
-        Scan { axis, reverse, carries, statements, nexts, yields }
+        Scan { axis, times, reverse, carries, statements, nexts, until, yields }
     }
 
     fn repeat(&self, pair: P) -> Repeat {
@@ -506,9 +508,10 @@ impl Tree<'_> {
         let (axis, count) = (self.name(parts.next()), self.expr(parts.next()));
         let carries = self.carries(parts.next());
         let (statements, nexts) = self.loop_body(parts.next());
+        let until = parts.take(Rule::until).map(|p| self.expr(Parts::of(p).next()));
         let yields = parts.take(Rule::yields).map(|p| self.expr(Parts::of(p).next()));
         let otherwise = parts.take(Rule::otherwise).map(|p| self.expr(Parts::of(p).next()));
-        Repeat { axis, count, carries, statements, nexts, yields, otherwise }
+        Repeat { axis, count, carries, statements, nexts, until, yields, otherwise }
     }
 }
 

@@ -23,36 +23,25 @@ pub const OTHERS: &[&str] = &[
     "stack",
     "pad",
     "window",
+    "onehot",
+    "sort",
+    "argsort",
+    "kth",
+    "roll",
+    "stop_gradient",
+    "straight_through",
     "topk",
     "top1",
     "argmin",
     "threshold",
+    "expert_choice",
+    "prefix",
     "hash",
     "all",
 ];
 
 /// Parts of the language that are not built yet.
-const LATER: &[&str] = &[
-    "expert_choice",
-    "prefix",
-    "soft",
-    "sort",
-    "argsort",
-    "top",
-    "kth",
-    "scatter",
-    "onehot",
-    "roll",
-    "grad",
-    "stop_gradient",
-    "straight_through",
-    "dropout",
-    "normal",
-    "bernoulli",
-    "gumbel",
-    "params",
-    "choose",
-];
+const LATER: &[&str] = &["soft", "grad", "dropout", "normal", "bernoulli", "gumbel", "params", "choose"];
 
 /// Is it the name of a reduction, which has its axes in brackets?
 fn is_reduction(name: &str) -> bool {
@@ -107,6 +96,14 @@ impl Checker<'_> {
             "stack" => self.join(scope, true, call, span),
             "pad" => self.pad(scope, call, span),
             "window" => self.window(scope, call, span),
+            "onehot" => self.onehot(scope, call, span),
+            "sort" | "argsort" => self.sort(scope, call, span),
+            "top" => self.best_elements(scope, call, span),
+            "kth" => self.kth(scope, call, span),
+            "roll" => self.roll(scope, call, span),
+            "scatter" => self.scatter(scope, call, span),
+            "stop_gradient" => self.forward(scope, &["x"], call, span),
+            "straight_through" => self.forward(scope, &["forward", "surrogate"], call, span),
             name if is_policy(name) && (self.routed.is_some() || !is_reduction(name)) => self.policy(scope, call, span),
             later if LATER.contains(&later) => self.not_yet(&format!("`{later}`"), call.callee.span),
             reduction if REDUCTIONS.iter().any(|(n, _)| *n == reduction) => {
@@ -201,6 +198,23 @@ impl Checker<'_> {
             return Ok(Val::Tensor(x));
         }
         self.tensor(Kind::Cast(x), elem, axes, span)
+    }
+
+    /// `stop_gradient(x)`, `straight_through(forward, surrogate)`: the first argument; what is said of gradients is for learning.
+    fn forward(&mut self, scope: &mut Scope, names: &[&str], call: &Call, span: Span) -> Checked<Val> {
+        self.only(call, names.len(), names, span)?;
+        let (val, at) = self.argument(scope, call, 0, names[0], span)?;
+        let x = self.as_tensor(&val, Elem::F32, at)?;
+        for (i, name) in names.iter().enumerate().skip(1) {
+            let (other, other_at) = self.argument(scope, call, i, name, span)?;
+            let other = self.as_tensor(&other, self.ty(x).elem, other_at)?;
+            if self.ty(other) != self.ty(x) {
+                let (x, other) = (self.show(&self.ty(x).clone()), self.show(&self.ty(other).clone()));
+                let message = format!("both have one type: `{}` is {x}, `{name}` is {other}", names[0]);
+                return Err(self.say(Diagnostic::error(codes::TYPE, other_at, message)));
+            }
+        }
+        Ok(Val::Tensor(x))
     }
 
     /// `where(cond, a, b)`

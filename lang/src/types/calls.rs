@@ -81,7 +81,7 @@ impl<'s> Checker<'s> {
         let tables = super::pointwise::UNARY.iter().map(|(n, _)| *n);
         let reductions = super::reduce::REDUCTIONS.iter().map(|(n, _)| *n);
         let segments = super::segment::SEGMENTS.iter().map(|(n, _)| *n).chain([super::segment::SEGMENT_SOFTMAX]);
-        let others = segments.chain(super::builtin::OTHERS.iter().copied());
+        let others = segments.chain(["top", "scatter"]).chain(super::builtin::OTHERS.iter().copied());
         let mut names: Vec<String> = tables.chain(reductions).chain(others).map(str::to_string).collect();
         names.extend(self.known().callables.keys().cloned());
         let message = format!("no block or function `{}`", name.text);

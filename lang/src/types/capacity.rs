@@ -4,6 +4,7 @@
 //! order. A running count along the queue is a row's place; beyond the capacity its index becomes -1, for which a route
 //! computes nothing, and its weight 0.
 
+use super::brackets::with;
 use super::route::Plan;
 use super::scope::Scope;
 use super::{Checked, Checker};
@@ -18,7 +19,7 @@ const MOST_DECIMALS: i64 = 10_000;
 const MOST: f64 = 1000.0;
 
 /// How many rows an expert takes.
-enum Capacity {
+pub(super) enum Capacity {
     /// `num / den` times the rows that it would have if all had the same number.
     Factor {
         num: i64,
@@ -54,7 +55,8 @@ impl Checker<'_> {
             None => None,
         };
         let place = self.place(plan.expert, slot, index, span)?;
-        let most = self.most_rows(&capacity, plan.expert, slot, index, span)?;
+        let choices = with(self.axes_without(index, &[slot]), &[slot]);
+        let most = self.most_rows(&capacity, plan.expert, &choices, span)?;
         let axes = self.ty(place).axes.clone();
         let kept = self.push(Kind::Binary(Binary::Lt, place, most), Elem::Bool, axes, span)?;
         let plan = self.kept_only(plan, kept, span)?;
@@ -74,7 +76,7 @@ impl Checker<'_> {
         Ok(Plan { chosen: Some((slot, index)), weight, drops: true, ..plan })
     }
 
-    fn capacity(&mut self, scope: &mut Scope, call: &Call) -> Checked<Option<(Capacity, Span)>> {
+    pub(super) fn capacity(&mut self, scope: &mut Scope, call: &Call) -> Checked<Option<(Capacity, Span)>> {
         let factor = self.optional(scope, call, usize::MAX, "capacity")?;
         let rows = self.optional(scope, call, usize::MAX, "rows")?;
         match (factor, rows) {
@@ -128,13 +130,12 @@ impl Checker<'_> {
         self.push(Kind::Gather { axis: expert, index, x: before }, Elem::I32, axes, span)
     }
 
-    /// The rows that an expert takes: `ceil(factor * choices / experts)`.
-    fn most_rows(
+    /// The rows that an expert takes: `ceil(factor * choices / experts)`; these are the axes of the choices.
+    pub(super) fn most_rows(
         &mut self,
         capacity: &Capacity,
         expert: AxisId,
-        slot: AxisId,
-        index: NodeId,
+        choices: &[AxisId],
         span: Span,
     ) -> Checked<NodeId> {
         let (num, den) = match capacity {
@@ -144,9 +145,10 @@ impl Checker<'_> {
         let number = |this: &mut Self, n| this.push(Kind::Number(n), Elem::I64, Vec::new(), span);
         let size = |this: &mut Self, axis| this.push(Kind::SizeOf(axis), Elem::I64, Vec::new(), span);
         let join = |this: &mut Self, f, a, b| this.push(Kind::Binary(f, a, b), Elem::I64, Vec::new(), span);
+        let axes = choices;
         let mut choices = number(self, num)?;
-        for axis in self.axes_without(index, &[slot]).into_iter().chain([slot]) {
-            let n = size(self, axis)?;
+        for axis in axes {
+            let n = size(self, *axis)?;
             choices = join(self, Binary::Mul, choices, n)?;
         }
         let (experts, den) = (size(self, expert)?, number(self, den)?);

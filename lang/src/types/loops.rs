@@ -4,7 +4,7 @@ use super::exit::Exits;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{AxisId, Elem, Kind, Loop, NodeId, Span, Type};
+use crate::program::{AxisId, Binary, Elem, Kind, Loop, NodeId, Span, Type};
 use crate::syntax::{Carried, Expr, ExprKind, Repeat, Scan, Statement};
 
 /// A loop around the place that is being checked.
@@ -43,6 +43,19 @@ impl Yields {
 
 impl Checker<'_> {
     pub fn scan(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
+        let Some(times) = &scan.times else { return self.scanned(scope, scan, span) };
+        let size = self.size_expr(scope, times)?;
+        let axis = self.axis_id(&scan.axis.text, size, scan.axis.span);
+        let before = scope.axes.insert(scan.axis.text.clone(), axis);
+        let done = self.scanned(scope, scan, span);
+        // A result may have the axis: its name stands for it from here on, as that of brackets does.
+        if let Some(id) = before {
+            scope.axes.insert(scan.axis.text.clone(), id);
+        }
+        done
+    }
+
+    fn scanned(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
         let carries = match self.named_axis(scope, &scan.axis) {
             Ok(axis) => self.carries(scope, &scan.carries, axis).map(|carries| (axis, carries)),
             Err(Reported) => Err(Reported),
@@ -52,11 +65,16 @@ impl Checker<'_> {
             Err(Reported) => return Err(self.look_into(scope, &scan.carries, &scan.statements, &scan.nexts)),
         };
         let start = self.enter(scope, &carries, Around { axis, repeats: false }, span)?;
-        let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
+        let mut nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
+        let until = self.until(scope, scan.until.as_ref(), &carries, &mut nexts);
         let yielded = self.loop_yields(scope, Some(&scan.yields), &carries, &nexts);
         self.leave(scope);
-        let ((nexts, _), yielded) = (nexts?, yielded?);
-        let inits = carries.iter().map(|c| c.init).collect();
+        let ((mut nexts, _), until, yielded) = (nexts?, until?, yielded?);
+        let mut inits: Vec<NodeId> = carries.iter().map(|c| c.init).collect();
+        if let Some((init, next)) = until {
+            inits.push(init);
+            nexts.push(next);
+        }
         let of = self.finish_loop((axis, scan.reverse), start, (inits, nexts), yielded.each(), span)?;
         self.results(of, axis, &carries, yielded, span)
     }
@@ -116,13 +134,22 @@ impl Checker<'_> {
         };
         let start = self.enter(scope, &carries, Around { axis, repeats: true }, span)?;
         self.gained.push(axis);
-        let nexts = self.loop_body(scope, &repeat.statements, &repeat.nexts, &carries, span);
+        let mut nexts = self.loop_body(scope, &repeat.statements, &repeat.nexts, &carries, span);
+        let until = self.until(scope, repeat.until.as_ref(), &carries, &mut nexts);
         let yielded = self.loop_yields(scope, repeat.yields.as_ref(), &carries, &nexts);
         self.gained.pop();
         self.leave(scope);
-        let ((mut nexts, exits), yielded) = (nexts?, yielded?);
+        let ((mut nexts, exits), until, yielded) = (nexts?, until?, yielded?);
         let mut inits: Vec<NodeId> = carries.iter().map(|c| c.init).collect();
+        if let Some((init, next)) = until {
+            inits.push(init);
+            nexts.push(next);
+        }
         if let Some(exits) = &exits {
+            if let Some(until) = &repeat.until {
+                let message = "a `repeat` has an `until` or exits, not both";
+                return Err(self.say(Diagnostic::error(codes::LOOP, until.span, message)));
+            }
             if let Some(yields) = &repeat.yields {
                 let message = "a `repeat` that rows leave gives what they leave with: it has no `yield` of its own";
                 return Err(self.say(Diagnostic::error(codes::LOOP, yields.span, message)));
@@ -132,6 +159,52 @@ impl Checker<'_> {
         }
         let of = self.finish_loop((axis, false), start, (inits, nexts), yielded.each(), span)?;
         Ok((of, carries, yielded, exits))
+    }
+
+    /// `until CONDITION`: from the iteration on after which it holds, the carries stay as they are; the first value and the next one of a carry
+    /// that says whether it did. The condition reads carries as `next` set them. That nothing need be computed from there on is for the
+    /// compiler to find.
+    fn until(
+        &mut self,
+        scope: &mut Scope,
+        until: Option<&Expr>,
+        carries: &[Carry],
+        nexts: &mut Checked<(Vec<NodeId>, Option<Exits>)>,
+    ) -> Checked<Option<(NodeId, NodeId)>> {
+        let (Some(until), Ok((nexts, _))) = (until, nexts) else { return Ok(None) };
+        self.bind_nexts(scope, carries, nexts, until.span);
+        let condition = self.expr(scope, until).and_then(|c| self.as_tensor(&c, Elem::Bool, until.span));
+        scope.values.pop();
+        let condition = condition?;
+        let ty = self.ty(condition).clone();
+        if ty.elem != Elem::Bool {
+            let message = format!("the condition of a loop is bool, this is {}", self.show(&ty));
+            return Err(self.say(Diagnostic::error(codes::ELEMS, until.span, message).help("compare it: `gap < 0.01`")));
+        }
+        if let Some(carry) = carries.iter().find(|c| ty.axes.iter().any(|a| !c.ty.axes.contains(a))) {
+            let (found, name) = (self.show(&ty), &carry.name);
+            let message = format!("the condition is {found}, and carry `{name}` is {}", self.show(&carry.ty));
+            let help =
+                "a carry stays where the condition holds: it has the condition's axes; or reduce that: `all[b](..)`";
+            return Err(self.say(Diagnostic::error(codes::AXES, until.span, message).help(help)));
+        }
+        let init = self.push(Kind::Number(0.0), Elem::Bool, Vec::new(), until.span)?;
+        let done = self.push(Kind::Carry(carries.len()), Elem::Bool, ty.axes.clone(), until.span)?;
+        for (i, (carry, next)) in carries.iter().zip(nexts.iter_mut()).enumerate() {
+            let Type { elem, axes } = carry.ty.clone();
+            let before = self.push(Kind::Carry(i), elem, axes.clone(), until.span)?;
+            *next = self.push(Kind::Where(done, before, *next), elem, axes, until.span)?;
+        }
+        let next = self.push(Kind::Binary(Binary::Or, done, condition), Elem::Bool, ty.axes, until.span)?;
+        Ok(Some((init, next)))
+    }
+
+    /// Opens a scope in which carries are what `next` set.
+    fn bind_nexts(&mut self, scope: &mut Scope, carries: &[Carry], nexts: &[NodeId], span: Span) {
+        scope.values.push(Default::default());
+        for (carry, next) in carries.iter().zip(nexts) {
+            scope.bind(&carry.name, Val::Tensor(*next), self.loops.len(), span);
+        }
     }
 
     fn loop_yields(
@@ -308,10 +381,7 @@ impl Checker<'_> {
         nexts: &[NodeId],
         found: &mut Vec<Yielded>,
     ) -> Checked<Option<Vec<String>>> {
-        scope.values.push(Default::default());
-        for (carry, next) in carries.iter().zip(nexts) {
-            scope.bind(&carry.name, Val::Tensor(*next), self.loops.len(), yields.span);
-        }
+        self.bind_nexts(scope, carries, nexts, yields.span);
         let mut one = |this: &mut Self, expr: &Expr| -> Checked<()> {
             if let ExprKind::Last(name) = &expr.kind {
                 let Some(index) = carries.iter().position(|c| c.name == name.text) else {

@@ -22,6 +22,7 @@ mod reduce;
 mod route;
 mod scope;
 mod segment;
+mod select;
 mod source;
 mod window;
 

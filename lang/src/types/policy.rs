@@ -1,5 +1,5 @@
 //! Routing policies: from scores to a plan. `topk(score, k, normalize, bias = b, groups = g, top_groups = m)`, `top1(score)`,
-//! `argmax(score)`, `argmin(dist)`, `threshold(score, tau)`, `hash(ids)`, `all(score)`.
+//! `argmax(score)`, `argmin(dist)`, `threshold(score, tau)`, `expert_choice(score, rows = n)`, `prefix(n)`, `hash(ids)`, `all(score)`.
 //!
 //! A policy is no operation of its own: it is written out in selections, gathers and sums, so that a plan's parts are ordinary
 //! tensors. The score weighs; what is chosen follows the score plus the bias, of the best groups alone if there are groups.
@@ -31,6 +31,8 @@ const POLICIES: &[(&str, &[&str], &[&str])] = &[
     ("argmax", &["score"], LIMITS),
     ("argmin", &["dist"], LIMITS),
     ("threshold", &["score", "tau"], &[]),
+    ("expert_choice", &["score"], &["capacity", "rows"]),
+    ("prefix", &["n"], &[]),
     ("hash", &["ids"], LIMITS),
     ("all", &["score"], &[]),
 ];
@@ -71,6 +73,9 @@ impl Checker<'_> {
             let plan = self.given(scope, &expert, &val, at, span)?;
             return self.limited(scope, call, plan, span).map(Val::Plan);
         }
+        if name == "prefix" {
+            return self.first_ones(scope, &expert, (&val, at), span).map(Val::Plan);
+        }
         let score = self.as_tensor(&val, Elem::F32, at)?;
         self.float(score, at)?;
         let ty = self.ty(score).clone();
@@ -78,6 +83,7 @@ impl Checker<'_> {
         let plan = match name {
             "all" => Plan::of_all(expert, score),
             "threshold" => self.above(scope, call, expert, score, span)?,
+            "expert_choice" => return self.chosen_by_experts(scope, call, expert, score, span).map(Val::Plan),
             "argmax" => self.only_best(scope, expert, score, span)?,
             "argmin" => {
                 let far = self.push(Kind::Unary(Unary::Neg, score), ty.elem, ty.axes, span)?;
@@ -169,6 +175,102 @@ impl Checker<'_> {
         self.kept_only(plan, kept, span)
     }
 
+    /// `prefix(n)`: the first `n` experts, which count as 1; `n` is known when building, or an i32 of the rows.
+    fn first_ones(&mut self, scope: &mut Scope, expert: &Name, (n, at): (&Val, Span), span: Span) -> Checked<Plan> {
+        let expert = self.named_axis(scope, expert)?;
+        let name = Name { text: "slot".into(), span };
+        let slots = |this: &mut Self, scope: &mut Scope, size: Size| {
+            let slot = this.new_axis(scope, &name, size);
+            let index = this.push(Kind::Index(slot), Elem::I32, vec![slot], span)?;
+            this.counts_one(expert, slot, index, Elem::F32, span)
+        };
+        if let Val::Number(_) = n {
+            let n = self.as_count(n, "the number of experts", 1, at)?;
+            if self.size(expert).as_known().is_some_and(|all| n > all) {
+                let message = format!("there are no {n} experts, but {}", self.size(expert));
+                return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
+            }
+            return slots(self, scope, Size::known(n));
+        }
+        let n = &Val::Tensor(self.integers(n, at)?);
+        let all = self.size(expert).clone();
+        let plan = slots(self, scope, all)?;
+        let index = plan.chosen.map_or(plan.weight, |(_, index)| index);
+        let kept = self.binary(Binary::Lt, (&Val::Tensor(index), span), (n, at), span)?;
+        let kept = self.as_tensor(&kept, Elem::Bool, at)?;
+        if self.has(kept, expert) {
+            let message = "the number has the axis of the experts";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
+        }
+        self.kept_only(plan, kept, span)
+    }
+
+    /// `expert_choice(score, rows = n)`, `expert_choice(score, capacity = 2.0)`: each expert takes its best rows, equals in their order.
+    fn chosen_by_experts(
+        &mut self,
+        scope: &mut Scope,
+        call: &Call,
+        expert: AxisId,
+        score: NodeId,
+        span: Span,
+    ) -> Checked<Plan> {
+        let Some((capacity, _)) = self.capacity(scope, call)? else {
+            let message = "how many rows does an expert choose?";
+            let help = "say `rows = 64`, or `capacity = 2.0`: so many experts for a row on the average";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, span, message).help(help)));
+        };
+        let rows = self.axes_without(score, &[expert]);
+        if rows.is_empty() {
+            let message = "the score has no rows to choose from";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, span, message)));
+        }
+        let most = self.most_rows(&capacity, expert, &rows, span)?;
+        let elem = self.ty(score).elem;
+        // A score that is no number is the least.
+        let never = self.push(Kind::Number(f64::NEG_INFINITY), elem, Vec::new(), span)?;
+        let axes = self.ty(score).axes.clone();
+        let is_one = self.push(Kind::Binary(Binary::Eq, score, score), Elem::Bool, axes.clone(), span)?;
+        let ordered = self.push(Kind::Where(is_one, score, never), elem, axes.clone(), span)?;
+        let size = rows.iter().try_fold(Size::known(1), |n, a| n.checked_mul(self.size(*a)));
+        let size = self.made_size(size, span)?;
+        let [queue, rival] = ["queue", "rival"].map(|n| format!("{}_{n}", self.stem(expert)));
+        let (queue, rival) = (self.axis_id(&queue, size.clone(), span), self.axis_id(&rival, size, span));
+        let along = |this: &mut Self, axis| match rows[..] {
+            [from] => this.push(Kind::Rename { from, to: axis, x: ordered }, elem, vec![axis, expert], span),
+            _ => {
+                let from = rows.clone();
+                this.push(Kind::Merge { from, to: axis, x: ordered }, elem, vec![axis, expert], span)
+            }
+        };
+        let (row, other) = (along(self, queue)?, along(self, rival)?);
+        // How many are ahead of a row: those with a better score, and equals that come before it.
+        let all = vec![queue, rival, expert];
+        let [place, other_place] = [queue, rival].map(|axis| self.push(Kind::Index(axis), Elem::I32, vec![axis], span));
+        let better = self.push(Kind::Binary(Binary::Gt, other, row), Elem::Bool, all.clone(), span)?;
+        let equal = self.push(Kind::Binary(Binary::Eq, other, row), Elem::Bool, all.clone(), span)?;
+        let earlier = Kind::Binary(Binary::Lt, other_place?, place?);
+        let earlier = self.push(earlier, Elem::Bool, vec![queue, rival], span)?;
+        let equal = self.push(Kind::Binary(Binary::And, equal, earlier), Elem::Bool, all.clone(), span)?;
+        let ahead = self.push(Kind::Binary(Binary::Or, better, equal), Elem::Bool, all.clone(), span)?;
+        let ahead = self.push(Kind::Cast(ahead), Elem::I32, all, span)?;
+        let ahead = Kind::Reduce { with: Reduce::Sum, over: vec![rival], x: ahead };
+        let ahead = self.push(ahead, Elem::I32, vec![queue, expert], span)?;
+        let kept = self.push(Kind::Binary(Binary::Lt, ahead, most), Elem::Bool, vec![queue, expert], span)?;
+        let kept = match rows[..] {
+            [to] => self.push(Kind::Rename { from: queue, to, x: kept }, Elem::Bool, axes, span)?,
+            _ => self.push(Kind::Split { from: queue, to: rows.clone(), x: kept }, Elem::Bool, axes, span)?,
+        };
+        // A slot for each expert, empty where it did not choose.
+        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, self.size(expert).clone());
+        let slots = |this: &mut Self, x: NodeId| {
+            let (elem, axes) = (this.ty(x).elem, with(this.axes_without(x, &[expert]), &[slot]));
+            this.push(Kind::Rename { from: expert, to: slot, x }, elem, axes, span)
+        };
+        let (kept, weight) = (slots(self, kept)?, slots(self, score)?);
+        let index = self.push(Kind::Index(slot), Elem::I32, vec![slot], span)?;
+        self.kept_only(Plan::of_chosen(expert, (slot, index), weight), kept, span)
+    }
+
     /// Words and named arguments that are no options of a policy.
     fn options(&mut self, call: &Call, values: &[&str], options: &[&str]) -> Checked<()> {
         let mut given = 0;
@@ -212,7 +314,7 @@ impl Checker<'_> {
     }
 
     /// The indices of the largest of `chooser` along `axis`, and what `x` has there.
-    fn best(
+    pub(super) fn best(
         &mut self,
         x: NodeId,
         chooser: NodeId,

@@ -36,6 +36,10 @@ impl Checker<'_> {
         let ty = self.ty(node).clone();
         let mut over = Vec::new();
         for axis in &call.axes {
+            if let Some(more) = &axis.from {
+                let message = format!("`{}` takes an axis, and no size of it", call.callee.text);
+                return Err(self.say(Diagnostic::error(codes::ARGUMENTS, more.span, message)));
+            }
             over.push(self.axis_of(scope, &axis.name, &ty)?);
         }
         if over.is_empty() {

@@ -46,10 +46,15 @@ impl Checker<'_> {
     }
 
     /// What is folded, the segment of each element, the axis of the elements and that of the segments.
-    fn segments(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<(NodeId, NodeId, AxisId, AxisId)> {
+    pub(super) fn segments(
+        &mut self,
+        scope: &mut Scope,
+        call: &Call,
+        span: Span,
+    ) -> Checked<(NodeId, NodeId, AxisId, AxisId)> {
         let name = &call.callee.text;
         let [axis] = call.axes.as_slice() else { return Err(self.say(arrow_missing(call))) };
-        let Some(into) = &axis.into else { return Err(self.say(arrow_missing(call))) };
+        let (Some(into), None) = (&axis.into, &axis.from) else { return Err(self.say(arrow_missing(call))) };
         self.only(call, 2, &[], span)?;
         let (x, at) = self.argument(scope, call, 0, "x", span)?;
         let (index, index_at) = self.argument(scope, call, 1, "index", span)?;

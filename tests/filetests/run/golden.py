@@ -41,7 +41,7 @@ def routed(x, index, expert):
 
 def write(name, tensors):
     def stored(x):
-        return np.ascontiguousarray(x, dtype=np.int32 if x.dtype == np.int64 else x.dtype)
+        return np.ascontiguousarray(x, dtype=np.int32 if x.dtype == np.int64 else x.dtype).reshape(x.shape)
 
     path = HERE / f"{name}.safetensors"
     save_file({key: stored(x) for key, x in tensors.items()}, path)
@@ -401,8 +401,78 @@ def by_size():
     write("by-size", {"in.q": q, "in.k": k, "in.v": v, "in.g": g, "out.y": sigmoid(g) * (q @ k.T @ v)})
 
 
+def selection():
+    b, t, u, e = 3, 9, 5, 6
+    x = np.round(rand(b, t) * 4) / 4
+    x[0, :4], x[1, 2], x[1, 5] = [0.0, -0.0, 0.0, -0.0], np.inf, -np.inf
+    n = rng.integers(-3, 3, (b, t)).astype(np.int32)
+    n[2, 1], n[2, 4] = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    ids, by, to = rng.integers(-1, e + 1, b), rng.integers(-20, 20, b), rng.integers(0, u, (b, t))
+    to[to == 3] = 1
+    up, down = np.argsort(x, -1, kind="stable"), best(x, t)
+    scattered = np.zeros((b, u))
+    for i in range(b):
+        for j in range(t):
+            scattered[i, to[i, j]] = x[i, j]
+    write("selection", {
+        "in.x": x, "in.n": n, "in.ids": ids, "in.steps": by, "in.to": to, "out.up": at(x, up), "out.down": at(x, down), "out.up_at": up,
+        "out.down_at": down, "out.whole": np.sort(n, -1), "out.best": at(x, best(x, 4)), "out.best_at": best(x, 4),
+        "out.third": at(x, best(x, 3))[:, 2], "out.hot": np.float64(ids[:, None] == np.arange(e)), "out.rolled": np.roll(x, 2, -1),
+        "out.back": np.roll(x, -11, -1), "out.rolled_each": np.stack([np.roll(row, k) for row, k in zip(x, by)]),
+        "out.scattered": scattered, "out.forward": np.round(x),
+    })
+
+
+def untils():
+    b, d, vocab, steps = 5, 3, 6, 7
+    start, embedding, u, bias = rand(b, d), rand(vocab, d), rand(d, d), rand(vocab)
+    words, length, end = np.zeros((b, steps), np.int32), np.zeros(b, np.int32), start.copy()
+    halved, rounds = np.abs(start).max(), 0
+    for i in range(b):
+        word, h, done = 1, start[i], False
+        for step in range(steps):
+            if not done:
+                h = np.tanh(embedding[word] + h @ u)
+                word, length[i] = int(np.argmax(h @ embedding.T + bias)), length[i] + 1
+                done = word == 0
+            words[i, step] = word
+        end[i] = h
+    while rounds < 20:
+        halved, rounds = halved / 2, rounds + 1
+        if halved < 0.01:
+            break
+    write("until", {
+        "in.start": start, "embedding": embedding, "u": u, "bias": bias, "out.word": words, "out.length": length, "out.hid": end,
+        "out.rounds": np.array(rounds, np.int32), "out.left": np.array(halved),
+    })
+
+
+def route_choices():
+    b, t, d, e = 2, 7, 4, 3
+    x, router, u, v, w = rand(b, t, d), rand(e, d), rand(e, d, d), rand(e, d, d), rand(e, d, d)
+    count = rng.integers(0, e + 1, (b, t)).astype(np.int32)
+    score = np.round(softmax(x @ router.T) * 8) / 8
+    flat = score.reshape(-1, e)
+
+    def taken(rows):
+        """Which rows each expert takes: [b, t, e]."""
+        mask = np.zeros((b * t, e))
+        for i in range(e):
+            mask[np.argsort(-flat[:, i], kind="stable")[:rows], i] = 1
+        return mask.reshape(b, t, e)
+
+    each = lambda w: np.einsum("btd,edf->btef", x, w)
+    write("route-choices", {
+        "in.x": x, "in.count": count, "router": router, "u": u, "v": v, "w": w,
+        "out.some": ((taken(3) * score)[..., None] * each(u)).sum(2),
+        "out.mean": ((taken(-(-2 * b * t // e)) * score)[..., None] * each(v)).sum(2),
+        "out.load": taken(3).sum((0, 1)), "out.first": each(w)[:, :, :2].sum(2),
+        "out.by_row": ((np.arange(e) < count[..., None])[..., None] * each(w)).sum(2),
+    })
+
+
 for make in [
     route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
-    quantized, segments, exits, linear_recurrences, by_size,
+    quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
 ]:
     make()
