@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bless docs lint bench predicted scale bench-more nightly fuzz gpu-test gpu-bundle
+.PHONY: help demo test zoo bless docs lint bench predicted scale bench-more nightly fuzz gpu-test gpu-bundle
 
 # The version of LLVM that .ci/llvm found; read when a recipe runs.
 comma := ,
@@ -38,6 +38,9 @@ test: target/llvm-version ## Everything that CI checks
 	cargo clippy --quiet $(CUDA) --all-targets -- -D warnings
 	command -v ptxas >/dev/null || export GATEC_NO_PTXAS=1; cargo test --workspace $(WORKSPACE)
 	cargo test --quiet $(CUDA) --test gpu --test faults
+
+zoo: target/llvm-version ## The published systems of examples/zoo: errors, times to build, lines
+	@cargo run --quiet --release -p gatec-tests $(GATEC) --bin gatec-zoo
 
 bless: target/llvm-version ## Rewrite every snapshot, and remove pending ones; review the diff like code
 	@find . -name '*.snap.new' -not -path './target/*' -delete

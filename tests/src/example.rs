@@ -1,11 +1,18 @@
-//! The folders of `examples/` that have a `case.toml`: what is run, and what must come out.
+//! The folders of `examples/` and of `examples/zoo/` that have a `case.toml`: what is run, and what must come out.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gatec::graph::Elem;
+use gatec_runtime::format::Isa;
+use gatec_runtime::{LoadOptions, Model, View};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
+
+use crate::difference;
+
+/// Outputs by name, each of all calls one after the other; then states after the last call.
+pub type Results = BTreeMap<String, Vec<f64>>;
 
 /// A folder and its case.
 pub struct Example {
@@ -116,6 +123,7 @@ pub fn read(path: &Path) -> BTreeMap<String, Stored> {
             Dtype::I64 => Elem::I64,
             Dtype::I8 => Elem::I8,
             Dtype::U8 => Elem::U8,
+            Dtype::BOOL => Elem::Bool,
             other => panic!("{}: `{name}` is {other:?}", path.display()),
         };
         (name, Stored::new(elem, view.shape().to_vec(), view.data()))
@@ -126,7 +134,12 @@ pub fn read(path: &Path) -> BTreeMap<String, Stored> {
 impl Example {
     /// All of them, by name.
     pub fn all() -> Vec<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        [Self::of("examples"), Self::of("examples/zoo")].into_iter().flatten().collect()
+    }
+
+    /// Those of a folder of the repository.
+    pub fn of(folder: &str) -> Vec<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
         let folders = std::fs::read_dir(&root).expect("the folder of examples");
         let mut folders: Vec<PathBuf> =
             folders.flatten().map(|f| f.path()).filter(|f| f.join("case.toml").exists()).collect();
@@ -156,6 +169,53 @@ impl Example {
     pub fn weights(&self, run: &Run) -> PathBuf {
         let file = run.weights.as_ref().or(self.case.weights.as_ref());
         self.folder.join(file.unwrap_or_else(|| panic!("{}: a run without weights", self.name())))
+    }
+
+    /// Runs an artifact, all calls of a run in one session.
+    pub fn compiled(&self, run: &Run, artifact: &Path, isa: Isa, threads: usize) -> Results {
+        let options = LoadOptions::default().isa(isa).threads(threads);
+        let model =
+            Model::load(artifact, self.weights(run), &options).unwrap_or_else(|e| panic!("{}: {e}", self.name()));
+        let entries = &model.manifest().entries;
+        let entry = match &run.entry {
+            Some(name) => entries.iter().find(|e| e.name == *name).expect("the entry of the case"),
+            None => &entries[0],
+        };
+        let known = |tensor: &gatec_runtime::format::Tensor| -> Vec<Option<usize>> {
+            tensor.axes.iter().map(|a| a.size.eval(&[]).and_then(|n| usize::try_from(n).ok())).collect()
+        };
+        let inputs: Vec<(String, Stored)> = entry
+            .inputs
+            .iter()
+            .map(|input| (input.name.clone(), self.input(run, &input.name, &row(&known(input), run.calls.is_some()))))
+            .collect();
+        let mut session = model.session(&entry.name).expect("a session");
+        let mut results = Results::new();
+        for call in calls(run, &inputs) {
+            let views: Vec<(&str, View)> = call
+                .iter()
+                .map(|(name, x)| (name.as_str(), View::bytes(x.elem, x.bytes(), Some(&x.shape)).expect("a view")))
+                .collect();
+            let outputs = session.run(&views).unwrap_or_else(|e| panic!("{}: {e}", self.name()));
+            for (name, elem, _, bytes) in outputs.iter() {
+                results.entry(name.into()).or_default().extend(crate::numbers(elem, bytes));
+            }
+        }
+        for state in run.states.keys() {
+            let values: Vec<f64> =
+                session.state::<f32>(state).expect("a state").iter().map(|x| f64::from(*x)).collect();
+            results.insert(format!("state {state}"), values);
+        }
+        results
+    }
+
+    /// How far a result of [`Self::compiled`] is from the golden file.
+    pub fn error(&self, run: &Run, name: &str, found: &[f64]) -> f64 {
+        let golden = match name.strip_prefix("state ") {
+            Some(state) => self.state(&run.states[state]),
+            None => self.output(run, name),
+        };
+        difference(found, &golden.numbers())
     }
 
     /// An input of a run; `row` is its shape without the first axis, as far as the model knows it.
@@ -188,4 +248,19 @@ impl Example {
             .unwrap_or_else(|| panic!("{}: no tensor `{name}` in the golden file", self.name()))
             .clone()
     }
+}
+
+/// The known shape of a row: that of the input itself where it is given row by row.
+pub fn row(shape: &[Option<usize>], by_row: bool) -> Vec<usize> {
+    shape.iter().skip(usize::from(!by_row)).map(|n| n.unwrap_or(1)).collect()
+}
+
+/// The inputs of each call.
+pub fn calls(run: &Run, inputs: &[(String, Stored)]) -> Vec<Vec<(String, Stored)>> {
+    let Some(by) = &run.calls else { return vec![inputs.to_vec()] };
+    let count = inputs.iter().find(|(name, _)| name == by).map_or(0, |(_, x)| x.shape[0]);
+    let one = |i: usize| {
+        inputs.iter().map(|(name, x)| (name.clone(), if name == by { x.row(i) } else { x.clone() })).collect()
+    };
+    (0..count).map(one).collect()
 }

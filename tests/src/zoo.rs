@@ -2,21 +2,16 @@
 //! file on every variant that this machine has, and the same bits with 1, 2 and 7 threads. Models for measuring must build.
 #![allow(clippy::print_stderr, reason = "says which variants this machine lacks, and how close each example comes")]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use gatec::BuildOptions;
 use gatec::graph::interp::{self, Values};
 use gatec::graph::{Axis, Module};
-use gatec_runtime::format::Isa;
-use gatec_runtime::{Artifact, LoadOptions, Model, View, cpu};
-use gatec_tests::example::{self, Example, Run, Stored};
-use gatec_tests::{ISAS, difference, params, runnable, symbols, tensor};
+use gatec_runtime::{Artifact, cpu};
+use gatec_tests::example::{self, Example, Results, Run, Stored, calls, row};
+use gatec_tests::{ISAS, params, runnable, symbols, tensor};
 
 const THREADS: [usize; 3] = [1, 2, 7];
-
-/// Outputs by name, each of all calls one after the other; then states after the last call.
-type Results = BTreeMap<String, Vec<f64>>;
 
 #[test]
 fn the_interpreter_agrees_with_every_golden_file() {
@@ -73,7 +68,7 @@ fn compiled_code_agrees_with_every_golden_file_and_threads_change_no_bit() {
         for (number, run) in example.case.run.iter().enumerate() {
             let opened = Artifact::open(&artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
             for isa in runnable(&opened) {
-                let results = THREADS.map(|threads| compiled(&example, run, &artifact, isa, threads));
+                let results = THREADS.map(|threads| example.compiled(run, &artifact, isa, threads));
                 compare(&example, run, number, isa.name(), &results[0], &mut wrong);
                 for (threads, other) in THREADS.iter().zip(&results).skip(1) {
                     if bits(&results[0]) != bits(other) {
@@ -96,12 +91,9 @@ fn bits(results: &Results) -> Vec<u64> {
 /// Adds what differs from the golden file by more than it may.
 fn compare(example: &Example, run: &Run, number: usize, by: &str, results: &Results, wrong: &mut Vec<String>) {
     for (name, found) in results {
-        let (golden, tolerance) = match name.strip_prefix("state ") {
-            Some(state) => (example.state(&run.states[state]), run.states_tolerance.get("f32")),
-            None => (example.output(run, name), None),
-        };
+        let tolerance = name.strip_prefix("state ").and_then(|_| run.states_tolerance.get("f32"));
         let tolerance = tolerance.copied().unwrap_or(example.case.tolerance["f32"]);
-        let error = difference(found, &golden.numbers());
+        let error = example.error(run, name, found);
         eprintln!("{}, run {number}, {by}: {name} differs by {error:.1e}", example.name());
         if error > tolerance {
             wrong.push(format!(
@@ -110,58 +102,6 @@ fn compare(example: &Example, run: &Run, number: usize, by: &str, results: &Resu
             ));
         }
     }
-}
-
-/// Runs an artifact, all calls of a run in one session.
-fn compiled(example: &Example, run: &Run, artifact: &Path, isa: Isa, threads: usize) -> Results {
-    let options = LoadOptions::default().isa(isa).threads(threads);
-    let model =
-        Model::load(artifact, example.weights(run), &options).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
-    let entries = &model.manifest().entries;
-    let entry = match &run.entry {
-        Some(name) => entries.iter().find(|e| e.name == *name).expect("the entry of the case"),
-        None => &entries[0],
-    };
-    let known = |tensor: &gatec_runtime::format::Tensor| -> Vec<Option<usize>> {
-        tensor.axes.iter().map(|a| a.size.eval(&[]).and_then(|n| usize::try_from(n).ok())).collect()
-    };
-    let inputs: Vec<(String, Stored)> = entry
-        .inputs
-        .iter()
-        .map(|input| (input.name.clone(), example.input(run, &input.name, &row(&known(input), run.calls.is_some()))))
-        .collect();
-    let mut session = model.session(&entry.name).expect("a session");
-    let mut results = Results::new();
-    for call in calls(run, &inputs) {
-        let views: Vec<(&str, View)> = call
-            .iter()
-            .map(|(name, x)| (name.as_str(), View::bytes(x.elem, x.bytes(), Some(&x.shape)).expect("a view")))
-            .collect();
-        let outputs = session.run(&views).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
-        for (name, elem, _, bytes) in outputs.iter() {
-            results.entry(name.into()).or_default().extend(gatec_tests::numbers(elem, bytes));
-        }
-    }
-    for state in run.states.keys() {
-        let values: Vec<f64> = session.state::<f32>(state).expect("a state").iter().map(|x| f64::from(*x)).collect();
-        results.insert(format!("state {state}"), values);
-    }
-    results
-}
-
-/// The known shape of a row: that of the input itself where it is given row by row.
-fn row(shape: &[Option<usize>], by_row: bool) -> Vec<usize> {
-    shape.iter().skip(usize::from(!by_row)).map(|n| n.unwrap_or(1)).collect()
-}
-
-/// The inputs of each call.
-fn calls(run: &Run, inputs: &[(String, Stored)]) -> Vec<Vec<(String, Stored)>> {
-    let Some(by) = &run.calls else { return vec![inputs.to_vec()] };
-    let count = inputs.iter().find(|(name, _)| name == by).map_or(0, |(_, x)| x.shape[0]);
-    let one = |i: usize| {
-        inputs.iter().map(|(name, x)| (name.clone(), if name == by { x.row(i) } else { x.clone() })).collect()
-    };
-    (0..count).map(one).collect()
 }
 
 /// Interprets, all calls of a run with the states that they leave.

@@ -158,12 +158,12 @@ impl Matcher<'_> {
         match pattern {
             Pattern::Variable(name) => self.bind(given, name, vec![class]).into_iter().collect(),
             Pattern::Op(name, items) => {
-                let nodes = self.scene.class(class).into_iter().filter(|(op, _)| op.name() == *name);
-                nodes.flat_map(|(op, operands)| self.node(&op, &operands, items, given)).collect()
+                let nodes = self.scene.ops(class).filter(|(op, _)| op.name() == *name);
+                nodes.flat_map(|(op, operands)| self.node(op, &operands, items, given)).collect()
             }
             Pattern::Number(bits) => {
-                let is_it = |(op, _): &(Op, Vec<Id>)| matches!(op, Op::Const(number) if number.bits == *bits);
-                if self.scene.class(class).iter().any(is_it) { vec![given.clone()] } else { Vec::new() }
+                let is_it = |(op, _): (&Op, _)| matches!(op, Op::Const(number) if number.bits == *bits);
+                if self.scene.ops(class).any(is_it) { vec![given.clone()] } else { Vec::new() }
             }
             Pattern::Rest(_) | Pattern::Union(..) | Pattern::Word(_) => Vec::new(),
         }

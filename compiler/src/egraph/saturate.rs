@@ -103,6 +103,9 @@ fn apply(rule: &Rule, scene: &mut Scene, options: &OptimizeOptions, report: &mut
         if options.fuel.is_some_and(|fuel| report.rewrites >= fuel) {
             break;
         }
+        if !scene.is_new(found, rule.name) {
+            continue;
+        }
         if scene.apply(found, rule.name) {
             report.rewrites += 1;
             report.applied.insert(rule.name);

@@ -1,6 +1,7 @@
 //! A region's e-graph, as rules see it, and what they found in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use egg::{EGraph, Id};
 use gatec_lang::Size;
@@ -12,7 +13,7 @@ use crate::ops::{Class, Dequantize, Gather, Mul, Op};
 use crate::rules::{Condition, Find, Rule};
 
 /// A replacement: ops over classes that are there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Tree {
     Class(Id),
     Op(Op, Vec<Tree>),
@@ -35,7 +36,7 @@ impl Tree {
 
 /// One application of a rule: values and other ways to write them. Those of one application pay together: gates of one product are
 /// taken out as picks of it all at once, or not at all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Match {
     pub places: Vec<(Id, Tree)>,
 }
@@ -65,6 +66,8 @@ const VIEWS: usize = 4;
 pub struct Scene {
     pub(super) egraph: EGraph<Term, Facts>,
     pub(super) made: Vec<Made>,
+    /// Matches that were applied, by their hashes: another round finds them again.
+    pub(super) known: HashSet<u64>,
     /// For each application, the classes with their new terms.
     pub(super) applied: Vec<Vec<(Id, Term)>>,
     /// Groups of values that a rule has dealt with.
@@ -78,6 +81,7 @@ impl Scene {
         Self {
             egraph: EGraph::new(facts),
             made: Vec::new(),
+            known: HashSet::new(),
             applied: Vec::new(),
             dealt_with: BTreeMap::new(),
             off: None,
@@ -108,11 +112,15 @@ impl Scene {
 
     /// The ways to write a value.
     pub fn class(&self, class: Id) -> Vec<(Op, Vec<Id>)> {
-        let nodes = self.egraph[class].nodes.iter().filter_map(|term| match &term.head {
-            Head::Op(op) => Some((op.clone(), term.operands.iter().map(|c| self.egraph.find(*c)).collect())),
+        self.ops(class).map(|(op, operands)| (op.clone(), operands)).collect()
+    }
+
+    /// The same, of which the caller may want few.
+    pub(super) fn ops(&self, class: Id) -> impl Iterator<Item = (&Op, Vec<Id>)> {
+        self.egraph[class].nodes.iter().filter_map(|term| match &term.head {
+            Head::Op(op) => Some((op, term.operands.iter().map(|c| self.egraph.find(*c)).collect())),
             Head::Result(_) => None,
-        });
-        nodes.collect()
+        })
     }
 
     /// The class of a loop's result, if the program has it.
@@ -253,6 +261,13 @@ impl Scene {
             op => op.class() == Class::View && views > 0 && operands.iter().any(|o| !self.is_wide(*o, views - 1)),
         };
         bytes >= WIDE_BYTES && !(self.at_load(class) && self.class(class).iter().any(is_narrow))
+    }
+
+    /// Was this not applied yet, to these very classes?
+    pub(super) fn is_new(&mut self, found: &Match, rule: &'static str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (rule, found).hash(&mut hasher);
+        self.known.insert(hasher.finish())
     }
 
     /// Adds another way to write some values; is it new?
