@@ -8,6 +8,7 @@ pub mod by_size;
 mod check;
 pub mod cost;
 mod extract;
+mod news;
 pub mod pattern;
 pub mod place;
 mod print;

@@ -100,6 +100,16 @@ impl Pattern {
         }
     }
 
+    /// How many ops stand in one another.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Op(_, items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
+            // A constant is an op.
+            Self::Number(_) => 1,
+            _ => 0,
+        }
+    }
+
     /// The values that a right side stands for.
     pub fn build(&self, bindings: &Bindings) -> Result<Tree, String> {
         match self {

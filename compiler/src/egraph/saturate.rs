@@ -29,6 +29,7 @@ impl Default for Limits {
 
 pub fn saturate(scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<(), String> {
     scene.egraph.rebuild();
+    scene.news.look(&scene.egraph);
     for phase in Phase::ALL {
         run(phase, scene, options, report)?;
     }
@@ -94,7 +95,7 @@ enum Applied {
 }
 
 fn apply(rule: &Rule, scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<Applied, String> {
-    let found = scene.find(rule, true).map_err(|why| format!("rule `{}`: {why}", rule.name))?;
+    let found = scene.find_new(rule).map_err(|why| format!("rule `{}`: {why}", rule.name))?;
     if found.len() > options.limits.matches {
         return Ok(Applied::TooMany);
     }
@@ -113,6 +114,9 @@ fn apply(rule: &Rule, scene: &mut Scene, options: &OptimizeOptions, report: &mut
         }
     }
     scene.egraph.rebuild();
+    if matches!(applied, Applied::Some) {
+        scene.news.look(&scene.egraph);
+    }
     match scene.egraph.analysis.faults.first() {
         Some(fault) => Err(format!("rule `{}` equated {fault}", rule.name)),
         None => Ok(applied),

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use egg::{EGraph, Id};
 use gatec_lang::Size;
 
+use super::news::News;
 use super::pattern::{Bindings, Matcher, Pattern};
 use super::term::{Facts, Head, Term};
 use crate::graph::{Axis, Sizes, Type};
@@ -68,6 +69,7 @@ pub struct Scene {
     pub(super) made: Vec<Made>,
     /// Matches that were applied, by their hashes: another round finds them again.
     pub(super) known: HashSet<u64>,
+    pub(super) news: News,
     /// For each application, the classes with their new terms.
     pub(super) applied: Vec<Vec<(Id, Term)>>,
     /// Groups of values that a rule has dealt with.
@@ -82,6 +84,7 @@ impl Scene {
             egraph: EGraph::new(facts),
             made: Vec::new(),
             known: HashSet::new(),
+            news: News::default(),
             applied: Vec::new(),
             dealt_with: BTreeMap::new(),
             off: None,
@@ -201,8 +204,22 @@ impl Scene {
         self.egraph.analysis.sizes.fresh(like, size)
     }
 
+    /// What a rule finds where it has not looked before, in a fixed order.
+    pub(super) fn find_new(&mut self, rule: &Rule) -> Result<Vec<Match>, String> {
+        self.find_in(rule, true, |news, depth, classes| news.of(rule.name, depth, classes))
+    }
+
     /// Everything that a rule finds, in a fixed order. A proof asks without regard to what pays.
     pub(super) fn find(&mut self, rule: &Rule, only_if_it_pays: bool) -> Result<Vec<Match>, String> {
+        self.find_in(rule, only_if_it_pays, |_, _, classes| classes)
+    }
+
+    fn find_in(
+        &mut self,
+        rule: &Rule,
+        only_if_it_pays: bool,
+        choose: impl Fn(&mut News, usize, Vec<Id>) -> Vec<Id>,
+    ) -> Result<Vec<Match>, String> {
         let (from, to) = match rule.find {
             Find::Search { find, .. } => return Ok(find(self)),
             Find::Pattern { from, to } => (Pattern::parse(from)?, Pattern::parse(to)?),
@@ -215,7 +232,8 @@ impl Scene {
         let pays: &[Condition] = if only_if_it_pays { rule.pays } else { &[] };
         let conditions: Vec<Condition> = rule.when.iter().chain(pays).copied().collect();
         let mut found = Vec::new();
-        for class in self.classes(root) {
+        let classes = self.classes(root);
+        for class in choose(&mut self.news, from.depth(), classes) {
             let holds = |c: &Condition, bindings: &Bindings| {
                 self.off == Some(*c) || self.is_true(*c, bindings, class) != Some(false)
             };
