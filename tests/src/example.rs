@@ -202,8 +202,11 @@ impl Example {
             }
         }
         for state in run.states.keys() {
-            let values: Vec<f64> =
-                session.state::<f32>(state).expect("a state").iter().map(|x| f64::from(*x)).collect();
+            let tensor = model.manifest().states.iter().find(|s| s.tensor.name == *state).expect("a state of the case");
+            let values: Vec<f64> = match tensor.tensor.elem {
+                Elem::I32 => session.state::<i32>(state).expect("a state").iter().map(|x| f64::from(*x)).collect(),
+                _ => session.state::<f32>(state).expect("a state").iter().map(|x| f64::from(*x)).collect(),
+            };
             results.insert(format!("state {state}"), values);
         }
         results

@@ -1,0 +1,137 @@
+"""Golden values of DTRN: python fixture.py     (pip install torch numpy safetensors)
+
+PyTorch in float64 on float32 weights: user by user, task by task, and each sequence cut to its length, so that
+nothing is masked.
+"""
+import pathlib
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+HERE = pathlib.Path(__file__).parent
+TASKS, ACTS, E, HEADS, FIELDS, EXPERTS, H, WORDS = 2, 3, 8, 2, 3, 3, 8, 20
+PLACES = FIELDS + ACTS
+
+
+def conditional_norm(w, n, task, act, z):
+    """Its scale and shift come from a small network of the task and the act."""
+    code = torch.cat([w["interest.conditions.task_code"][task], w["interest.conditions.act_code"][act]])
+    w1, b1, w2, b2 = (w[f"interest.conditions.{name}"][n] for name in ("w1", "b1", "w2", "b2"))
+    hidden = F.relu(w1 @ code + b1)
+    gamma, beta = 1 + w2[0] @ hidden + b2[0], w2[1] @ hidden + b2[1]
+    return F.layer_norm(z, [E], gamma, beta, 1e-5)
+
+
+def interest(w, task, act, x, target):
+    """x: [t, e], without padding; target: [e]."""
+    if len(x) == 0:
+        return torch.zeros(E).double()
+    own = {name[9:]: value for name, value in w.items() if name.startswith("interest.")}
+    heads = []
+    for n in range(HEADS):
+        q, k, v = (x @ own[name][n].T for name in ("wq", "wk", "wv"))
+        heads.append(torch.softmax(q @ k.T / (E // HEADS) ** 0.5, -1) @ v)
+    y = torch.cat(heads, -1) @ own["wo"].reshape(E, E).T
+    z = conditional_norm(w, 0, task, act, x + y)
+    y = F.relu(z @ own["w3"].T + own["b3"]) @ own["w4"].T + own["b4"]
+    z = conditional_norm(w, 1, task, act, z + y)
+    a = torch.softmax((z @ own["pool_k"].T) @ (own["pool_q"] @ target) / E**0.5, 0)
+    return a @ (z @ own["pool_v"].T)
+
+
+def logits(w, field_ids, item_ids, length, target_id):
+    out = torch.zeros(len(field_ids), TASKS).double()
+    for b in range(len(out)):
+        fields = [w["fields"][n, i] for n, i in enumerate(field_ids[b])]
+        sequences = [w["items"][item_ids[b, act, : length[b, act]].long()] for act in range(ACTS)]
+        for task in range(TASKS):
+            u = [interest(w, task, act, x, w["items"][target_id[b]]) for act, x in enumerate(sequences)]
+            z = torch.stack(fields + u)
+            hidden = F.relu(w["refine.v1"][task].flatten(1) @ z.flatten() + w["refine.d1"][task])
+            z = z * torch.sigmoid(w["refine.v2"][task] @ hidden + w["refine.d2"][task])[:, None]
+            x = z.flatten()
+            gate = torch.softmax(w["mmoe.gate"][task].flatten(1) @ x, 0)
+            experts = F.relu(w["mmoe.w"].flatten(2) @ x + w["mmoe.bias"])
+            tower = F.relu(w["mmoe.w5"][task] @ (gate @ experts) + w["mmoe.b5"][task])
+            out[b, task] = w["mmoe.w6"][task] @ tower + w["mmoe.b6"][task]
+    return out
+
+
+def cross_entropy(o, label):
+    total = torch.zeros(()).double()
+    for task in range(TASKS):
+        known = label[:, task] >= 0
+        if known.any():
+            total += F.binary_cross_entropy_with_logits(o[known, task], label[known, task].double())
+    return total
+
+
+def weights():
+    w = {}
+
+    def matrices(*names, fan, shape):
+        w.update({name: torch.randn(*shape) * fan**-0.5 for name in names})
+
+    def vectors(*names, shape):
+        w.update({name: 0.2 * torch.randn(*shape) for name in names})
+
+    matrices("fields", fan=1, shape=(FIELDS, WORDS, E))
+    matrices("items", fan=1, shape=(WORDS, E))
+    matrices("interest.wq", "interest.wk", "interest.wv", fan=E, shape=(HEADS, E // HEADS, E))
+    matrices("interest.wo", fan=E, shape=(E, HEADS, E // HEADS))
+    matrices("interest.w3", fan=E, shape=(H, E))
+    matrices("interest.w4", fan=H, shape=(E, H))
+    matrices("interest.pool_q", "interest.pool_k", "interest.pool_v", fan=E, shape=(E, E))
+    vectors("interest.b3", shape=(H,))
+    vectors("interest.b4", shape=(E,))
+    matrices("interest.conditions.task_code", fan=1, shape=(TASKS, E))
+    matrices("interest.conditions.act_code", fan=1, shape=(ACTS, E))
+    matrices("interest.conditions.w1", fan=2 * E, shape=(2, H, 2 * E))
+    matrices("interest.conditions.w2", fan=4 * H, shape=(2, 2, E, H))
+    vectors("interest.conditions.b1", shape=(2, H))
+    vectors("interest.conditions.b2", shape=(2, 2, E))
+    matrices("refine.v1", fan=PLACES * E, shape=(TASKS, PLACES, PLACES, E))
+    matrices("refine.v2", fan=PLACES, shape=(TASKS, PLACES, PLACES))
+    vectors("refine.d1", "refine.d2", shape=(TASKS, PLACES))
+    matrices("mmoe.gate", fan=PLACES * E, shape=(TASKS, EXPERTS, PLACES, E))
+    matrices("mmoe.w", fan=PLACES * E, shape=(EXPERTS, H, PLACES, E))
+    vectors("mmoe.bias", shape=(EXPERTS, H))
+    matrices("mmoe.w5", fan=H, shape=(TASKS, H, H))
+    matrices("mmoe.w6", fan=H, shape=(TASKS, H))
+    vectors("mmoe.b5", shape=(TASKS, H))
+    vectors("mmoe.b6", shape=(TASKS,))
+    return w
+
+
+def main():
+    torch.manual_seed(14)
+    w = weights()
+    double = {name: value.double() for name, value in w.items()}
+    golden = {}
+
+    def ids(*shape):
+        return torch.randint(WORDS, shape, dtype=torch.int32)
+
+    def add(prefix, length, steps):
+        length = torch.tensor(length, dtype=torch.int32).reshape(-1, ACTS)
+        batch = len(length)
+        given = dict(field_ids=ids(batch, FIELDS), item_ids=ids(batch, ACTS, steps))
+        given |= dict(length=length, target_id=ids(batch))
+        label = torch.randint(-1, 2, (batch, TASKS), dtype=torch.int32)
+        if batch == 1:
+            label[:, 0] = -1  # a task without any label
+        o = logits(double, **given)
+        for name, value in (given | {"label": label, "p": torch.sigmoid(o), "loss": cross_entropy(o, label)}).items():
+            golden[f"{prefix}.{name}"] = value.float() if value.is_floating_point() else value
+
+    add("b4", [[5, 2, 0], [1, 5, 3], [4, 4, 5], [0, 0, 1]], 5)
+    add("b1", [[7, 3, 6]], 7)
+    add("b3", [[9, 33, 17], [0, 0, 0], [33, 1, 32]], 33)  # the second user did nothing
+    add("t0", [[0, 0, 0], [0, 0, 0]], 0)
+    save_file({f"net.{name}": value for name, value in w.items()}, HERE / "weights.safetensors")
+    save_file(golden, HERE / "golden.safetensors")
+
+
+if __name__ == "__main__":
+    main()

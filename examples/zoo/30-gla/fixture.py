@@ -1,0 +1,173 @@
+"""Golden values of GLA: python fixture.py     (pip install numpy safetensors)
+
+The recurrent form in NumPy, in float64 on float32 weights and inputs, step by step and head by head. The parallel and
+the chunkwise form, written out from the equations of the paper, must agree with it.
+"""
+import pathlib
+
+import numpy as np
+from safetensors.numpy import save_file
+
+HERE = pathlib.Path(__file__).parent
+D, H, K, V, R, C, M, LAYERS, WORDS = 16, 2, 4, 8, 4, 4, 256, 2, 50
+EPS = 1e-5
+
+
+# ---- the network
+
+def sub(w, name):
+    return {key[len(name) + 1:]: value for key, value in w.items() if key.startswith(name + ".")}
+
+
+def swish(x):
+    return x / (1 + np.exp(-x))
+
+
+def rmsnorm(x, scale):
+    return x / np.sqrt(np.mean(x**2, -1, keepdims=True) + EPS) * scale
+
+
+def log_sigmoid(x):
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+
+
+def recurrent(q, k, v, la, s0):
+    """One head of one text. q, k, la: [t, k]; v: [t, v]; s0: [k, v]."""
+    o, s = np.zeros_like(v), s0.copy()
+    for t in range(len(q)):
+        s = np.exp(la[t])[:, None] * s + np.outer(k[t], v[t])
+        o[t] = K**-0.5 * q[t] @ s
+    return o, s
+
+
+def layer(w, x, s0, tau, form=recurrent):
+    """x: [b, t, d], s0: [b, head, k, v]."""
+    def heads(y, width):
+        return y.reshape(*y.shape[:2], H, width)
+
+    def flat(name):
+        return w[name].reshape(w[name].shape[0], -1)
+
+    q, k, v, g = (heads(x @ flat(name), width) for name, width in (("wq", K), ("wk", K), ("wv", V), ("wg", V)))
+    la = log_sigmoid(heads(x @ w["wa1"] @ flat("wa2"), K) + w["ba"]) / tau
+    o, s = np.zeros_like(v), np.zeros_like(s0)
+    for b in range(len(x)):
+        for h in range(H):
+            o[b, :, h], s[b, h] = form(q[b, :, h], k[b, :, h], v[b, :, h], la[b, :, h], s0[b, h])
+    y = rmsnorm(o, w["norm"]) * swish(g)
+    return y.reshape(*x.shape[:2], H * V) @ w["wo"].reshape(H * V, D), s
+
+
+def read(w, ids, memory):
+    """ids: [b, t], memory: [layer, b, head, k, v]."""
+    x, memory = w["embed"][ids], memory.copy()
+    for i in range(LAYERS):
+        mix, mlp = ({name: value[i] for name, value in sub(w, part).items()} for part in ("gla", "mlp"))
+        y, memory[i] = layer(mix, rmsnorm(x, w["norm1"][i]), memory[i], 16)
+        x = x + y
+        z = rmsnorm(x, w["norm2"][i])
+        x = x + (swish(z @ mlp["w1"]) * (z @ mlp["w2"])) @ mlp["w3"]
+    return rmsnorm(x, w["norm"]) @ w["embed"].T, memory
+
+
+# ---- weights and golden values
+
+def parallel(q, k, v, la, s0):
+    scale, g = K**-0.5, np.cumsum(la, 0)
+    p = np.zeros((len(q), len(q)))
+    for i in range(len(q)):
+        for j in range(i + 1):
+            p[i, j] = scale * np.sum(q[i] * k[j] * np.exp(g[i] - g[j]))
+    o = p @ v + scale * (q * np.exp(g)) @ s0
+    end = g[-1] if len(g) else np.zeros(K)
+    return o, np.exp(end)[:, None] * s0 + (k * np.exp(end - g)).T @ v
+
+
+def chunkwise(q, k, v, la, s0):
+    o, s = np.zeros_like(v), s0
+    for at in range(0, len(q), C):
+        part = slice(at, at + C)
+        o[part], s = parallel(q[part], k[part], v[part], la[part], s)
+    return o, s
+
+
+def make_weights(random):
+    def normal(fan_in, *shape):
+        return random.standard_normal(shape) * fan_in**-0.5
+
+    def mix(*layers):
+        return {
+            "wq": normal(D, *layers, D, H, K), "wk": normal(D, *layers, D, H, K),
+            "wv": normal(D, *layers, D, H, V), "wg": normal(D, *layers, D, H, V),
+            "wa1": normal(D, *layers, D, R), "wa2": normal(R, *layers, R, H, K), "ba": normal(4, *layers, H, K),
+            "norm": 1 + normal(25, *layers, V), "wo": normal(H * V, *layers, H, V, D),
+        }
+
+    w = {f"one.{name}": value for name, value in mix().items()}
+    w |= {f"gla.{name}": value for name, value in mix(LAYERS).items()}
+    w |= {
+        "embed": normal(1, WORDS, D), "norm": 1 + normal(25, D),
+        "norm1": 1 + normal(25, LAYERS, D), "norm2": 1 + normal(25, LAYERS, D),
+        "mlp.w1": normal(D, LAYERS, D, M), "mlp.w2": normal(D, LAYERS, D, M), "mlp.w3": normal(M, LAYERS, M, D),
+    }
+    return {name: value.astype(np.float32) for name, value in w.items()}
+
+
+def main():
+    random = np.random.default_rng(30)
+    weights = make_weights(random)
+    save_file(weights, HERE / "weights.safetensors")
+    w = {name: value.astype(np.float64) for name, value in weights.items()}
+    golden = {}
+
+    def float32(*shape):
+        return random.standard_normal(shape).astype(np.float32)
+
+    def keep(run, **values):
+        for name, value in values.items():
+            kind = np.int32 if name == "ids" else np.float32
+            golden[f"{run}.{name}"] = np.array(value, dtype=kind, order="C")
+
+    def layer_run(run, x, tau, s0):
+        given = [x.astype(np.float64), s0.astype(np.float64), np.float64(np.float32(tau))]
+        y, s = layer(sub(w, "one"), *given)
+        for form in (parallel, chunkwise):
+            for ours, other in zip((y, s), layer(sub(w, "one"), *given, form=form)):
+                assert np.abs(ours - other).max(initial=0) < 1e-12
+        keep(run, x=x, tau=tau, s0=s0, y=y, s=s)
+        return y, s
+
+    for t, b in ((12, 2), (13, 2), (1, 1), (67, 3), (0, 2)):
+        layer_run(f"t{t}b{b}", float32(b, t, D), 16, float32(b, H, K, V))
+    for run, t in (("fast", 13), ("fast67", 67)):  # decays down to exp(-10) and less
+        layer_run(run, float32(2, t, D), 0.1, float32(2, H, K, V))
+    for run, tau in (("chunks", 16), ("fast_chunks", 0.1)):  # the same steps, three chunks of four
+        x, s0 = float32(2, 12, D), float32(2, H, K, V)
+        y, s = layer_run(run, x, tau, s0)
+        keep(run, x=x.reshape(2, 3, C, D), y=y.reshape(2, 3, C, D))
+    # Thirteen steps in two calls: the second starts from what the first left.
+    x, s0 = float32(2, 13, D), np.zeros((2, H, K, V), np.float32)
+    y, s = layer(sub(w, "one"), x.astype(np.float64), s0.astype(np.float64), 16)
+    first = layer_run("first", x[:, :5], 16, s0)
+    second = layer_run("second", x[:, 5:], 16, first[1].astype(np.float32))
+    assert np.abs(np.concatenate([first[0], second[0]], 1) - y).max() < 1e-6 and np.abs(second[1] - s).max() < 1e-6
+
+    # The language model: a text at once, in two calls and word by word.
+    ids = random.integers(0, WORDS, (3, 12))
+    empty = np.zeros((LAYERS, 3, H, K, V))
+    logits, memory = read(w, ids, empty)
+    keep("whole", ids=ids, logits=logits, memory=memory)
+    for run, length in (("halves", 6), ("words", 1)):
+        calls, made, memory = ids.reshape(3, -1, length).swapaxes(0, 1), [], empty
+        for call in calls:
+            part, memory = read(w, call, memory)
+            made.append(part)
+        assert np.abs(np.concatenate(made, 1) - logits).max() < 1e-12
+        keep(run, ids=calls, logits=np.stack(made), memory=memory)
+    one = random.integers(0, WORDS, (1, 1))
+    keep("one", ids=one, logits=read(w, one, empty[:, :1])[0])
+    save_file(golden, HERE / "golden.safetensors")
+
+
+if __name__ == "__main__":
+    main()
