@@ -298,7 +298,8 @@ impl Fuser<'_> {
     fn demand(&mut self, value: Value) {
         if self.fusion.home(value).is_some() {
             self.store(value);
-        } else if !has_buffer(self.graph, value) {
+        // The numbers of a loop's steps are stored before it.
+        } else if !has_buffer(self.graph, value) && !matches!(self.graph.op(value), Op::Step(_)) {
             let outer = self.graph.ty(value).axes.clone();
             let before = self.latest.get(&value).copied();
             let group = self.open(Core::Nest { outer }, &[value]);

@@ -1,9 +1,9 @@
 //! Streaming attention: one kernel from products to weighed values, on packed keys and values.
 
-use crate::fuse::{Attention, GroupId};
+use crate::fuse::{Attention, GroupId, Way};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::kernel::types::computed_in;
-use crate::kernel::{Access, Attend, Body, Expr, Products};
+use crate::kernel::{Access, Attend, Body, Expr, Loop, Products};
 use crate::scalar::{Binary, Unary};
 use crate::schedule;
 
@@ -25,6 +25,7 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         let Attention { x, keys, values, product, score, mixed, over, .. } = *attention;
         let acc = computed_in(self.graph(region).ty(product).elem);
+        self.evened(region, x, &attention.sums)?;
         let natural_x = self.order_of(region, x);
         let sums = self.sums_order(region, x, &attention.sums, &natural_x)?;
         let roots = self.regions[region.0].fusion.groups[group.0].roots.clone();
@@ -82,5 +83,25 @@ impl Planner<'_> {
         }
         let body = Body::Attend(Attend { batch, rows, over, cols, sums, block: BLOCK, x, keys, score, values, stores });
         builder.finish(&label, body, work)
+    }
+
+    /// The kernel reads its left operand at equal distances along each loop of the sum; one that a view has elsewhere is copied.
+    fn evened(&mut self, region: RegionId, x: Value, sums: &AxisSet) -> Result<(), PlanError> {
+        let order = self.order_of(region, x);
+        let mut builder = KernelBuilder::new(self, region, None);
+        let mut point = Point::new();
+        let loops = builder.loops(&order, &mut point);
+        let load = builder.expand(region, x, &point, &Guard::default())?;
+        let summed: Vec<Loop> =
+            order.iter().zip(loops).filter(|(axis, _)| sums.contains(**axis)).map(|(_, l)| l).collect();
+        if builder.kernel.is_even(load, &summed) {
+            return Ok(());
+        }
+        let (name, elem) = (self.name_of(region, x), self.graph(region).ty(x).elem);
+        let place = self.scratch(&name, elem, &order);
+        self.copy(region, x, &place)?;
+        self.regions[region.0].locations.insert(x, vec![place]);
+        self.note(region, x, Way::WrittenOut, "along the sum its elements do not stand at equal distances".into());
+        Ok(())
     }
 }

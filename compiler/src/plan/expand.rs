@@ -134,14 +134,20 @@ impl KernelBuilder<'_, '_> {
                 inner.insert(window.from, index);
             }
             Op::Gather(gather) => {
-                let index = self.expand(region, operands[1], point, guard)?;
+                let mut index = self.expand(region, operands[1], point, guard)?;
+                let elem = self.planner.graph(region).ty(operands[1]).elem;
+                // Outside of what is wanted nobody says that the index is one.
+                for bound in &guard.bounds {
+                    let is_wanted = self.is_inside(bound);
+                    let first = self.push(Expr::Const { elem, value: 0.0 });
+                    index = self.push(Expr::Select(is_wanted, index, first));
+                }
                 let size = self.size(gather.axis);
                 let extent = self.extent(&size);
                 let x_axes = self.planner.graph(region).ty(operands[0]).axes.clone();
                 inner.retain(|axis, _| x_axes.contains(*axis));
                 if gather.or_zero {
-                    let index_elem = self.planner.graph(region).ty(operands[1]).elem;
-                    let index = (index, index_elem);
+                    let index = (index, elem);
                     return self.gathered_or_zero(region, operands[0], (gather.axis, extent), index, inner, guard);
                 }
                 inner.insert(gather.axis, Index::Value(index, extent));
@@ -274,6 +280,12 @@ impl KernelBuilder<'_, '_> {
         guard: &Guard,
     ) -> Result<ExprId, PlanError> {
         let size = self.size(axis);
+        if let (Index::Known(at), Some(n)) = (&index, size.as_known())
+            && !(0..n).contains(at)
+        {
+            let elem = self.planner.graph(region).ty(x).elem;
+            return Ok(self.push(Expr::Const { elem, value: fill }));
+        }
         let extent = self.extent(&size);
         let bound = Bound { index: index.clone(), extent };
         inner.insert(axis, index);

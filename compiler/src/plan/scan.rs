@@ -113,7 +113,7 @@ impl<'g> Planner<'g> {
             targets.push((value, stacked.item(scan.axis, depth)));
         }
 
-        if let Some(step) = scan.body.ids().find(|id| matches!(scan.body.node(*id).op, Op::Step(_))) {
+        for step in scan.body.ids().filter(|id| matches!(scan.body.node(*id).op, Op::Step(_))) {
             let numbers = self.step_numbers(region, scan.axis)?.item(scan.axis, depth);
             self.regions[body.0].locations.insert(Value::of(step), vec![numbers]);
         }
