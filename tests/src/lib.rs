@@ -293,9 +293,9 @@ pub fn symbols(module: &Module, entry: &Entry, inputs: &[(String, Stored)]) -> B
             }
         }
     }
-    // Those of other entries.
+    // Those of other entries: large enough for what their axes are made of.
     for (symbol, _) in &module.symbols {
-        bound.entry(symbol.clone()).or_insert(0);
+        bound.entry(symbol.clone()).or_insert(8);
     }
     bound
 }
