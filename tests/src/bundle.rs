@@ -26,7 +26,7 @@ fn main() -> Result<(), Failure> {
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
     let mut cases = String::new();
-    for example in Example::all() {
+    for example in Example::of("examples") {
         examples(folder, &example, &mut cases)?;
     }
     timed(folder, &mut cases)?;

@@ -60,7 +60,7 @@ fn choices_change_no_bit_of_the_examples() {
     let more = ["quantized-tiles", "quantized", "networks", "route-drops", "attention"];
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests/run");
     let more = more.map(|name| (run.join(name).with_extension("gate"), Vec::new()));
-    for (path, sizes) in Example::all().into_iter().map(|e| (e.model(), e.sizes())).chain(more) {
+    for (path, sizes) in Example::of("examples").into_iter().map(|e| (e.model(), e.sizes())).chain(more) {
         let options = BuildOptions { sizes, ..Default::default() };
         let (program, optimized) = gatec::optimize(&path, &options).unwrap_or_else(|e| panic!("{e}"));
         failures.extend(check(&program.name, &optimized.module, &[1, 40]).err());

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod calibrate;
 mod check;
+mod doc;
 mod explain;
 mod fmt;
 mod html;
@@ -23,6 +24,7 @@ mod tensors;
 mod trace;
 mod tune;
 mod tuned;
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,6 +83,14 @@ enum Command {
         after_help = "Examples:\n  gatec inspect model.so\n  gatec inspect model.so --size tokens=512\n  gatec inspect model.so --json"
     )]
     Inspect(inspect::Inspect),
+    /// Render a model's interface as a page
+    #[command(after_help = "Examples:\n  gatec doc model.gate > model.md\n  gatec doc model.gate --html -o model.html")]
+    Doc(doc::Doc),
+    /// List the tensors that a model wants of a weight file, and hold a file against them
+    #[command(
+        after_help = "Examples:\n  gatec weights model.gate\n  gatec weights model.gate --check model.safetensors.index.json\n  gatec weights model.gate --random w.safetensors"
+    )]
+    Weights(weights::Weights),
     /// Quantise weights for a model with parameters of `q8` or `q4`, and say what is lost
     #[command(
         after_help = "Examples:\n  gatec quantize model.gate --weights w.safetensors -o w.q.safetensors\n  gatec quantize model.gate -w model.safetensors.index.json -o w.q.safetensors --json"
@@ -273,6 +283,8 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(&talk),
         Command::Explain(explain) => explain.run(&talk),
         Command::Inspect(inspect) => inspect.run(&talk),
+        Command::Doc(doc) => doc.run(&talk),
+        Command::Weights(weights) => weights.run(&talk),
         Command::Quantize(quantize) => quantize.run(&talk),
         Command::Bench(bench) => bench.run(&talk),
         Command::Calibrate(calibrate) => calibrate.run(&talk),

@@ -38,12 +38,15 @@ impl BoundParam {
 
 /// Everything that does not fit.
 pub(crate) fn check(manifest: &Manifest, weights: &Weights) -> Result<(), WeightErrors> {
+    let errors = faults(manifest, weights);
+    if errors.is_empty() { Ok(()) } else { Err(WeightErrors(errors)) }
+}
+
+pub(super) fn faults(manifest: &Manifest, weights: &Weights) -> Vec<WeightError> {
     // What another parameter takes is not what a missing one is called.
     let taken: BTreeSet<&str> = manifest.params.iter().flat_map(|p| &p.parts).map(String::as_str).collect();
     let parts = manifest.params.iter().flat_map(|param| param.parts.iter().map(move |part| (param, part)));
-    let errors: Vec<WeightError> =
-        parts.filter_map(|(param, part)| check_part(param, part, weights, &taken).err()).collect();
-    if errors.is_empty() { Ok(()) } else { Err(WeightErrors(errors)) }
+    parts.filter_map(|(param, part)| check_part(param, part, weights, &taken).err()).collect()
 }
 
 /// A value for each parameter of weights that were checked.

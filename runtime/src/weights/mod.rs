@@ -130,6 +130,12 @@ impl Weights {
         random::random(manifest, seed)
     }
 
+    /// Everything in which they do not fit a model: tensors that are missing, of another shape, or of a type that would be rounded.
+    #[must_use]
+    pub fn faults(&self, manifest: &Manifest) -> Vec<WeightError> {
+        bind::faults(manifest, self)
+    }
+
     /// Names, element types and shapes of the tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &str, &[u64])> {
         self.tensors.iter().map(|(name, t)| (name.as_str(), t.elem_name.as_str(), t.shape.as_slice()))

@@ -1,0 +1,4 @@
+gatec doc two.gate
+gatec doc two.gate --html -o two.html
+gatec doc glu.gate --html
+gatec doc broken.gate
