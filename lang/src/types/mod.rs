@@ -90,6 +90,8 @@ pub(crate) struct Checker<'s> {
     stems: Vec<String>,
     axis_ids: BTreeMap<(String, Size), AxisId>,
     param_ids: BTreeMap<String, usize>,
+    /// By the name of a tensor of the weight file: the first parameter that is read from it, and its shape.
+    stored_shapes: BTreeMap<String, (usize, String)>,
     used_params: Vec<bool>,
     param_spans: Vec<Span>,
     // The entry that is being checked.
@@ -132,6 +134,7 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         stems: Vec::new(),
         axis_ids: BTreeMap::new(),
         param_ids: BTreeMap::new(),
+        stored_shapes: BTreeMap::new(),
         used_params: Vec::new(),
         param_spans: Vec::new(),
         nodes: Vec::new(),

@@ -157,17 +157,29 @@ impl Checker<'_> {
         span: Span,
         source: impl FnOnce(&mut Self) -> Checked<Source>,
     ) -> Checked<NodeId> {
+        let source = source(self)?;
         let id = match self.param_ids.get(&path) {
             Some(&id) => {
-                let old = &self.program.params[id].tensor;
-                if old.order != order || old.elem != elem {
-                    let message = format!("`{path}` is declared twice, with different types");
-                    return Err(self.say(Diagnostic::error(codes::PARAM, span, message)));
+                let old = &self.program.params[id];
+                let same_type = old.tensor.order == order && old.tensor.elem == elem;
+                if !same_type || old.source != source {
+                    let (first, second) = (self.file_name_of(&old.source), self.file_name_of(&source));
+                    let how = match (same_type, first == second) {
+                        (false, _) => "with different types".to_string(),
+                        (true, false) => format!("from different places: `{first}` and `{second}`"),
+                        (true, true) => format!("with different orders of `{first}`"),
+                    };
+                    let message = format!("`{path}` is declared twice, {how}");
+                    let mut diagnostic = Diagnostic::error(codes::PARAM, span, message);
+                    if self.param_spans[id] != span {
+                        diagnostic = diagnostic.label("again here").also(self.param_spans[id], "first here");
+                    }
+                    return Err(self.say(diagnostic.help("both have one path: give one another name or label")));
                 }
                 id
             }
             None => {
-                let source = source(self)?;
+                self.one_shape(&path, &source, span)?;
                 let tensor = Tensor { name: path.clone(), elem, order: order.clone(), doc: String::new(), span };
                 self.program.params.push(Param { tensor, source });
                 self.param_spans.push(span);
