@@ -88,13 +88,16 @@ impl Checker<'_> {
         name.strip_suffix('\'').and_then(|base| self.size_of_name(scope, base))
     }
 
+    /// The axis that a name stands for in a scope, if it stands for one.
+    pub fn own_axis(&mut self, scope: &Scope, name: &Name) -> Option<AxisId> {
+        let known = scope.axes.get(&name.text).copied();
+        known.or_else(|| self.size_of_name(scope, &name.text).map(|size| self.axis_id(&name.text, size, name.span)))
+    }
+
     /// The axis that a name in a type stands for.
     pub fn named_axis(&mut self, scope: &Scope, name: &Name) -> Checked<AxisId> {
-        if let Some(&id) = scope.axes.get(&name.text) {
+        if let Some(id) = self.own_axis(scope, name) {
             return Ok(id);
-        }
-        if let Some(size) = self.size_of_name(scope, &name.text) {
-            return Ok(self.axis_id(&name.text, size, name.span));
         }
         let known: Vec<String> = scope.axes.keys().cloned().collect();
         let message = format!("no axis `{}` is declared", name.text);

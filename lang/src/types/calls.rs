@@ -1,11 +1,24 @@
 //! Calls of blocks and functions: a new instance, with axes bound from the arguments.
 
+use std::collections::BTreeMap;
+
 use super::scope::Scope;
 use super::{Checked, Checker, MAX_CALLS, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Span};
+use crate::program::{AxisId, Kind, Node, Span};
 use crate::size::Size;
 use crate::syntax::{Argument, Call, Callable, CallableKind, ExprKind, Name, Ty};
+
+/// What is called, where it is more than a name of the file.
+#[derive(Default)]
+struct Instance {
+    /// Of a part, which has its place from its declaration.
+    path: Option<Vec<String>>,
+    /// Of a part, from its declaration.
+    sizes: Vec<(String, Size)>,
+    /// Axes of the block around a part's declaration; else the caller's count.
+    around: Option<BTreeMap<String, AxisId>>,
+}
 
 impl<'s> Checker<'s> {
     pub fn call(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
@@ -15,21 +28,23 @@ impl<'s> Checker<'s> {
         }
         let instance = scope.find(name).and_then(|binding| {
             let found = match binding.val.clone() {
-                Val::Part { block, path, sizes } => (block, Some(path), sizes),
-                Val::Block(block) => (block, None, Vec::new()),
+                Val::Part { block, path, sizes, around } => {
+                    (block, Instance { path: Some(path), sizes, around: Some(around) })
+                }
+                Val::Block(block) => (block, Instance::default()),
                 _ => return None,
             };
             binding.used = true;
             Some(found)
         });
-        if let Some((block, part, sizes)) = instance {
+        if let Some((block, instance)) = instance {
             let Some(callable) = self.names[block.file].callables.get(&block.name).copied() else {
                 return Err(self.unknown(scope, &Name { text: block.name, span: call.callee.span }));
             };
-            return self.instantiate(scope, callable, call, sizes, part, span);
+            return self.instantiate(scope, callable, call, instance, span);
         }
         if let Some(callable) = self.known().callables.get(name).copied() {
-            return self.instantiate(scope, callable, call, Vec::new(), None, span);
+            return self.instantiate(scope, callable, call, Instance::default(), span);
         }
         match self.builtin(scope, call, span) {
             Some(val) => val,
@@ -99,8 +114,7 @@ impl<'s> Checker<'s> {
         scope: &mut Scope,
         callable: &'s Callable,
         call: &Call,
-        sizes: Vec<(String, Size)>,
-        part: Option<Vec<String>>,
+        instance: Instance,
         span: Span,
     ) -> Checked<Val> {
         if matches!(callable.kind, CallableKind::Model | CallableKind::Entry) {
@@ -117,7 +131,12 @@ impl<'s> Checker<'s> {
         }
         let file = callable.span.file;
         let mut inner = self.in_file(file, |this| this.fresh_scope());
-        inner.path = match (&part, callable.kind) {
+        // Names of axes are a file's: what a block of one binds says nothing to those of another.
+        if file as usize == self.here {
+            inner.bound = instance.around.unwrap_or_else(|| scope.bound.clone());
+            inner.axes.extend(inner.bound.clone());
+        }
+        inner.path = match (&instance.path, callable.kind) {
             (Some(path), _) => {
                 inner.shared = true;
                 path.clone()
@@ -147,27 +166,32 @@ impl<'s> Checker<'s> {
                 path
             }
         };
-        let mut given = sizes;
+        let mut given = instance.sizes;
         given.extend(self.given_sizes(scope, &call.sizes)?);
+        let named: Vec<String> = given.iter().map(|(name, _)| name.clone()).collect();
+        let mut own = BTreeMap::new();
         for (name, size) in given {
             let id = self.axis_id(&name, size, span);
-            inner.axes.insert(name, id);
+            inner.axes.insert(name.clone(), id);
+            own.insert(name, id);
         }
-        self.bind_arguments(scope, &mut inner, callable, call, span)?;
+        self.bind_arguments(scope, (&mut inner, &mut own), callable, call, span)?;
+        inner.bound.extend(own);
+        let start = self.nodes.len();
         self.calling.push(callable.span);
         let body = &callable.body;
         let val = self.in_file(file, |this| this.body(&mut inner, &body.statements, body.value.as_deref(), body.span));
         self.calling.pop();
         let val = val?;
         self.warn_of_unused(&inner);
-        self.check_result(&inner, callable, &val)?;
+        self.check_result(&inner, callable, &val, (&named, start))?;
         Ok(val)
     }
 
     fn bind_arguments(
         &mut self,
         scope: &mut Scope,
-        inner: &mut Scope,
+        (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
         callable: &Callable,
         call: &Call,
         span: Span,
@@ -204,7 +228,8 @@ impl<'s> Checker<'s> {
             });
             match node {
                 Ok((node, at)) => {
-                    failed |= self.bind_axes(scope, inner, name, ty, &self.ty(node).axes.clone(), at).is_err();
+                    let axes = self.ty(node).axes.clone();
+                    failed |= self.bind_axes(scope, (inner, own), (callable, name, ty), &axes, at).is_err();
                     vals.push((name, Val::Tensor(node)));
                 }
                 Err(Reported) => {
@@ -223,23 +248,24 @@ impl<'s> Checker<'s> {
         Ok(())
     }
 
-    /// Binds the axes of a declared argument: by name where the value has it, else, if one is left on both sides, to that.
+    /// Binds the axes of a declared argument: by name where the value has it, else, if one is left on both sides, to that. `own` are
+    /// those that this call has bound so far.
     fn bind_axes(
         &mut self,
         scope: &Scope,
-        inner: &mut Scope,
-        name: &Name,
-        ty: &Ty,
+        (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
+        (callable, name, ty): (&Callable, &Name, &Ty),
         found: &[AxisId],
         at: Span,
     ) -> Checked<()> {
         let mut left: Vec<AxisId> = found.to_vec();
         let mut open: Vec<&Name> = Vec::new();
+        let mut pairs: Vec<(&Name, AxisId)> = Vec::new();
         for axis in &ty.axes {
             let known = inner.axes.get(&axis.text).copied().filter(|id| left.contains(id));
             match known.or_else(|| self.axis_in(scope, &axis.text, &left)) {
                 Some(id) => {
-                    inner.axes.insert(axis.text.clone(), id);
+                    pairs.push((axis, id));
                     left.retain(|a| *a != id);
                 }
                 None => open.push(axis),
@@ -248,9 +274,20 @@ impl<'s> Checker<'s> {
         // Expert axes of routes around are carried through by every block.
         let mut free: Vec<AxisId> = left.iter().copied().filter(|a| !self.experts.contains(a)).collect();
         if let ([axis], [id]) = (open.as_slice(), free.as_slice()) {
-            inner.axes.insert(axis.text.clone(), *id);
+            pairs.push((axis, *id));
             open.clear();
             free.clear();
+        }
+        for (axis, id) in pairs {
+            let before = own.get(&axis.text).copied();
+            if let Some(before) = before.filter(|before| self.size(*before) != self.size(id)) {
+                let (first, second) = (self.show_size(before), self.show_size(id));
+                let message =
+                    format!("`{}` of `{}` has two sizes here: {first} and {second}", axis.text, callable.name.text);
+                return Err(self.say(Diagnostic::error(codes::SIZES, at, message).also(axis.span, "the same axis")));
+            }
+            inner.axes.insert(axis.text.clone(), id);
+            own.insert(axis.text.clone(), id);
         }
         if open.is_empty() && (ty.rest || free.is_empty()) {
             for axis in free {
@@ -273,7 +310,16 @@ impl<'s> Checker<'s> {
     }
 
     /// Holds a block's value against what its signature declares.
-    pub fn check_result(&mut self, inner: &Scope, callable: &Callable, val: &Val) -> Checked<()> {
+    ///
+    /// An axis there is the block's own, of its size, with one exception: a strided window and its kin keep an axis' name but not its
+    /// size, so what the body (the nodes from `start` on) made so may stand there, unless the call gave a size by name.
+    fn check_result(
+        &mut self,
+        inner: &Scope,
+        callable: &Callable,
+        val: &Val,
+        (given, start): (&[String], usize),
+    ) -> Checked<()> {
         let Some(result) = &callable.result else { return Ok(()) };
         let span = callable.body.value.as_ref().map_or(callable.body.span, |v| v.span);
         let fields: Vec<(&Ty, Val)> = match (result.as_slice(), val) {
@@ -310,10 +356,21 @@ impl<'s> Checker<'s> {
             let mut left = axes.clone();
             let mut missing = Vec::new();
             for name in &ty.axes {
-                match self.axis_in(inner, &name.text, &left) {
-                    Some(id) => left.retain(|a| *a != id),
-                    None => missing.push(name.text.clone()),
+                let found = self.axis_in(inner, &name.text, &left);
+                let Some(found) = found else {
+                    missing.push(name.text.clone());
+                    continue;
+                };
+                let own = self.own_axis(inner, name).unwrap_or(found);
+                let is_made = || !given.contains(&name.text) && self.is_made(found, start);
+                if self.size(own) != self.size(found) && !is_made() {
+                    let (name, is, want) = (&name.text, self.show_size(found), self.show_size(own));
+                    let message =
+                        format!("`{name}` of the result has size {is}, but `{name}` of this block has size {want}");
+                    let diagnostic = Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here");
+                    return Err(self.say(diagnostic));
                 }
+                left.retain(|a| *a != found);
             }
             left.retain(|a| !(self.experts.contains(a) || ty.rest && inner.rest.contains(a)));
             if !missing.is_empty() || !left.is_empty() {
@@ -330,6 +387,16 @@ impl<'s> Checker<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Is it the axis of a window, slice, padding or concatenation among the nodes from `start` on?
+    fn is_made(&self, axis: AxisId, start: usize) -> bool {
+        let makes = |node: &Node| match &node.kind {
+            Kind::Window { to, tap, .. } => [*to, *tap].contains(&axis),
+            Kind::Slice { to, .. } | Kind::Pad { to, .. } | Kind::Concat { to, .. } => *to == axis,
+            _ => false,
+        };
+        self.nodes[start..].iter().any(makes)
     }
 
     pub fn warn_of_unused(&mut self, scope: &Scope) {

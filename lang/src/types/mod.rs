@@ -56,6 +56,8 @@ pub(crate) enum Val {
         block: Template,
         path: Vec<String>,
         sizes: Vec<(String, Size)>,
+        /// Axes of the block in which it is declared.
+        around: BTreeMap<String, AxisId>,
     },
     /// A block that is an argument: each call is an instance.
     Block(Template),
@@ -322,7 +324,7 @@ impl<'s> Checker<'s> {
         &self.program.axes[axis.0 as usize].size
     }
 
-    fn show_size(&self, axis: AxisId) -> String {
+    pub fn show_size(&self, axis: AxisId) -> String {
         self.size(axis).to_string()
     }
 

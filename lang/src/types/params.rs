@@ -49,12 +49,9 @@ impl Checker<'_> {
                 }
                 let mut path = scope.path.clone();
                 path.push(name.text.clone());
-                self.bind(
-                    scope,
-                    name,
-                    Val::Part { block: Template { name: block.text.clone(), file: self.here }, path, sizes: given },
-                    false,
-                );
+                let block = Template { name: block.text.clone(), file: self.here };
+                let around = scope.bound.clone();
+                self.bind(scope, name, Val::Part { block, path, sizes: given, around }, false);
                 Ok(())
             }
             Statement::State { name, ty, init } => {

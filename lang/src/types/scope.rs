@@ -20,6 +20,8 @@ pub(crate) struct Binding {
 pub(crate) struct Scope {
     /// Axes by name: the block's own, then the file's.
     pub axes: BTreeMap<String, AxisId>,
+    /// Those that the call bound: blocks that are called here take them before the file's.
+    pub bound: BTreeMap<String, AxisId>,
     /// What `..` stands for.
     pub rest: Vec<AxisId>,
     /// Innermost last.
@@ -40,6 +42,7 @@ impl Scope {
     pub fn new(axes: BTreeMap<String, AxisId>) -> Self {
         Self {
             axes,
+            bound: BTreeMap::new(),
             rest: Vec::new(),
             values: vec![BTreeMap::new()],
             labels: BTreeSet::new(),

@@ -40,8 +40,9 @@ impl Checker<'_> {
         let (id, before) = known.unwrap_or((self.program.params.len(), shape.clone()));
         if before != shape {
             let first = &self.program.params[id].tensor.name;
-            let message =
-                format!("`{first}` and `{path}` are one tensor of the file, `{name}`, but of sizes {before} and {shape}");
+            let message = format!(
+                "`{first}` and `{path}` are one tensor of the file, `{name}`, but of sizes {before} and {shape}"
+            );
             let mut diagnostic = Diagnostic::error(codes::PARAM, span, message);
             if self.param_spans[id] != span {
                 diagnostic = diagnostic.also(self.param_spans[id], "first here");
