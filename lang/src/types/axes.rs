@@ -82,7 +82,7 @@ impl Checker<'_> {
 
     /// The size of an axis that a name stands for: `h'` has that of `h`.
     fn size_of_name(&self, scope: &Scope, name: &str) -> Option<Size> {
-        if let Some(&id) = scope.axes.get(name) {
+        if let Some(id) = scope.axis(name) {
             return Some(self.size(id).clone());
         }
         name.strip_suffix('\'').and_then(|base| self.size_of_name(scope, base))
@@ -90,7 +90,7 @@ impl Checker<'_> {
 
     /// The axis that a name stands for in a scope, if it stands for one.
     pub fn own_axis(&mut self, scope: &Scope, name: &Name) -> Option<AxisId> {
-        let known = scope.axes.get(&name.text).copied();
+        let known = scope.axis(&name.text);
         known.or_else(|| self.size_of_name(scope, &name.text).map(|size| self.axis_id(&name.text, size, name.span)))
     }
 
@@ -114,7 +114,7 @@ impl Checker<'_> {
 
     /// The axis of a value that a name means: the scope's, or the value's of that name.
     pub fn axis_in(&self, scope: &Scope, name: &str, axes: &[AxisId]) -> Option<AxisId> {
-        let declared = scope.axes.get(name).copied().filter(|id| axes.contains(id));
+        let declared = scope.axis(name).filter(|id| axes.contains(id));
         declared.or_else(|| axes.iter().copied().find(|a| self.stem(*a) == name))
     }
 

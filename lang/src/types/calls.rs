@@ -1,6 +1,6 @@
 //! Calls of blocks and functions: a new instance, with axes bound from the arguments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::scope::Scope;
 use super::{Checked, Checker, MAX_CALLS, Reported, Template, Val};
@@ -15,7 +15,7 @@ struct Instance {
     /// Of a part, which has its place from its declaration.
     path: Option<Vec<String>>,
     /// Of a part, from its declaration.
-    sizes: Vec<(String, Size)>,
+    sizes: Vec<(Name, Size)>,
     /// Axes of the block around a part's declaration; else the caller's count.
     around: Option<BTreeMap<String, AxisId>>,
 }
@@ -168,12 +168,12 @@ impl<'s> Checker<'s> {
         };
         let mut given = instance.sizes;
         given.extend(self.given_sizes(scope, &call.sizes)?);
-        let named: Vec<String> = given.iter().map(|(name, _)| name.clone()).collect();
+        let named: Vec<Name> = given.iter().map(|(name, _)| name.clone()).collect();
         let mut own = BTreeMap::new();
         for (name, size) in given {
-            let id = self.axis_id(&name, size, span);
-            inner.axes.insert(name.clone(), id);
-            own.insert(name, id);
+            let id = self.axis_id(&name.text, size, span);
+            inner.axes.insert(name.text.clone(), id);
+            own.insert(name.text, id);
         }
         self.bind_arguments(scope, (&mut inner, &mut own), callable, call, span)?;
         inner.bound.extend(own);
@@ -185,7 +185,26 @@ impl<'s> Checker<'s> {
         let val = val?;
         self.warn_of_unused(&inner);
         self.check_result(&inner, callable, &val, (&named, start))?;
+        let asked = inner.asked.into_inner();
+        self.only_axes(callable, &named, &asked)?;
+        // What the block takes from the one around, that one has been asked for.
+        asked.iter().filter(|name| scope.bound.contains_key(*name)).for_each(|name| scope.ask(name));
         Ok(val)
+    }
+
+    /// Sizes are given for axes that the block, or one that it calls, has.
+    fn only_axes(&mut self, callable: &Callable, given: &[Name], asked: &BTreeSet<String>) -> Checked<()> {
+        let mut done = Ok(());
+        for name in given.iter().filter(|name| !asked.contains(&name.text)) {
+            let message =
+                format!("`{}` has no axis `{}` that this could be the size of", callable.name.text, name.text);
+            let mut diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
+            if let Some(near) = near(&name.text, asked.iter().map(String::as_str)) {
+                diagnostic = diagnostic.fix(name.span, near);
+            }
+            done = Err(self.say(diagnostic));
+        }
+        done
     }
 
     fn bind_arguments(
@@ -262,7 +281,7 @@ impl<'s> Checker<'s> {
         let mut open: Vec<&Name> = Vec::new();
         let mut pairs: Vec<(&Name, AxisId)> = Vec::new();
         for axis in &ty.axes {
-            let known = inner.axes.get(&axis.text).copied().filter(|id| left.contains(id));
+            let known = inner.axis(&axis.text).filter(|id| left.contains(id));
             match known.or_else(|| self.axis_in(scope, &axis.text, &left)) {
                 Some(id) => {
                     pairs.push((axis, id));
@@ -318,7 +337,7 @@ impl<'s> Checker<'s> {
         inner: &Scope,
         callable: &Callable,
         val: &Val,
-        (given, start): (&[String], usize),
+        (given, start): (&[Name], usize),
     ) -> Checked<()> {
         let Some(result) = &callable.result else { return Ok(()) };
         let span = callable.body.value.as_ref().map_or(callable.body.span, |v| v.span);
@@ -362,7 +381,7 @@ impl<'s> Checker<'s> {
                     continue;
                 };
                 let own = self.own_axis(inner, name).unwrap_or(found);
-                let is_made = || !given.contains(&name.text) && self.is_made(found, start);
+                let is_made = || !given.iter().any(|n| n.text == name.text) && self.is_made(found, start);
                 if self.size(own) != self.size(found) && !is_made() {
                     let (name, is, want) = (&name.text, self.show_size(found), self.show_size(own));
                     let message =

@@ -55,7 +55,7 @@ pub(crate) enum Val {
     Part {
         block: Template,
         path: Vec<String>,
-        sizes: Vec<(String, Size)>,
+        sizes: Vec<(syntax::Name, Size)>,
         /// Axes of the block in which it is declared.
         around: BTreeMap<String, AxisId>,
     },

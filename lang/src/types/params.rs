@@ -45,12 +45,14 @@ impl Checker<'_> {
             Statement::Part { name, block, sizes } => {
                 let mut given = Vec::new();
                 for (axis, expr) in sizes {
-                    given.push((axis.text.clone(), self.size_expr(scope, expr)?));
+                    given.push((axis.clone(), self.size_expr(scope, expr)?));
                 }
                 let mut path = scope.path.clone();
                 path.push(name.text.clone());
                 let block = Template { name: block.text.clone(), file: self.here };
                 let around = scope.bound.clone();
+                // Whoever calls the part, it may ask for each of them.
+                around.keys().for_each(|name| scope.ask(name));
                 self.bind(scope, name, Val::Part { block, path, sizes: given, around }, false);
                 Ok(())
             }
@@ -264,10 +266,10 @@ impl Checker<'_> {
     }
 
     /// Sizes after a call's semicolon, as axes of the instance.
-    pub fn given_sizes(&mut self, scope: &mut Scope, sizes: &[(Name, Expr)]) -> Checked<Vec<(String, Size)>> {
+    pub fn given_sizes(&mut self, scope: &mut Scope, sizes: &[(Name, Expr)]) -> Checked<Vec<(Name, Size)>> {
         let mut given = Vec::new();
         for (name, expr) in sizes {
-            given.push((name.text.clone(), self.size_expr(scope, expr)?));
+            given.push((name.clone(), self.size_expr(scope, expr)?));
         }
         Ok(given)
     }

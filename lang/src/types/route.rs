@@ -47,7 +47,7 @@ impl Checker<'_> {
             Ok(Val::Plan(plan)) => plan,
             // What is wrong within the experts is told all the same.
             Err(Reported) => {
-                let gained = scope.axes.get(&route.expert.text).copied();
+                let gained = scope.axis(&route.expert.text);
                 let (outer, around) = (self.gained.len(), self.experts.len());
                 self.gained.extend(gained);
                 self.experts.extend(gained);
