@@ -355,6 +355,7 @@ impl<'s> Checker<'s> {
                         }
                     }
                 }
+                self.only_fields(callable, fields)?;
                 matched
             }
             (declared, _) => {
@@ -406,6 +407,24 @@ impl<'s> Checker<'s> {
             }
         }
         Ok(())
+    }
+
+    /// What a record has beside the fields that are declared would be lost.
+    pub fn only_fields(&mut self, callable: &Callable, fields: &[(String, Val)]) -> Checked<()> {
+        let declared: Vec<&Name> = callable.result.iter().flatten().filter_map(|(name, _)| name.as_ref()).collect();
+        let Some((more, _)) = fields.iter().find(|(name, _)| declared.iter().all(|d| d.text != *name)) else {
+            return Ok(());
+        };
+        let value = callable.body.value.as_deref();
+        let written = value.and_then(|v| match &v.kind {
+            ExprKind::Record(fields) => fields.iter().map(|(name, _)| name).find(|name| name.text == *more),
+            _ => None,
+        });
+        let span = written.map_or_else(|| value.map_or(callable.body.span, |v| v.span), |name| name.span);
+        let message = format!("`{}` does not declare the field `{more}` of its result", callable.name.text);
+        let names: Vec<&str> = declared.iter().map(|name| name.text.as_str()).collect();
+        let help = format!("it declares {}: add `{more}`, or leave it out", names.join(", "));
+        Err(self.say(Diagnostic::error(codes::RESULT, span, message).help(help)))
     }
 
     /// Is it the axis of a window, slice, padding or concatenation among the nodes from `start` on?

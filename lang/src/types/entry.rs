@@ -167,6 +167,9 @@ impl<'s> Checker<'s> {
             tensors.push(tensor);
             results.push(node);
         }
+        if let Val::Record(fields) = val {
+            self.only_fields(callable, fields)?;
+        }
         Ok((tensors, results))
     }
 }
