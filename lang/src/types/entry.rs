@@ -65,6 +65,7 @@ impl<'s> Checker<'s> {
         self.loops.clear();
         self.gained.clear();
         self.experts.clear();
+        self.widened.clear();
     }
 
     fn entry(&mut self, scope: &mut Scope, callable: &'s Callable) -> Checked<()> {

@@ -26,7 +26,7 @@ mod select;
 mod source;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, codes};
 use crate::files::Files;
@@ -103,6 +103,10 @@ pub(crate) struct Checker<'s> {
     gained: Vec<AxisId>,
     /// Expert axes of the routes around: batch axes of every contraction.
     experts: Vec<AxisId>,
+    /// Carries that have an expert axis of a route around, though nothing says so but what they become.
+    widened: BTreeSet<(Span, AxisId)>,
+    /// A carry turned out to have one: its loop is checked anew.
+    widens: bool,
     /// The expert axis of the route whose policy is being read.
     routed: Option<syntax::Name>,
     /// Blocks that are being instantiated.
@@ -143,6 +147,8 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         loops: Vec::new(),
         gained: Vec::new(),
         experts: Vec::new(),
+        widened: BTreeSet::new(),
+        widens: false,
         routed: None,
         calling: Vec::new(),
         next_states: Vec::new(),
