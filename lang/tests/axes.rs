@@ -64,3 +64,20 @@ fn a_body_may_make_an_axis_shorter() {
     let output = &program.entries[0].outputs[0];
     assert_eq!(program.axis(output.order[1]).size.to_string(), "2");
 }
+
+/// A part that is declared outside of a loop is one for all its iterations, as a parameter is.
+#[test]
+fn a_part_outside_of_a_loop_has_one_set_of_parameters() {
+    let text = "axis d = 4\naxis e = 3
+        block f(x: f32[.., d]) -> f32[.., d] { param w: f32[d]\n x * w }
+        block own(x: f32[.., d]) -> f32[.., d] { part p: f\n p(p(x)) }
+        network n {
+            part p: f
+            param v: f32[d]
+            entry a(x: f32[t, d]) -> f32[t, d] { repeat layer in 3 carry x { next v * own(p(x)) } }
+            entry b(x: f32[t, d]) -> f32[t, d] { p(x) * v }
+            entry c(x: f32[t, d], g: f32[t, e]) -> f32[t, d] { route x over e by top1(g) { p(x) + expert: f(x) } mix sum }
+        }";
+    let expected = ["v[d = 4]", "p.w[d = 4]", "own.p.w[layer = 3, d = 4]", "expert.w[e = 3, d = 4]"];
+    assert_eq!(params(&checked(text)), expected);
+}

@@ -18,6 +18,8 @@ struct Instance {
     sizes: Vec<(Name, Size)>,
     /// Axes of the block around a part's declaration; else the caller's count.
     around: Option<BTreeMap<String, AxisId>>,
+    /// Axes that parameters of a part gain; else those of the routes and repeats around the call.
+    gained: Option<Vec<AxisId>>,
 }
 
 impl<'s> Checker<'s> {
@@ -28,8 +30,8 @@ impl<'s> Checker<'s> {
         }
         let instance = scope.find(name).and_then(|binding| {
             let found = match binding.val.clone() {
-                Val::Part { block, path, sizes, around } => {
-                    (block, Instance { path: Some(path), sizes, around: Some(around) })
+                Val::Part { block, path, sizes, around, gained } => {
+                    (block, Instance { path: Some(path), sizes, around: Some(around), gained: Some(gained) })
                 }
                 Val::Block(block) => (block, Instance::default()),
                 _ => return None,
@@ -180,7 +182,10 @@ impl<'s> Checker<'s> {
         let start = self.nodes.len();
         self.calling.push(callable.span);
         let body = &callable.body;
+        let gained = instance.gained.unwrap_or_else(|| self.gained.clone());
+        let outer = std::mem::replace(&mut self.gained, gained);
         let val = self.in_file(file, |this| this.body(&mut inner, &body.statements, body.value.as_deref(), body.span));
+        self.gained = outer;
         self.calling.pop();
         let val = val?;
         self.warn_of_unused(&inner);

@@ -58,6 +58,8 @@ pub(crate) enum Val {
         sizes: Vec<(syntax::Name, Size)>,
         /// Axes of the block in which it is declared.
         around: BTreeMap<String, AxisId>,
+        /// Axes that its parameters gain: those of the routes and repeats around its declaration, not around its calls.
+        gained: Vec<AxisId>,
     },
     /// A block that is an argument: each call is an instance.
     Block(Template),

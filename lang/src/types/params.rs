@@ -53,7 +53,12 @@ impl Checker<'_> {
                 let around = scope.bound.clone();
                 // Whoever calls the part, it may ask for each of them.
                 around.keys().for_each(|name| scope.ask(name));
-                self.bind(scope, name, Val::Part { block, path, sizes: given, around }, false);
+                self.bind(
+                    scope,
+                    name,
+                    Val::Part { block, path, sizes: given, around, gained: self.gained.clone() },
+                    false,
+                );
                 Ok(())
             }
             Statement::State { name, ty, init } => {
