@@ -7,6 +7,12 @@ use crate::program::{Axis, AxisId, Elem, Span, Symbol, Type};
 use crate::size::{MAX_SIZE, Size};
 use crate::syntax::{self, AxisSize, Name, Ty};
 
+/// Words that begin a statement or a declaration.
+const STATEMENTS: &[&str] =
+    &["let", "param", "part", "state", "next", "exit", "entry", "fn", "block", "model", "network"];
+/// Bytes behind a name in which the end of its statement is looked for.
+const MOST_BYTES: usize = 4096;
+
 impl Checker<'_> {
     /// The axis of a name and a size: there is one.
     pub fn axis_id(&mut self, name: &str, size: Size, span: Span) -> AxisId {
@@ -102,6 +108,10 @@ impl Checker<'_> {
         let known: Vec<String> = scope.axes.keys().cloned().collect();
         let message = format!("no axis `{}` is declared", name.text);
         let diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
+        if let Some(later) = self.named_later(name) {
+            let help = format!("name it before: brackets to the left, or a `let`, or declare `axis {}`", name.text);
+            return Err(self.say(diagnostic.also(later, format!("`{}` is first named here", name.text)).help(help)));
+        }
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
             Some(near) => diagnostic.fix(name.span, near),
             None => diagnostic.help(format!(
@@ -110,6 +120,29 @@ impl Checker<'_> {
             )),
         };
         Err(self.say(diagnostic))
+    }
+
+    /// Where brackets further right in the same statement name an axis: names are known from there on.
+    fn named_later(&self, name: &Name) -> Option<Span> {
+        let text = self.out.files.get(name.span.file as usize).map_or("", |(_, text)| text);
+        let rest = text.get(name.span.end as usize..)?;
+        let most = (0..=rest.len().min(MOST_BYTES)).rev().find(|end| rest.is_char_boundary(*end))?;
+        let (mut depth, mut behind_arrow) = (0i32, false);
+        for token in syntax::tokens(&rest[..most]) {
+            match token.text {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                "->" => behind_arrow = true,
+                "[" | "]" | "," => behind_arrow = false,
+                word if depth < 0 || depth == 0 && STATEMENTS.contains(&word) => return None,
+                word if behind_arrow && word == name.text => {
+                    let start = name.span.end + token.start as u32;
+                    return Some(Span { start, end: start + word.len() as u32, ..name.span });
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// The axis of a value that a name means: the scope's, or the value's of that name.

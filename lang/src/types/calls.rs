@@ -327,8 +327,10 @@ impl<'s> Checker<'s> {
         let message =
             format!("argument `{}` has axes [{}], but this has [{}]", name.text, written.join(", "), has.join(", "));
         let mut diagnostic = Diagnostic::error(codes::AXES, at, message);
-        if let (Some(axis), Some(id)) = (open.first(), free.first()) {
-            diagnostic = diagnostic.help(format!("rename an axis: `x[{} -> {}]`", self.stem(*id), axis.text));
+        for axis in &open {
+            if let Some(near) = near(&axis.text, free.iter().map(|id| self.stem(*id))) {
+                diagnostic = diagnostic.help(format!("rename an axis: `x[{near} -> {}]`", axis.text));
+            }
         }
         Err(self.say(diagnostic))
     }

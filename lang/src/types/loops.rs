@@ -343,9 +343,11 @@ impl Checker<'_> {
         if found.elem == ty.elem && found.axes.iter().all(|a| ty.axes.contains(a)) {
             return self.push(Kind::Broadcast(node), ty.elem, ty.axes.clone(), span);
         }
-        let message = format!("{what} is {}, but this is {}", self.show(ty), self.show(&found));
+        let (want, is) = self.show_both(ty, &found);
+        let message = format!("{what} is {want}, but this is {is}");
         let mut diagnostic = Diagnostic::error(codes::TYPE, span, message);
-        let extra: Vec<&str> = found.axes.iter().filter(|a| !ty.axes.contains(a)).map(|a| self.stem(*a)).collect();
+        let extra = found.axes.iter().filter(|a| !ty.axes.contains(a) && self.namesake(**a, &ty.axes).is_none());
+        let extra: Vec<&str> = extra.map(|a| self.stem(*a)).collect();
         if !extra.is_empty() {
             diagnostic = diagnostic.label(format!("has {} too many", extra.join(", ")));
         }

@@ -324,6 +324,23 @@ impl<'s> Checker<'s> {
         format!("{}[{}]", elem_name(ty.elem), axes.join(", "))
     }
 
+    /// Two types in words, with the sizes of axes that one has and the other has another one of that name: `f32[f = 8]`.
+    pub fn show_both(&self, a: &Type, b: &Type) -> (String, String) {
+        let show = |ty: &Type, other: &Type| {
+            let axes = ty.axes.iter().map(|axis| match self.namesake(*axis, &other.axes) {
+                Some(_) => format!("{} = {}", self.stem(*axis), self.size(*axis)),
+                None => self.stem(*axis).to_string(),
+            });
+            format!("{}[{}]", elem_name(ty.elem), axes.collect::<Vec<_>>().join(", "))
+        };
+        (show(a, b), show(b, a))
+    }
+
+    /// Another axis of the same name.
+    pub fn namesake(&self, axis: AxisId, axes: &[AxisId]) -> Option<AxisId> {
+        axes.iter().copied().find(|other| *other != axis && self.stem(*other) == self.stem(axis))
+    }
+
     pub fn stem(&self, axis: AxisId) -> &str {
         &self.stems[axis.0 as usize]
     }
