@@ -98,7 +98,7 @@ pub struct Quantized {
 }
 
 /// Names and order of a parameter in a weight file: `from "layers.{layer}.w1.weight"[h, d]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Literal pieces and axes whose index stands in the name; one tensor of the file for each value of those axes.
     pub name: Vec<NamePiece>,
@@ -106,7 +106,7 @@ pub struct Source {
     pub order: Vec<FileAxis>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamePiece {
     Text(String),
     /// The index of `axis`, counted from `first`.
@@ -117,7 +117,7 @@ pub enum NamePiece {
 }
 
 /// One axis of a tensor in a weight file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileAxis {
     /// One of the parameter's axes.
     Axis(AxisId),

@@ -37,7 +37,8 @@ pub(super) fn explain(file: u32, text: &str, error: &Error<Rule>) -> Diagnostic 
     let next = tokens(rest).into_iter().next();
     // Where only blanks and comments follow, the place is right behind what was read.
     let (offset, found) = next.map(|t| (t.start, t.text)).filter(|t| !t.1.is_empty()).unwrap_or_default();
-    if let (true, Some(diagnostic)) = (rules.contains("a name"), reserved(file, text, start)) {
+    let names_axis = rules.contains("a name") || matches!(found, "]" | "," | "*" | "->" | "=");
+    if let (true, Some(diagnostic)) = (names_axis, reserved(file, text, start)) {
         return diagnostic;
     }
     let start = start + offset;
@@ -80,7 +81,7 @@ fn reserved(file: u32, text: &str, start: usize) -> Option<Diagnostic> {
     let span = Span { file, start: before.start as u32, end: (before.start + before.text.len()) as u32 };
     // The parser takes `scan scan` for a loop over an axis of that name: the first of the two is right.
     let two = tokens(&text[..before.start]).into_iter().rev().find(|t| !t.text.is_empty())?;
-    if Gate::parse(Rule::keyword, two.text).is_err() && !matches!(two.text, "," | "(" | "[" | ".") {
+    if Gate::parse(Rule::keyword, two.text).is_err() && !matches!(two.text, "," | "(" | "[" | "." | "->" | "*") {
         return None;
     }
     let message = format!("`{}` is a word of the language and cannot be a name", before.text);

@@ -7,6 +7,12 @@ use crate::program::{Axis, AxisId, Elem, Span, Symbol, Type};
 use crate::size::{MAX_SIZE, Size};
 use crate::syntax::{self, AxisSize, Name, Ty};
 
+/// Words that begin a statement or a declaration.
+const STATEMENTS: &[&str] =
+    &["let", "param", "part", "state", "next", "exit", "entry", "fn", "block", "model", "network"];
+/// Bytes behind a name in which the end of its statement is looked for.
+const MOST_BYTES: usize = 4096;
+
 impl Checker<'_> {
     /// The axis of a name and a size: there is one.
     pub fn axis_id(&mut self, name: &str, size: Size, span: Span) -> AxisId {
@@ -82,23 +88,30 @@ impl Checker<'_> {
 
     /// The size of an axis that a name stands for: `h'` has that of `h`.
     fn size_of_name(&self, scope: &Scope, name: &str) -> Option<Size> {
-        if let Some(&id) = scope.axes.get(name) {
+        if let Some(id) = scope.axis(name) {
             return Some(self.size(id).clone());
         }
         name.strip_suffix('\'').and_then(|base| self.size_of_name(scope, base))
     }
 
+    /// The axis that a name stands for in a scope, if it stands for one.
+    pub fn own_axis(&mut self, scope: &Scope, name: &Name) -> Option<AxisId> {
+        let known = scope.axis(&name.text);
+        known.or_else(|| self.size_of_name(scope, &name.text).map(|size| self.axis_id(&name.text, size, name.span)))
+    }
+
     /// The axis that a name in a type stands for.
     pub fn named_axis(&mut self, scope: &Scope, name: &Name) -> Checked<AxisId> {
-        if let Some(&id) = scope.axes.get(&name.text) {
+        if let Some(id) = self.own_axis(scope, name) {
             return Ok(id);
-        }
-        if let Some(size) = self.size_of_name(scope, &name.text) {
-            return Ok(self.axis_id(&name.text, size, name.span));
         }
         let known: Vec<String> = scope.axes.keys().cloned().collect();
         let message = format!("no axis `{}` is declared", name.text);
         let diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
+        if let Some(later) = self.named_later(name) {
+            let help = format!("name it before: brackets to the left, or a `let`, or declare `axis {}`", name.text);
+            return Err(self.say(diagnostic.also(later, format!("`{}` is first named here", name.text)).help(help)));
+        }
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
             Some(near) => diagnostic.fix(name.span, near),
             None => diagnostic.help(format!(
@@ -109,9 +122,32 @@ impl Checker<'_> {
         Err(self.say(diagnostic))
     }
 
+    /// Where brackets further right in the same statement name an axis: names are known from there on.
+    fn named_later(&self, name: &Name) -> Option<Span> {
+        let text = self.out.files.get(name.span.file as usize).map_or("", |(_, text)| text);
+        let rest = text.get(name.span.end as usize..)?;
+        let most = (0..=rest.len().min(MOST_BYTES)).rev().find(|end| rest.is_char_boundary(*end))?;
+        let (mut depth, mut behind_arrow) = (0i32, false);
+        for token in syntax::tokens(&rest[..most]) {
+            match token.text {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                "->" => behind_arrow = true,
+                "[" | "]" | "," => behind_arrow = false,
+                word if depth < 0 || depth == 0 && STATEMENTS.contains(&word) => return None,
+                word if behind_arrow && word == name.text => {
+                    let start = name.span.end + token.start as u32;
+                    return Some(Span { start, end: start + word.len() as u32, ..name.span });
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// The axis of a value that a name means: the scope's, or the value's of that name.
     pub fn axis_in(&self, scope: &Scope, name: &str, axes: &[AxisId]) -> Option<AxisId> {
-        let declared = scope.axes.get(name).copied().filter(|id| axes.contains(id));
+        let declared = scope.axis(name).filter(|id| axes.contains(id));
         declared.or_else(|| axes.iter().copied().find(|a| self.stem(*a) == name))
     }
 

@@ -64,6 +64,7 @@ impl Checker<'_> {
     /// The axis that brackets name anew; from here on the name stands for it, if it stood for none.
     pub fn new_axis(&mut self, scope: &mut Scope, name: &Name, size: Size) -> AxisId {
         let axis = self.axis_id(&name.text, size, name.span);
+        scope.ask(&name.text);
         scope.axes.entry(name.text.clone()).or_insert(axis);
         axis
     }
@@ -74,7 +75,7 @@ impl Checker<'_> {
         let mut open = None;
         let mut parts: Vec<Option<AxisId>> = Vec::new();
         for (i, name) in names.iter().enumerate() {
-            let declared = scope.axes.get(&name.text).copied();
+            let declared = scope.axis(&name.text);
             let declared =
                 declared.or_else(|| if name.text.ends_with('\'') { self.named_axis(scope, name).ok() } else { None });
             match declared {

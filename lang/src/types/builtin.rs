@@ -209,7 +209,7 @@ impl Checker<'_> {
             let (other, other_at) = self.argument(scope, call, i, name, span)?;
             let other = self.as_tensor(&other, self.ty(x).elem, other_at)?;
             if self.ty(other) != self.ty(x) {
-                let (x, other) = (self.show(&self.ty(x).clone()), self.show(&self.ty(other).clone()));
+                let (x, other) = self.show_both(self.ty(x), self.ty(other));
                 let message = format!("both have one type: `{}` is {x}, `{name}` is {other}", names[0]);
                 return Err(self.say(Diagnostic::error(codes::TYPE, other_at, message)));
             }

@@ -1,11 +1,26 @@
 //! Calls of blocks and functions: a new instance, with axes bound from the arguments.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::scope::Scope;
 use super::{Checked, Checker, MAX_CALLS, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Span};
+use crate::program::{AxisId, Kind, Node, Span};
 use crate::size::Size;
 use crate::syntax::{Argument, Call, Callable, CallableKind, ExprKind, Name, Ty};
+
+/// What is called, where it is more than a name of the file.
+#[derive(Default)]
+struct Instance {
+    /// Of a part, which has its place from its declaration.
+    path: Option<Vec<String>>,
+    /// Of a part, from its declaration.
+    sizes: Vec<(Name, Size)>,
+    /// Axes of the block around a part's declaration; else the caller's count.
+    around: Option<BTreeMap<String, AxisId>>,
+    /// Axes that parameters of a part gain; else those of the routes and repeats around the call.
+    gained: Option<Vec<AxisId>>,
+}
 
 impl<'s> Checker<'s> {
     pub fn call(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
@@ -15,21 +30,23 @@ impl<'s> Checker<'s> {
         }
         let instance = scope.find(name).and_then(|binding| {
             let found = match binding.val.clone() {
-                Val::Part { block, path, sizes } => (block, Some(path), sizes),
-                Val::Block(block) => (block, None, Vec::new()),
+                Val::Part { block, path, sizes, around, gained } => {
+                    (block, Instance { path: Some(path), sizes, around: Some(around), gained: Some(gained) })
+                }
+                Val::Block(block) => (block, Instance::default()),
                 _ => return None,
             };
             binding.used = true;
             Some(found)
         });
-        if let Some((block, part, sizes)) = instance {
+        if let Some((block, instance)) = instance {
             let Some(callable) = self.names[block.file].callables.get(&block.name).copied() else {
                 return Err(self.unknown(scope, &Name { text: block.name, span: call.callee.span }));
             };
-            return self.instantiate(scope, callable, call, sizes, part, span);
+            return self.instantiate(scope, callable, call, instance, span);
         }
         if let Some(callable) = self.known().callables.get(name).copied() {
-            return self.instantiate(scope, callable, call, Vec::new(), None, span);
+            return self.instantiate(scope, callable, call, Instance::default(), span);
         }
         match self.builtin(scope, call, span) {
             Some(val) => val,
@@ -99,8 +116,7 @@ impl<'s> Checker<'s> {
         scope: &mut Scope,
         callable: &'s Callable,
         call: &Call,
-        sizes: Vec<(String, Size)>,
-        part: Option<Vec<String>>,
+        instance: Instance,
         span: Span,
     ) -> Checked<Val> {
         if matches!(callable.kind, CallableKind::Model | CallableKind::Entry) {
@@ -117,7 +133,12 @@ impl<'s> Checker<'s> {
         }
         let file = callable.span.file;
         let mut inner = self.in_file(file, |this| this.fresh_scope());
-        inner.path = match (&part, callable.kind) {
+        // Names of axes are a file's: what a block of one binds says nothing to those of another.
+        if file as usize == self.here {
+            inner.bound = instance.around.unwrap_or_else(|| scope.bound.clone());
+            inner.axes.extend(inner.bound.clone());
+        }
+        inner.path = match (&instance.path, callable.kind) {
             (Some(path), _) => {
                 inner.shared = true;
                 path.clone()
@@ -147,27 +168,54 @@ impl<'s> Checker<'s> {
                 path
             }
         };
-        let mut given = sizes;
+        let mut given = instance.sizes;
         given.extend(self.given_sizes(scope, &call.sizes)?);
+        let named: Vec<Name> = given.iter().map(|(name, _)| name.clone()).collect();
+        let mut own = BTreeMap::new();
         for (name, size) in given {
-            let id = self.axis_id(&name, size, span);
-            inner.axes.insert(name, id);
+            let id = self.axis_id(&name.text, size, span);
+            inner.axes.insert(name.text.clone(), id);
+            own.insert(name.text, id);
         }
-        self.bind_arguments(scope, &mut inner, callable, call, span)?;
+        self.bind_arguments(scope, (&mut inner, &mut own), callable, call, span)?;
+        inner.bound.extend(own);
+        let start = self.nodes.len();
         self.calling.push(callable.span);
         let body = &callable.body;
+        let gained = instance.gained.unwrap_or_else(|| self.gained.clone());
+        let outer = std::mem::replace(&mut self.gained, gained);
         let val = self.in_file(file, |this| this.body(&mut inner, &body.statements, body.value.as_deref(), body.span));
+        self.gained = outer;
         self.calling.pop();
         let val = val?;
         self.warn_of_unused(&inner);
-        self.check_result(&inner, callable, &val)?;
+        self.check_result(&inner, callable, &val, (&named, start))?;
+        let asked = inner.asked.into_inner();
+        self.only_axes(callable, &named, &asked)?;
+        // What the block takes from the one around, that one has been asked for.
+        asked.iter().filter(|name| scope.bound.contains_key(*name)).for_each(|name| scope.ask(name));
         Ok(val)
+    }
+
+    /// Sizes are given for axes that the block, or one that it calls, has.
+    fn only_axes(&mut self, callable: &Callable, given: &[Name], asked: &BTreeSet<String>) -> Checked<()> {
+        let mut done = Ok(());
+        for name in given.iter().filter(|name| !asked.contains(&name.text)) {
+            let message =
+                format!("`{}` has no axis `{}` that this could be the size of", callable.name.text, name.text);
+            let mut diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
+            if let Some(near) = near(&name.text, asked.iter().map(String::as_str)) {
+                diagnostic = diagnostic.fix(name.span, near);
+            }
+            done = Err(self.say(diagnostic));
+        }
+        done
     }
 
     fn bind_arguments(
         &mut self,
         scope: &mut Scope,
-        inner: &mut Scope,
+        (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
         callable: &Callable,
         call: &Call,
         span: Span,
@@ -204,7 +252,8 @@ impl<'s> Checker<'s> {
             });
             match node {
                 Ok((node, at)) => {
-                    failed |= self.bind_axes(scope, inner, name, ty, &self.ty(node).axes.clone(), at).is_err();
+                    let axes = self.ty(node).axes.clone();
+                    failed |= self.bind_axes(scope, (inner, own), (callable, name, ty), &axes, at).is_err();
                     vals.push((name, Val::Tensor(node)));
                 }
                 Err(Reported) => {
@@ -223,23 +272,24 @@ impl<'s> Checker<'s> {
         Ok(())
     }
 
-    /// Binds the axes of a declared argument: by name where the value has it, else, if one is left on both sides, to that.
+    /// Binds the axes of a declared argument: by name where the value has it, else, if one is left on both sides, to that. `own` are
+    /// those that this call has bound so far.
     fn bind_axes(
         &mut self,
         scope: &Scope,
-        inner: &mut Scope,
-        name: &Name,
-        ty: &Ty,
+        (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
+        (callable, name, ty): (&Callable, &Name, &Ty),
         found: &[AxisId],
         at: Span,
     ) -> Checked<()> {
         let mut left: Vec<AxisId> = found.to_vec();
         let mut open: Vec<&Name> = Vec::new();
+        let mut pairs: Vec<(&Name, AxisId)> = Vec::new();
         for axis in &ty.axes {
-            let known = inner.axes.get(&axis.text).copied().filter(|id| left.contains(id));
+            let known = inner.axis(&axis.text).filter(|id| left.contains(id));
             match known.or_else(|| self.axis_in(scope, &axis.text, &left)) {
                 Some(id) => {
-                    inner.axes.insert(axis.text.clone(), id);
+                    pairs.push((axis, id));
                     left.retain(|a| *a != id);
                 }
                 None => open.push(axis),
@@ -248,9 +298,20 @@ impl<'s> Checker<'s> {
         // Expert axes of routes around are carried through by every block.
         let mut free: Vec<AxisId> = left.iter().copied().filter(|a| !self.experts.contains(a)).collect();
         if let ([axis], [id]) = (open.as_slice(), free.as_slice()) {
-            inner.axes.insert(axis.text.clone(), *id);
+            pairs.push((axis, *id));
             open.clear();
             free.clear();
+        }
+        for (axis, id) in pairs {
+            let before = own.get(&axis.text).copied();
+            if let Some(before) = before.filter(|before| self.size(*before) != self.size(id)) {
+                let (first, second) = (self.show_size(before), self.show_size(id));
+                let message =
+                    format!("`{}` of `{}` has two sizes here: {first} and {second}", axis.text, callable.name.text);
+                return Err(self.say(Diagnostic::error(codes::SIZES, at, message).also(axis.span, "the same axis")));
+            }
+            inner.axes.insert(axis.text.clone(), id);
+            own.insert(axis.text.clone(), id);
         }
         if open.is_empty() && (ty.rest || free.is_empty()) {
             for axis in free {
@@ -266,14 +327,25 @@ impl<'s> Checker<'s> {
         let message =
             format!("argument `{}` has axes [{}], but this has [{}]", name.text, written.join(", "), has.join(", "));
         let mut diagnostic = Diagnostic::error(codes::AXES, at, message);
-        if let (Some(axis), Some(id)) = (open.first(), free.first()) {
-            diagnostic = diagnostic.help(format!("rename an axis: `x[{} -> {}]`", self.stem(*id), axis.text));
+        for axis in &open {
+            if let Some(near) = near(&axis.text, free.iter().map(|id| self.stem(*id))) {
+                diagnostic = diagnostic.help(format!("rename an axis: `x[{near} -> {}]`", axis.text));
+            }
         }
         Err(self.say(diagnostic))
     }
 
     /// Holds a block's value against what its signature declares.
-    pub fn check_result(&mut self, inner: &Scope, callable: &Callable, val: &Val) -> Checked<()> {
+    ///
+    /// An axis there is the block's own, of its size, with one exception: a strided window and its kin keep an axis' name but not its
+    /// size, so what the body (the nodes from `start` on) made so may stand there, unless the call gave a size by name.
+    fn check_result(
+        &mut self,
+        inner: &Scope,
+        callable: &Callable,
+        val: &Val,
+        (given, start): (&[Name], usize),
+    ) -> Checked<()> {
         let Some(result) = &callable.result else { return Ok(()) };
         let span = callable.body.value.as_ref().map_or(callable.body.span, |v| v.span);
         let fields: Vec<(&Ty, Val)> = match (result.as_slice(), val) {
@@ -290,6 +362,7 @@ impl<'s> Checker<'s> {
                         }
                     }
                 }
+                self.only_fields(callable, fields)?;
                 matched
             }
             (declared, _) => {
@@ -310,10 +383,21 @@ impl<'s> Checker<'s> {
             let mut left = axes.clone();
             let mut missing = Vec::new();
             for name in &ty.axes {
-                match self.axis_in(inner, &name.text, &left) {
-                    Some(id) => left.retain(|a| *a != id),
-                    None => missing.push(name.text.clone()),
+                let found = self.axis_in(inner, &name.text, &left);
+                let Some(found) = found else {
+                    missing.push(name.text.clone());
+                    continue;
+                };
+                let own = self.own_axis(inner, name).unwrap_or(found);
+                let is_made = || !given.iter().any(|n| n.text == name.text) && self.is_made(found, start);
+                if self.size(own) != self.size(found) && !is_made() {
+                    let (name, is, want) = (&name.text, self.show_size(found), self.show_size(own));
+                    let message =
+                        format!("`{name}` of the result has size {is}, but `{name}` of this block has size {want}");
+                    let diagnostic = Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here");
+                    return Err(self.say(diagnostic));
                 }
+                left.retain(|a| *a != found);
             }
             left.retain(|a| !(self.experts.contains(a) || ty.rest && inner.rest.contains(a)));
             if !missing.is_empty() || !left.is_empty() {
@@ -330,6 +414,34 @@ impl<'s> Checker<'s> {
             }
         }
         Ok(())
+    }
+
+    /// What a record has beside the fields that are declared would be lost.
+    pub fn only_fields(&mut self, callable: &Callable, fields: &[(String, Val)]) -> Checked<()> {
+        let declared: Vec<&Name> = callable.result.iter().flatten().filter_map(|(name, _)| name.as_ref()).collect();
+        let Some((more, _)) = fields.iter().find(|(name, _)| declared.iter().all(|d| d.text != *name)) else {
+            return Ok(());
+        };
+        let value = callable.body.value.as_deref();
+        let written = value.and_then(|v| match &v.kind {
+            ExprKind::Record(fields) => fields.iter().map(|(name, _)| name).find(|name| name.text == *more),
+            _ => None,
+        });
+        let span = written.map_or_else(|| value.map_or(callable.body.span, |v| v.span), |name| name.span);
+        let message = format!("`{}` does not declare the field `{more}` of its result", callable.name.text);
+        let names: Vec<&str> = declared.iter().map(|name| name.text.as_str()).collect();
+        let help = format!("it declares {}: add `{more}`, or leave it out", names.join(", "));
+        Err(self.say(Diagnostic::error(codes::RESULT, span, message).help(help)))
+    }
+
+    /// Is it the axis of a window, slice, padding or concatenation among the nodes from `start` on?
+    fn is_made(&self, axis: AxisId, start: usize) -> bool {
+        let makes = |node: &Node| match &node.kind {
+            Kind::Window { to, tap, .. } => [*to, *tap].contains(&axis),
+            Kind::Slice { to, .. } | Kind::Pad { to, .. } | Kind::Concat { to, .. } => *to == axis,
+            _ => false,
+        };
+        self.nodes[start..].iter().any(makes)
     }
 
     pub fn warn_of_unused(&mut self, scope: &Scope) {

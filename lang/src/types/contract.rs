@@ -38,8 +38,9 @@ impl Checker<'_> {
                     }
                 }
                 if let Some(axis) = over.iter().find(|x| !self.has(left, **x) || !self.has(right, **x)) {
-                    let name = self.stem(*axis).to_string();
-                    let message = format!("`{name}` of the two operands are two axes of different size");
+                    let (left, right) = self.show_both(self.ty(left), self.ty(right));
+                    let name = self.stem(*axis);
+                    let message = format!("`{name}` of the two operands are two axes: {left} and {right}");
                     return Err(self.say(Diagnostic::error(codes::SIZES, span, message)));
                 }
                 over
@@ -60,7 +61,7 @@ impl Checker<'_> {
         span: Span,
     ) -> super::Reported {
         let names: Vec<String> = shared.iter().map(|x| self.stem(*x).to_string()).collect();
-        let (left, right) = (self.show(&self.ty(left).clone()), self.show(&self.ty(right).clone()));
+        let (left, right) = self.show_both(self.ty(left), self.ty(right));
         let diagnostic = if names.is_empty() {
             Diagnostic::error(codes::CONTRACT, span, "`@` contracts one axis, but these share none")
                 .help("rename an axis so that both have it: `x[a -> b]`")

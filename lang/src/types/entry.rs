@@ -65,6 +65,7 @@ impl<'s> Checker<'s> {
         self.loops.clear();
         self.gained.clear();
         self.experts.clear();
+        self.widened.clear();
     }
 
     fn entry(&mut self, scope: &mut Scope, callable: &'s Callable) -> Checked<()> {
@@ -166,6 +167,9 @@ impl<'s> Checker<'s> {
             let node = self.fit(node, &want, &format!("output `{label}`"), span)?;
             tensors.push(tensor);
             results.push(node);
+        }
+        if let Val::Record(fields) = val {
+            self.only_fields(callable, fields)?;
         }
         Ok((tensors, results))
     }

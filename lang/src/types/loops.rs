@@ -5,7 +5,7 @@ use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Binary, Elem, Kind, Loop, NodeId, Span, Type};
-use crate::syntax::{Carried, Expr, ExprKind, Repeat, Scan, Statement};
+use crate::syntax::{Carried, Expr, ExprKind, Name, Repeat, Scan, Statement};
 
 /// A loop around the place that is being checked.
 #[derive(Clone, Debug)]
@@ -17,9 +17,11 @@ pub(crate) struct Around {
 
 /// A carry while its loop is checked.
 struct Carry {
-    name: String,
+    name: Name,
     init: NodeId,
     ty: Type,
+    /// It has no declared type, or one with `..`: expert axes of the routes around may come to it.
+    is_open: bool,
 }
 
 /// What a `yield` asks for: a value of each iteration, or the last of a carry.
@@ -43,6 +45,32 @@ impl Yields {
 
 impl Checker<'_> {
     pub fn scan(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
+        self.widening(scope, |this, scope| this.scan_once(scope, scan, span))
+    }
+
+    pub fn repeat(&mut self, scope: &mut Scope, repeat: &Repeat, span: Span) -> Checked<Val> {
+        self.widening(scope, |this, scope| this.repeat_once(scope, repeat, span))
+    }
+
+    /// Checks a loop, and once more for each expert axis of a route around that a carry has only from what it becomes: its first value
+    /// is then the same for all experts. An axis comes to a carry once, wherever its loop is instantiated, so that loops in loops are
+    /// not checked without end.
+    fn widening(&mut self, scope: &mut Scope, check: impl Fn(&mut Self, &mut Scope) -> Checked<Val>) -> Checked<Val> {
+        if self.experts.is_empty() {
+            return check(self, scope);
+        }
+        let (before, nodes) = (scope.clone(), self.nodes.len());
+        loop {
+            let done = check(self, scope);
+            if !std::mem::take(&mut self.widens) {
+                return done;
+            }
+            *scope = before.clone();
+            self.nodes.truncate(nodes);
+        }
+    }
+
+    fn scan_once(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
         let Some(times) = &scan.times else { return self.scanned(scope, scan, span) };
         let size = self.size_expr(scope, times)?;
         let axis = self.axis_id(&scan.axis.text, size, scan.axis.span);
@@ -79,7 +107,7 @@ impl Checker<'_> {
         self.results(of, axis, &carries, yielded, span)
     }
 
-    pub fn repeat(&mut self, scope: &mut Scope, repeat: &Repeat, span: Span) -> Checked<Val> {
+    fn repeat_once(&mut self, scope: &mut Scope, repeat: &Repeat, span: Span) -> Checked<Val> {
         let size = self.size_expr(scope, &repeat.count)?;
         if !size.is_known() {
             let message = "how often a `repeat` runs must be known when building";
@@ -96,7 +124,7 @@ impl Checker<'_> {
         let mut lasts = Vec::new();
         for (index, carry) in carries.iter().enumerate() {
             let last = self.tensor(Kind::Last { of, index }, carry.ty.elem, carry.ty.axes.clone(), span)?;
-            lasts.push((carry.name.clone(), last));
+            lasts.push((carry.name.text.clone(), last));
         }
         if repeat.otherwise.is_some() || exits.is_some() {
             scope.values.push(Default::default());
@@ -182,7 +210,7 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::ELEMS, until.span, message).help("compare it: `gap < 0.01`")));
         }
         if let Some(carry) = carries.iter().find(|c| ty.axes.iter().any(|a| !c.ty.axes.contains(a))) {
-            let (found, name) = (self.show(&ty), &carry.name);
+            let (found, name) = (self.show(&ty), &carry.name.text);
             let message = format!("the condition is {found}, and carry `{name}` is {}", self.show(&carry.ty));
             let help =
                 "a carry stays where the condition holds: it has the condition's axes; or reduce that: `all[b](..)`";
@@ -203,7 +231,7 @@ impl Checker<'_> {
     fn bind_nexts(&mut self, scope: &mut Scope, carries: &[Carry], nexts: &[NodeId], span: Span) {
         scope.values.push(Default::default());
         for (carry, next) in carries.iter().zip(nexts) {
-            scope.bind(&carry.name, Val::Tensor(*next), self.loops.len(), span);
+            scope.bind(&carry.name.text, Val::Tensor(*next), self.loops.len(), span);
         }
     }
 
@@ -295,9 +323,15 @@ impl Checker<'_> {
         let elem = declared.as_ref().map_or(Elem::F32, |ty| ty.elem);
         let mut init = self.as_tensor(&val, elem, name.span)?;
         let mut ty = declared.unwrap_or_else(|| self.ty(init).clone());
+        let is_open = carry.ty.as_ref().is_none_or(|ty| ty.rest);
+        for axis in &self.experts {
+            if is_open && self.widened.contains(&(name.span, *axis)) && !ty.axes.contains(axis) {
+                ty.axes.push(*axis);
+            }
+        }
         ty.axes.sort();
         init = self.fit(init, &ty, &format!("carry `{}`", name.text), name.span)?;
-        Ok(Carry { name: name.text.clone(), init, ty })
+        Ok(Carry { name: name.clone(), init, ty, is_open })
     }
 
     /// A value of a wider type: axes that it lacks are added.
@@ -309,9 +343,11 @@ impl Checker<'_> {
         if found.elem == ty.elem && found.axes.iter().all(|a| ty.axes.contains(a)) {
             return self.push(Kind::Broadcast(node), ty.elem, ty.axes.clone(), span);
         }
-        let message = format!("{what} is {}, but this is {}", self.show(ty), self.show(&found));
+        let (want, is) = self.show_both(ty, &found);
+        let message = format!("{what} is {want}, but this is {is}");
         let mut diagnostic = Diagnostic::error(codes::TYPE, span, message);
-        let extra: Vec<&str> = found.axes.iter().filter(|a| !ty.axes.contains(a)).map(|a| self.stem(*a)).collect();
+        let extra = found.axes.iter().filter(|a| !ty.axes.contains(a) && self.namesake(**a, &ty.axes).is_none());
+        let extra: Vec<&str> = extra.map(|a| self.stem(*a)).collect();
         if !extra.is_empty() {
             diagnostic = diagnostic.label(format!("has {} too many", extra.join(", ")));
         }
@@ -325,8 +361,8 @@ impl Checker<'_> {
         scope.values.push(Default::default());
         for (i, carry) in carries.iter().enumerate() {
             let node = self.push(Kind::Carry(i), carry.ty.elem, carry.ty.axes.clone(), span)?;
-            scope.bind(&carry.name, Val::Tensor(node), self.loops.len(), span);
-            if let Some(binding) = scope.find(&carry.name) {
+            scope.bind(&carry.name.text, Val::Tensor(node), self.loops.len(), span);
+            if let Some(binding) = scope.find(&carry.name.text) {
                 binding.used = true;
             }
         }
@@ -360,16 +396,37 @@ impl Checker<'_> {
             let message = format!("`next` gives {} values for {} carries", nexts.len(), carries.len());
             return Err(self.say(Diagnostic::error(codes::LOOP, span, message)));
         }
-        let mut nodes = Vec::new();
+        let (mut nodes, mut widens) = (Vec::new(), false);
         for (next, carry) in nexts.iter().zip(carries) {
             let node = self.expr(scope, next).and_then(|val| self.as_tensor(&val, carry.ty.elem, next.span));
-            let node = node.and_then(|n| self.fit(n, &carry.ty, &format!("carry `{}`", carry.name), next.span));
+            if let Ok(node) = node
+                && self.widen(node, carry)
+            {
+                widens = true;
+                continue;
+            }
+            let node = node.and_then(|n| self.fit(n, &carry.ty, &format!("carry `{}`", carry.name.text), next.span));
             match node {
                 Ok(node) => nodes.push(node),
                 Err(Reported) => failed = true,
             }
         }
-        if failed { Err(Reported) } else { Ok((nodes, exits)) }
+        self.widens = widens && !failed;
+        if failed || widens { Err(Reported) } else { Ok((nodes, exits)) }
+    }
+
+    /// Does a carry lack expert axes of the routes around, and nothing else, that its next value has? It gets them.
+    fn widen(&mut self, next: NodeId, carry: &Carry) -> bool {
+        let found = self.ty(next);
+        let more: Vec<AxisId> = found.axes.iter().copied().filter(|a| !carry.ty.axes.contains(a)).collect();
+        let widens = carry.is_open
+            && found.elem == carry.ty.elem
+            && !more.is_empty()
+            && more.iter().all(|axis| self.experts.contains(axis));
+        if widens {
+            self.widened.extend(more.into_iter().map(|axis| (carry.name.span, axis)));
+        }
+        widens
     }
 
     /// What `yield` asks for: the names of a record, or one value. A carry is read as `next` set it.
@@ -384,8 +441,8 @@ impl Checker<'_> {
         self.bind_nexts(scope, carries, nexts, yields.span);
         let mut one = |this: &mut Self, expr: &Expr| -> Checked<()> {
             if let ExprKind::Last(name) = &expr.kind {
-                let Some(index) = carries.iter().position(|c| c.name == name.text) else {
-                    let names: Vec<&str> = carries.iter().map(|c| c.name.as_str()).collect();
+                let Some(index) = carries.iter().position(|c| c.name.text == name.text) else {
+                    let names: Vec<&str> = carries.iter().map(|c| c.name.text.as_str()).collect();
                     let message = format!("`last {}`: the carries are {}", name.text, names.join(", "));
                     return Err(this.say(Diagnostic::error(codes::LOOP, expr.span, message)));
                 };

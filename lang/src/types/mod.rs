@@ -26,7 +26,7 @@ mod select;
 mod source;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, codes};
 use crate::files::Files;
@@ -55,7 +55,11 @@ pub(crate) enum Val {
     Part {
         block: Template,
         path: Vec<String>,
-        sizes: Vec<(String, Size)>,
+        sizes: Vec<(syntax::Name, Size)>,
+        /// Axes of the block in which it is declared.
+        around: BTreeMap<String, AxisId>,
+        /// Axes that its parameters gain: those of the routes and repeats around its declaration, not around its calls.
+        gained: Vec<AxisId>,
     },
     /// A block that is an argument: each call is an instance.
     Block(Template),
@@ -90,6 +94,8 @@ pub(crate) struct Checker<'s> {
     stems: Vec<String>,
     axis_ids: BTreeMap<(String, Size), AxisId>,
     param_ids: BTreeMap<String, usize>,
+    /// By the name of a tensor of the weight file: the first parameter that is read from it, and its shape.
+    stored_shapes: BTreeMap<String, (usize, String)>,
     used_params: Vec<bool>,
     param_spans: Vec<Span>,
     // The entry that is being checked.
@@ -99,6 +105,10 @@ pub(crate) struct Checker<'s> {
     gained: Vec<AxisId>,
     /// Expert axes of the routes around: batch axes of every contraction.
     experts: Vec<AxisId>,
+    /// Carries that have an expert axis of a route around, though nothing says so but what they become.
+    widened: BTreeSet<(Span, AxisId)>,
+    /// A carry turned out to have one: its loop is checked anew.
+    widens: bool,
     /// The expert axis of the route whose policy is being read.
     routed: Option<syntax::Name>,
     /// Blocks that are being instantiated.
@@ -132,12 +142,15 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         stems: Vec::new(),
         axis_ids: BTreeMap::new(),
         param_ids: BTreeMap::new(),
+        stored_shapes: BTreeMap::new(),
         used_params: Vec::new(),
         param_spans: Vec::new(),
         nodes: Vec::new(),
         loops: Vec::new(),
         gained: Vec::new(),
         experts: Vec::new(),
+        widened: BTreeSet::new(),
+        widens: false,
         routed: None,
         calling: Vec::new(),
         next_states: Vec::new(),
@@ -311,6 +324,23 @@ impl<'s> Checker<'s> {
         format!("{}[{}]", elem_name(ty.elem), axes.join(", "))
     }
 
+    /// Two types in words, with the sizes of axes that one has and the other has another one of that name: `f32[f = 8]`.
+    pub fn show_both(&self, a: &Type, b: &Type) -> (String, String) {
+        let show = |ty: &Type, other: &Type| {
+            let axes = ty.axes.iter().map(|axis| match self.namesake(*axis, &other.axes) {
+                Some(_) => format!("{} = {}", self.stem(*axis), self.size(*axis)),
+                None => self.stem(*axis).to_string(),
+            });
+            format!("{}[{}]", elem_name(ty.elem), axes.collect::<Vec<_>>().join(", "))
+        };
+        (show(a, b), show(b, a))
+    }
+
+    /// Another axis of the same name.
+    pub fn namesake(&self, axis: AxisId, axes: &[AxisId]) -> Option<AxisId> {
+        axes.iter().copied().find(|other| *other != axis && self.stem(*other) == self.stem(axis))
+    }
+
     pub fn stem(&self, axis: AxisId) -> &str {
         &self.stems[axis.0 as usize]
     }
@@ -319,7 +349,7 @@ impl<'s> Checker<'s> {
         &self.program.axes[axis.0 as usize].size
     }
 
-    fn show_size(&self, axis: AxisId) -> String {
+    pub fn show_size(&self, axis: AxisId) -> String {
         self.size(axis).to_string()
     }
 

@@ -45,14 +45,18 @@ impl Checker<'_> {
             Statement::Part { name, block, sizes } => {
                 let mut given = Vec::new();
                 for (axis, expr) in sizes {
-                    given.push((axis.text.clone(), self.size_expr(scope, expr)?));
+                    given.push((axis.clone(), self.size_expr(scope, expr)?));
                 }
                 let mut path = scope.path.clone();
                 path.push(name.text.clone());
+                let block = Template { name: block.text.clone(), file: self.here };
+                let around = scope.bound.clone();
+                // Whoever calls the part, it may ask for each of them.
+                around.keys().for_each(|name| scope.ask(name));
                 self.bind(
                     scope,
                     name,
-                    Val::Part { block: Template { name: block.text.clone(), file: self.here }, path, sizes: given },
+                    Val::Part { block, path, sizes: given, around, gained: self.gained.clone() },
                     false,
                 );
                 Ok(())
@@ -157,17 +161,29 @@ impl Checker<'_> {
         span: Span,
         source: impl FnOnce(&mut Self) -> Checked<Source>,
     ) -> Checked<NodeId> {
+        let source = source(self)?;
         let id = match self.param_ids.get(&path) {
             Some(&id) => {
-                let old = &self.program.params[id].tensor;
-                if old.order != order || old.elem != elem {
-                    let message = format!("`{path}` is declared twice, with different types");
-                    return Err(self.say(Diagnostic::error(codes::PARAM, span, message)));
+                let old = &self.program.params[id];
+                let same_type = old.tensor.order == order && old.tensor.elem == elem;
+                if !same_type || old.source != source {
+                    let (first, second) = (self.file_name_of(&old.source), self.file_name_of(&source));
+                    let how = match (same_type, first == second) {
+                        (false, _) => "with different types".to_string(),
+                        (true, false) => format!("from different places: `{first}` and `{second}`"),
+                        (true, true) => format!("with different orders of `{first}`"),
+                    };
+                    let message = format!("`{path}` is declared twice, {how}");
+                    let mut diagnostic = Diagnostic::error(codes::PARAM, span, message);
+                    if self.param_spans[id] != span {
+                        diagnostic = diagnostic.label("again here").also(self.param_spans[id], "first here");
+                    }
+                    return Err(self.say(diagnostic.help("both have one path: give one another name or label")));
                 }
                 id
             }
             None => {
-                let source = source(self)?;
+                self.one_shape(&path, &source, span)?;
                 let tensor = Tensor { name: path.clone(), elem, order: order.clone(), doc: String::new(), span };
                 self.program.params.push(Param { tensor, source });
                 self.param_spans.push(span);
@@ -255,10 +271,10 @@ impl Checker<'_> {
     }
 
     /// Sizes after a call's semicolon, as axes of the instance.
-    pub fn given_sizes(&mut self, scope: &mut Scope, sizes: &[(Name, Expr)]) -> Checked<Vec<(String, Size)>> {
+    pub fn given_sizes(&mut self, scope: &mut Scope, sizes: &[(Name, Expr)]) -> Checked<Vec<(Name, Size)>> {
         let mut given = Vec::new();
         for (name, expr) in sizes {
-            given.push((name.text.clone(), self.size_expr(scope, expr)?));
+            given.push((name.clone(), self.size_expr(scope, expr)?));
         }
         Ok(given)
     }

@@ -5,7 +5,7 @@ use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, Binary, Elem, Kind, Mix, NodeId, Reduce, Span};
-use crate::syntax::{Expr, ExprKind, Name, Route, Statement};
+use crate::syntax::{Expr, ExprKind, Name, Route, Statement, tokens};
 
 /// Which row goes to which expert, and how much it counts.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Checker<'_> {
             Ok(Val::Plan(plan)) => plan,
             // What is wrong within the experts is told all the same.
             Err(Reported) => {
-                let gained = scope.axes.get(&route.expert.text).copied();
+                let gained = scope.axis(&route.expert.text);
                 let (outer, around) = (self.gained.len(), self.experts.len());
                 self.gained.extend(gained);
                 self.experts.extend(gained);
@@ -213,6 +213,30 @@ impl Checker<'_> {
         self.tensor(Kind::Reduce { with: Reduce::Sum, over, x: counted }, elem, vec![expert], span)
     }
 
+    /// The lines at the end of the last statement, if they begin with `-`: were they meant for the value?
+    fn continued(&self, statements: &[Statement]) -> Option<Span> {
+        let Some(Statement::Let { value, .. } | Statement::NextState { value, .. }) = statements.last() else {
+            return None;
+        };
+        // Behind what stands in parentheses itself there is one more.
+        let behind = self.text(Span { start: value.span.end, end: value.span.end + 1, ..value.span });
+        let text = self.text(value.span);
+        if behind == ")" {
+            return None;
+        }
+        let (mut depth, mut end, mut last) = (0, 0, None);
+        for token in tokens(text) {
+            match token.text {
+                "(" | "[" | "{" => depth += 1,
+                ")" | "]" | "}" => depth -= 1,
+                "-" if depth == 0 && text[end..token.start].contains('\n') => last = Some(token.start),
+                _ => {}
+            }
+            end = token.start + token.text.len();
+        }
+        last.map(|at| Span { start: value.span.start + at as u32, ..value.span })
+    }
+
     /// The statements and the value of a body.
     pub fn body(
         &mut self,
@@ -221,9 +245,18 @@ impl Checker<'_> {
         value: Option<&Expr>,
         span: Span,
     ) -> Checked<Val> {
+        let slip = if value.is_none() { self.continued(statements) } else { None };
         let mut failed = false;
-        for statement in statements {
+        // A statement that took the value as its own has been misread.
+        for statement in &statements[..statements.len() - usize::from(slip.is_some())] {
             failed |= self.statement(scope, statement).is_err();
+        }
+        if let Some(taken) = slip {
+            let fix = format!("({})", self.text(taken));
+            let diagnostic = Diagnostic::error(codes::RESULT, taken, "a body ends with its value")
+                .label("this goes on with the line above, as any line that begins with an operator does")
+                .help("a value that begins with `-` stands in parentheses");
+            return Err(self.say(diagnostic.fix(taken, fix)));
         }
         match value {
             Some(value) => {

@@ -1,5 +1,6 @@
 //! What names mean in a place.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Val;
@@ -20,6 +21,10 @@ pub(crate) struct Binding {
 pub(crate) struct Scope {
     /// Axes by name: the block's own, then the file's.
     pub axes: BTreeMap<String, AxisId>,
+    /// Those that the call bound: blocks that are called here take them before the file's.
+    pub bound: BTreeMap<String, AxisId>,
+    /// Names of axes that were looked for: a size that the call gives is for one of them.
+    pub asked: RefCell<BTreeSet<String>>,
     /// What `..` stands for.
     pub rest: Vec<AxisId>,
     /// Innermost last.
@@ -40,6 +45,8 @@ impl Scope {
     pub fn new(axes: BTreeMap<String, AxisId>) -> Self {
         Self {
             axes,
+            bound: BTreeMap::new(),
+            asked: RefCell::default(),
             rest: Vec::new(),
             values: vec![BTreeMap::new()],
             labels: BTreeSet::new(),
@@ -47,6 +54,19 @@ impl Scope {
             shared: false,
             params: BTreeMap::new(),
             is_pure: false,
+        }
+    }
+
+    /// The axis that a name stands for.
+    pub fn axis(&self, name: &str) -> Option<AxisId> {
+        self.ask(name);
+        self.axes.get(name).copied()
+    }
+
+    pub fn ask(&self, name: &str) {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(name) {
+            asked.insert(name.to_string());
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Checked, Checker, Reported};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, FileAxis, NamePiece, Source, Span};
+use crate::size::Size;
 use crate::syntax::{self, Name};
 
 impl Checker<'_> {
@@ -30,6 +31,51 @@ impl Checker<'_> {
         let front: Vec<AxisId> = gained.iter().copied().filter(|a| stored.contains(a)).collect();
         let order = self.file_order(&front, &stored, written, source.name_span)?;
         Ok(Source { name, order })
+    }
+
+    /// A tensor of the file has one shape, however many parameters are read from it. This one is new.
+    pub(super) fn one_shape(&mut self, path: &str, source: &Source, span: Span) -> Checked<()> {
+        let (name, shape) = (self.file_name_of(source), self.file_shape(source));
+        let known = self.stored_shapes.get(&name).cloned();
+        let (id, before) = known.unwrap_or((self.program.params.len(), shape.clone()));
+        if before != shape {
+            let first = &self.program.params[id].tensor.name;
+            let message = format!(
+                "`{first}` and `{path}` are one tensor of the file, `{name}`, but of sizes {before} and {shape}"
+            );
+            let mut diagnostic = Diagnostic::error(codes::PARAM, span, message);
+            if self.param_spans[id] != span {
+                diagnostic = diagnostic.also(self.param_spans[id], "first here");
+            }
+            return Err(self.say(diagnostic.help("without a `from`, each instance has a tensor under its own path")));
+        }
+        self.stored_shapes.insert(name, (id, shape));
+        Ok(())
+    }
+
+    /// The name of a tensor of the file, as it is written: `layers.{layer}.w`.
+    pub(super) fn file_name_of(&self, source: &Source) -> String {
+        let pieces = source.name.iter().map(|piece| match piece {
+            NamePiece::Text(text) => text.clone(),
+            NamePiece::Index { axis, first: 0 } => format!("{{{}}}", self.stem(*axis)),
+            NamePiece::Index { axis, first } => format!("{{{} + {first}}}", self.stem(*axis)),
+        });
+        pieces.collect()
+    }
+
+    /// The sizes of a tensor of the file, outermost first: `[4, 8]`.
+    fn file_shape(&self, source: &Source) -> String {
+        let size = |axis: &AxisId| self.size(*axis).clone();
+        let sizes = source.order.iter().map(|axis| match axis {
+            FileAxis::Axis(axis) => size(axis),
+            FileAxis::Merged(axes) => {
+                let product = axes.iter().try_fold(Size::known(1), |n, axis| n.checked_mul(&size(axis)));
+                product.unwrap_or_default()
+            }
+            FileAxis::Unit => Size::known(1),
+        });
+        let sizes: Vec<String> = sizes.map(|size| size.to_string()).collect();
+        format!("[{}]", sizes.join(", "))
     }
 
     /// Text, and in braces the axes whose index stands in the name.

@@ -1,0 +1,83 @@
+//! Which axis a name stands for in a block.
+
+use gatec_lang::Program;
+
+fn checked(text: &str) -> Program {
+    gatec_lang::load_text("model.gate", text, &[]).unwrap_or_else(|d| panic!("{text}\n{}", d.render(false)))
+}
+
+/// Parameters as `name[axis = size, ..]`.
+fn params(program: &Program) -> Vec<String> {
+    let axes = |order: &[gatec_lang::program::AxisId]| {
+        let axes = order.iter().map(|a| program.axis(*a));
+        axes.map(|a| format!("{} = {}", a.name, a.size)).collect::<Vec<_>>().join(", ")
+    };
+    program.params.iter().map(|p| format!("{}[{}]", p.tensor.name, axes(&p.tensor.order))).collect()
+}
+
+#[test]
+fn axes_of_a_block_go_on_to_the_blocks_that_it_calls() {
+    let text = "axis d = 4\naxis o = 4
+        block f(x: f32[.., d]) -> f32[.., o] { param w: f32[d, o]\n x @ w }
+        block g(x: f32[.., d]) -> f32[.., o] { f(x) }
+        model m(x: f32[t, d], y: f32[t, u]) -> (a: f32[t], b: f32[t], c: f32[t]) {
+            (a: sum[o](wide: g(x; o = 8)), b: sum[o](file: g(x)), c: sum[o](inner: f(x; o = 2)))
+        }";
+    let expected = ["wide.f.w[d = 4, o.2 = 8]", "file.f.w[d = 4, o = 4]", "inner.w[d = 4, o.3 = 2]"];
+    assert_eq!(params(&checked(text)), expected);
+}
+
+/// What the arguments carry counts before what the block around has, and a block that was given as an argument is called like any other.
+#[test]
+fn arguments_bind_axes_before_the_block_around_does() {
+    let text = "axis d = 4\naxis h = 4
+        block scale(x: f32[.., h]) -> f32[.., h] { param s: f32[h]\n x * s }
+        block outer(x: f32[.., d], inner: block) -> f32[.., d] {
+            param up: f32[d, h]
+            sum[h](inner(x @ up)) + narrow: inner(x[d -> h])[h -> d]
+        }
+        model m(x: f32[t, d]) -> f32[t, d] { outer(x, scale; h = 6) }";
+    assert_eq!(params(&checked(text)), ["outer.up[d = 4, h.2 = 6]", "outer.inner.s[h.2 = 6]", "outer.narrow.s[h = 4]"]);
+}
+
+/// A part is one instance: its axes are those of the place where it is declared.
+#[test]
+fn a_part_has_the_axes_of_where_it_is_declared() {
+    let text = "axis d = 4\naxis o = 4
+        block f(x: f32[.., d]) -> f32[.., o] { param w: f32[d, o]\n x @ w }
+        block g(x: f32[.., d], f: block) -> f32[..] { sum[o](f(x)) }
+        block both(x: f32[.., d]) -> f32[..] {
+            part p: f
+            one: g(x, p; o = 2) + two: g(x, p; o = 3)
+        }
+        model m(x: f32[t, d]) -> f32[t] { both(x; o = 8) }";
+    assert_eq!(params(&checked(text)), ["both.p.w[d = 4, o.2 = 8]"]);
+}
+
+/// A strided window keeps the name of its axis, in a block's result too.
+#[test]
+fn a_body_may_make_an_axis_shorter() {
+    let text = "axis t = 8\naxis k = 3
+        block every_second(x: f32[.., t]) -> f32[.., t] { window(x, t -> k: 1, stride = 2)[k = 0] }
+        model m(x: f32[b, t]) -> f32[b, half] { every_second(every_second(x))[t -> half] }";
+    let program = checked(&text.replace("every_second(every_second(x))", "a: every_second(b: every_second(x))"));
+    let output = &program.entries[0].outputs[0];
+    assert_eq!(program.axis(output.order[1]).size.to_string(), "2");
+}
+
+/// A part that is declared outside of a loop is one for all its iterations, as a parameter is.
+#[test]
+fn a_part_outside_of_a_loop_has_one_set_of_parameters() {
+    let text = "axis d = 4\naxis e = 3
+        block f(x: f32[.., d]) -> f32[.., d] { param w: f32[d]\n x * w }
+        block own(x: f32[.., d]) -> f32[.., d] { part p: f\n p(p(x)) }
+        network n {
+            part p: f
+            param v: f32[d]
+            entry a(x: f32[t, d]) -> f32[t, d] { repeat layer in 3 carry x { next v * own(p(x)) } }
+            entry b(x: f32[t, d]) -> f32[t, d] { p(x) * v }
+            entry c(x: f32[t, d], g: f32[t, e]) -> f32[t, d] { route x over e by top1(g) { p(x) + expert: f(x) } mix sum }
+        }";
+    let expected = ["v[d = 4]", "p.w[d = 4]", "own.p.w[layer = 3, d = 4]", "expert.w[e = 3, d = 4]"];
+    assert_eq!(params(&checked(text)), expected);
+}
