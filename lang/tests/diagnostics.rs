@@ -65,6 +65,30 @@ fn every_mistake_has_its_message() {
     insta::assert_snapshot!(text);
 }
 
+/// Rewritten where snapshots are (`INSTA_UPDATE=always`).
+#[test]
+fn the_page_of_errors_is_what_the_codes_say() {
+    let mut page = String::from(
+        "# Errors and warnings\n\nA code never changes its meaning. `gatec explain E0203` says the same. Made from `lang/src/diagnostics/codes.rs` and the tests \
+         beside it: `make bless` rewrites it.\n",
+    );
+    for entry in CODES {
+        page += &format!("\n## {}: {}\n\n{}\n", entry.code, entry.title, entry.explanation);
+        let Some((_, program)) = WRONG.iter().find(|(code, _)| *code == entry.code) else { continue };
+        let diagnostics = check_text("model.gate", program, &[]).1.list;
+        let Some(found) = diagnostics.iter().find(|d| d.code == entry.code) else { continue };
+        page += &format!("\n```text\n{program}\n```\n\n> {}\n", found.message);
+        if let Some(help) = &found.help {
+            page += &format!(">\n> Help: {help}\n");
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page, "docs/errors.md: run `make bless`");
+}
+
 /// Each text of `mistakes/` holds programs about one construct, `---` between them.
 fn mistakes() -> Vec<(String, Vec<String>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
