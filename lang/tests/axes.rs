@@ -1,6 +1,7 @@
 //! Which axis a name stands for in a block.
 
 use gatec_lang::Program;
+use gatec_lang::program::Kind;
 
 fn checked(text: &str) -> Program {
     gatec_lang::load_text("model.gate", text, &[]).unwrap_or_else(|d| panic!("{text}\n{}", d.render(false)))
@@ -80,4 +81,15 @@ fn a_part_outside_of_a_loop_has_one_set_of_parameters() {
         }";
     let expected = ["v[d = 4]", "p.w[d = 4]", "own.p.w[layer = 3, d = 4]", "expert.w[e = 3, d = 4]"];
     assert_eq!(params(&checked(text)), expected);
+}
+
+/// The graph counts from the end of an axis whose size is bound when the model runs.
+#[test]
+fn elements_are_counted_from_the_end_of_any_axis() {
+    let text = "model m(x: f32[t, b]) -> (last: f32[b], two: f32[n, b], all: f32[t, b]) {
+            (last: x[t = -1], two: x[t = -3..-1][t -> n], all: x[t = 0..])
+        }";
+    let program = checked(&format!("axis n = 2\n{text}"));
+    let gathers = program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::Gather { .. }));
+    assert_eq!(gathers.count(), 2);
 }
