@@ -93,3 +93,30 @@ fn elements_are_counted_from_the_end_of_any_axis() {
     let gathers = program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::Gather { .. }));
     assert_eq!(gathers.count(), 2);
 }
+
+/// Functions of the language stand where blocks do, lists of parts and states are several of one kind, and what begins with `_` is
+/// unused on purpose.
+#[test]
+fn functions_are_arguments_and_parts_and_states_come_in_lists() {
+    let text = "axis d = 4
+        block phi(x: f32[.., d]) -> f32[.., d] { param w: f32[d]\n x * w }
+        fn twice(f: block, x: f32[..], _y: f32[..]) -> f32[..] { f(f(x)) }
+        block through(f: block, x: f32[.., d]) -> f32[.., d] { param s: f32[d]\n twice(f, x, s) }
+        network n {
+            part a, b: phi
+            state u, v: f32[d] = 0.0
+            entry go(x: f32[d]) -> f32[d] {
+                next u = a(x)
+                next v = b(x)
+                through(gelu, u + v)
+            }
+        }";
+    let (program, diagnostics) = gatec_lang::check_text("model.gate", text, &[]);
+    assert!(diagnostics.list.is_empty(), "{}", diagnostics.render(false));
+    let program = program.unwrap();
+    assert_eq!(params(&program), ["a.w[d = 4]", "b.w[d = 4]", "through.s[d = 4]"]);
+    assert_eq!(program.states.iter().map(|s| s.tensor.name.as_str()).collect::<Vec<_>>(), ["u", "v"]);
+    let gelus =
+        program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::Unary(gatec_lang::program::Unary::Gelu, _)));
+    assert_eq!(gelus.count(), 2);
+}

@@ -175,7 +175,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn call_unary(&mut self, scope: &mut Scope, f: crate::program::Unary, call: &Call, span: Span) -> Checked<Val> {
+    pub fn call_unary(&mut self, scope: &mut Scope, f: crate::program::Unary, call: &Call, span: Span) -> Checked<Val> {
         self.only(call, 1, &[], span)?;
         let (val, at) = self.argument(scope, call, 0, "x", span)?;
         self.unary(f, &val, at, span)

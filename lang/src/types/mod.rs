@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, codes};
 use crate::files::Files;
-use crate::program::{self, AxisId, Elem, Kind, Node, NodeId, Program, Span, Type};
+use crate::program::{self, AxisId, Elem, Kind, Node, NodeId, Program, Span, Type, Unary};
 use crate::size::Size;
 use crate::syntax::{self, Item};
 
@@ -63,6 +63,8 @@ pub(crate) enum Val {
     },
     /// A block that is an argument: each call is an instance.
     Block(Template),
+    /// A function of the language that is an argument in the place of a block.
+    Function(Unary, String),
     /// Something wrong, of which has been told.
     Error,
 }
@@ -369,8 +371,10 @@ impl<'s> Checker<'s> {
                 let message = "a tensor is expected, this is a routing plan";
                 Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("take `.weight` or `.index`")))
             }
-            Val::Part { block, .. } | Val::Block(block) => {
-                let message = format!("a tensor is expected, this is the block `{}`", block.name);
+            Val::Part { block: Template { name, .. }, .. }
+            | Val::Block(Template { name, .. })
+            | Val::Function(_, name) => {
+                let message = format!("a tensor is expected, this is the block `{name}`");
                 Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("call it")))
             }
         }
