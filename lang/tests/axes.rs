@@ -1,6 +1,7 @@
 //! Which axis a name stands for in a block.
 
 use gatec_lang::Program;
+use gatec_lang::program::Elem::{F32, I32};
 use gatec_lang::program::Kind;
 
 fn checked(text: &str) -> Program {
@@ -119,4 +120,17 @@ fn functions_are_arguments_and_parts_and_states_come_in_lists() {
     let gelus =
         program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::Unary(gatec_lang::program::Unary::Gelu, _)));
     assert_eq!(gelus.count(), 2);
+}
+
+/// Sizes take the element type of what they meet, as numbers do.
+#[test]
+fn sizes_meet_integers_and_floats() {
+    let text = "model m(x: f32[t]) -> (last: bool[t], n: i32[], mean: f32[], end: f32[]) {
+            let place = size(t) - 1
+            (last: index(t) == place, n: size(t), mean: sum[t](x) / size(t), end: x[t = place])
+        }";
+    let program = checked(text);
+    let elems: Vec<_> =
+        program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::SizeOf(_))).map(|n| n.ty.elem).collect();
+    assert_eq!(elems, [I32, F32, I32, I32]);
 }

@@ -144,7 +144,7 @@ impl Checker<'_> {
         }
         match self.expr(scope, value)? {
             Val::Number(n) if n < 0.0 && n.fract() == 0.0 && !self.size(axis).is_known() => {
-                let index = self.from_end(axis, -n, span)?;
+                let index = self.counted_back(axis, -n, span)?;
                 self.push(Kind::Gather { axis, index, x }, ty.elem, rest, span)
             }
             Val::Number(n) => {
@@ -218,7 +218,7 @@ impl Checker<'_> {
                 let axes = with(self.axes_without(x, &[axis]), &[sliced]);
                 let kind = match (start.as_known(), back) {
                     (None, Some(back)) => {
-                        let first = self.from_end(axis, back as f64, span)?;
+                        let first = self.counted_back(axis, back as f64, span)?;
                         let place = self.push(Kind::Index(sliced), Elem::I32, vec![sliced], span)?;
                         let index = Kind::Binary(Binary::Add, place, first);
                         Kind::Gather { axis, index: self.push(index, Elem::I32, vec![sliced], span)?, x }
@@ -235,7 +235,7 @@ impl Checker<'_> {
     }
 
     /// The index of an element that is counted from the end of an axis.
-    fn from_end(&mut self, axis: AxisId, back: f64, span: Span) -> Checked<NodeId> {
+    fn counted_back(&mut self, axis: AxisId, back: f64, span: Span) -> Checked<NodeId> {
         let size = self.push(Kind::SizeOf(axis), Elem::I32, Vec::new(), span)?;
         let back = self.push(Kind::Number(back), Elem::I32, Vec::new(), span)?;
         self.push(Kind::Binary(Binary::Sub, size, back), Elem::I32, Vec::new(), span)

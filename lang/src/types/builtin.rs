@@ -89,7 +89,7 @@ impl Checker<'_> {
             "where" => self.choice(scope, call, span),
             "index" => self.index(scope, call, span),
             "size" => match call.args.as_slice() {
-                [Argument::Expr(Expr { kind: ExprKind::Name(axis), .. })] => self.size_of(scope, axis, span),
+                [Argument::Expr(Expr { kind: ExprKind::Name(axis), .. })] => self.size_of(scope, axis),
                 _ => Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, "`size` takes the name of an axis"))),
             },
             "concat" => self.join(scope, false, call, span),
