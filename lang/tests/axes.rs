@@ -1,6 +1,8 @@
 //! Which axis a name stands for in a block.
 
 use gatec_lang::Program;
+use gatec_lang::program::Elem::{F32, I32};
+use gatec_lang::program::Kind;
 
 fn checked(text: &str) -> Program {
     gatec_lang::load_text("model.gate", text, &[]).unwrap_or_else(|d| panic!("{text}\n{}", d.render(false)))
@@ -80,4 +82,55 @@ fn a_part_outside_of_a_loop_has_one_set_of_parameters() {
         }";
     let expected = ["v[d = 4]", "p.w[d = 4]", "own.p.w[layer = 3, d = 4]", "expert.w[e = 3, d = 4]"];
     assert_eq!(params(&checked(text)), expected);
+}
+
+/// The graph counts from the end of an axis whose size is bound when the model runs.
+#[test]
+fn elements_are_counted_from_the_end_of_any_axis() {
+    let text = "model m(x: f32[t, b]) -> (last: f32[b], two: f32[n, b], all: f32[t, b]) {
+            (last: x[t = -1], two: x[t = -3..-1][t -> n], all: x[t = 0..])
+        }";
+    let program = checked(&format!("axis n = 2\n{text}"));
+    let gathers = program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::Gather { .. }));
+    assert_eq!(gathers.count(), 2);
+}
+
+/// Functions of the language stand where blocks do, lists of parts and states are several of one kind, and what begins with `_` is
+/// unused on purpose.
+#[test]
+fn functions_are_arguments_and_parts_and_states_come_in_lists() {
+    let text = "axis d = 4
+        block phi(x: f32[.., d]) -> f32[.., d] { param w: f32[d]\n x * w }
+        fn twice(f: block, x: f32[..], _y: f32[..]) -> f32[..] { f(f(x)) }
+        block through(f: block, x: f32[.., d]) -> f32[.., d] { param s: f32[d]\n twice(f, x, s) }
+        network n {
+            part a, b: phi
+            state u, v: f32[d] = 0.0
+            entry go(x: f32[d]) -> f32[d] {
+                next u = a(x)
+                next v = b(x)
+                through(gelu, u + v)
+            }
+        }";
+    let (program, diagnostics) = gatec_lang::check_text("model.gate", text, &[]);
+    assert!(diagnostics.list.is_empty(), "{}", diagnostics.render(false));
+    let program = program.unwrap();
+    assert_eq!(params(&program), ["a.w[d = 4]", "b.w[d = 4]", "through.s[d = 4]"]);
+    assert_eq!(program.states.iter().map(|s| s.tensor.name.as_str()).collect::<Vec<_>>(), ["u", "v"]);
+    let gelus =
+        program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::Unary(gatec_lang::program::Unary::Gelu, _)));
+    assert_eq!(gelus.count(), 2);
+}
+
+/// Sizes take the element type of what they meet, as numbers do.
+#[test]
+fn sizes_meet_integers_and_floats() {
+    let text = "model m(x: f32[t]) -> (last: bool[t], n: i32[], mean: f32[], end: f32[]) {
+            let place = size(t) - 1
+            (last: index(t) == place, n: size(t), mean: sum[t](x) / size(t), end: x[t = place])
+        }";
+    let program = checked(text);
+    let elems: Vec<_> =
+        program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::SizeOf(_))).map(|n| n.ty.elem).collect();
+    assert_eq!(elems, [I32, F32, I32, I32]);
 }

@@ -119,8 +119,8 @@ pub struct Body {
 #[derive(Clone, Debug)]
 pub enum Statement {
     Param { names: Vec<Name>, ty: Ty, source: Option<Source> },
-    Part { name: Name, block: Name, sizes: Vec<(Name, Expr)> },
-    State { name: Name, ty: Ty, init: Expr },
+    Part { names: Vec<Name>, block: Name, sizes: Vec<(Name, Expr)> },
+    State { names: Vec<Name>, ty: Ty, init: Expr },
     Let { names: Vec<Name>, is_record: bool, value: Expr },
     NextState { name: Name, value: Expr },
     Exit(Exit),

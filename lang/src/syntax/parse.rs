@@ -239,13 +239,16 @@ impl Tree<'_> {
                 Statement::Param { names, ty, source }
             }
             Rule::part => {
-                let (name, block) = (self.name(parts.next()), self.name(parts.next()));
+                // The last of them is the block's.
+                let mut names: Vec<Name> = parts.all(Rule::ident).into_iter().map(|p| self.name(p)).collect();
+                let Some(block) = names.pop() else { unreachable!("the grammar puts a block here") };
                 let sizes = parts.take(Rule::sizes).map(|p| self.sizes(&mut Parts::of(p))).unwrap_or_default();
-                Statement::Part { name, block, sizes }
+                Statement::Part { names, block, sizes }
             }
             Rule::state => {
-                let (name, ty) = (self.name(parts.next()), self.ty(parts.next()));
-                Statement::State { name, ty, init: self.expr(parts.next()) }
+                let names = parts.all(Rule::ident).into_iter().map(|p| self.name(p)).collect();
+                let ty = self.ty(parts.next());
+                Statement::State { names, ty, init: self.expr(parts.next()) }
             }
             Rule::exit => {
                 let (axis, condition) = (self.name(parts.next()), self.expr(parts.next()));

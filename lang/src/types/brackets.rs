@@ -3,7 +3,7 @@
 use super::scope::Scope;
 use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{AxisId, Elem, Kind, NodeId, Span};
+use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Span};
 use crate::size::Size;
 use crate::syntax::{Bracket, Expr, ExprKind, Infix, Name, Prefix};
 
@@ -143,6 +143,10 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::BRACKETS, fill.span, message).help(help)));
         }
         match self.expr(scope, value)? {
+            Val::Number(n) if n < 0.0 && n.fract() == 0.0 && !self.size(axis).is_known() => {
+                let index = self.counted_back(axis, -n, span)?;
+                self.push(Kind::Gather { axis, index, x }, ty.elem, rest, span)
+            }
             Val::Number(n) => {
                 let size = self.size(axis).as_known();
                 let index = if n < 0.0 { size.map(|s| n + s as f64) } else { Some(n) };
@@ -196,24 +200,45 @@ impl Checker<'_> {
             Some(expr) => self.slice_end(scope, expr, &whole)?,
             None => whole.clone(),
         };
-        let Some(first) = start.as_known() else {
+        // Known from the beginning, or from the end of an axis whose size is bound when the model runs.
+        let back = whole.checked_sub(&start).and_then(|back| back.as_known());
+        if !start.is_known() && back.is_none() {
             let message = format!("a slice starts at a place that is known when building, not at {start}");
             return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message)));
-        };
+        }
         let size = end.checked_sub(&start);
         let negative = |size: &Size| size.as_known().is_some_and(|n| n < 0);
         let beyond = whole.checked_sub(&end).is_some_and(|rest| negative(&rest));
         match size {
-            Some(size) if first >= 0 && !negative(&size) && !beyond => {
+            Some(size) if !negative(&start) && !negative(&size) && !beyond => {
                 let sliced = self.axis_id(&name.text, size, span);
+                if sliced == axis {
+                    return Ok(x);
+                }
                 let axes = with(self.axes_without(x, &[axis]), &[sliced]);
-                self.push(Kind::Slice { from: axis, to: sliced, start: first, x }, ty.elem, axes, span)
+                let kind = match (start.as_known(), back) {
+                    (None, Some(back)) => {
+                        let first = self.counted_back(axis, back as f64, span)?;
+                        let place = self.push(Kind::Index(sliced), Elem::I32, vec![sliced], span)?;
+                        let index = Kind::Binary(Binary::Add, place, first);
+                        Kind::Gather { axis, index: self.push(index, Elem::I32, vec![sliced], span)?, x }
+                    }
+                    (start, _) => Kind::Slice { from: axis, to: sliced, start: start.unwrap_or(0), x },
+                };
+                self.push(kind, ty.elem, axes, span)
             }
             _ => {
                 let message = format!("axis `{}` of {whole} has no elements {start}..{end}", name.text);
                 Err(self.say(Diagnostic::error(codes::BRACKETS, span, message)))
             }
         }
+    }
+
+    /// The index of an element that is counted from the end of an axis.
+    fn counted_back(&mut self, axis: AxisId, back: f64, span: Span) -> Checked<NodeId> {
+        let size = self.push(Kind::SizeOf(axis), Elem::I32, Vec::new(), span)?;
+        let back = self.push(Kind::Number(back), Elem::I32, Vec::new(), span)?;
+        self.push(Kind::Binary(Binary::Sub, size, back), Elem::I32, Vec::new(), span)
     }
 
     /// One end of a slice.

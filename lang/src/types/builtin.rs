@@ -89,7 +89,7 @@ impl Checker<'_> {
             "where" => self.choice(scope, call, span),
             "index" => self.index(scope, call, span),
             "size" => match call.args.as_slice() {
-                [Argument::Expr(Expr { kind: ExprKind::Name(axis), .. })] => self.size_of(scope, axis, span),
+                [Argument::Expr(Expr { kind: ExprKind::Name(axis), .. })] => self.size_of(scope, axis),
                 _ => Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, "`size` takes the name of an axis"))),
             },
             "concat" => self.join(scope, false, call, span),
@@ -175,7 +175,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn call_unary(&mut self, scope: &mut Scope, f: crate::program::Unary, call: &Call, span: Span) -> Checked<Val> {
+    pub fn call_unary(&mut self, scope: &mut Scope, f: crate::program::Unary, call: &Call, span: Span) -> Checked<Val> {
         self.only(call, 1, &[], span)?;
         let (val, at) = self.argument(scope, call, 0, "x", span)?;
         self.unary(f, &val, at, span)

@@ -45,6 +45,15 @@ impl<'s> Checker<'s> {
             };
             return self.instantiate(scope, callable, call, instance, span);
         }
+        if let Some(binding) = scope.find(name)
+            && let Val::Function(f, function) = &binding.val
+        {
+            let (f, function) = (*f, function.clone());
+            binding.used = true;
+            let sizes: Vec<Name> = call.sizes.iter().map(|(name, _)| name.clone()).collect();
+            self.only_axes(&function, &sizes, &BTreeSet::new())?;
+            return self.call_unary(scope, f, call, span);
+        }
         if let Some(callable) = self.known().callables.get(name).copied() {
             return self.instantiate(scope, callable, call, Instance::default(), span);
         }
@@ -74,7 +83,7 @@ impl<'s> Checker<'s> {
         };
         if let ExprKind::Name(name) = &expr.kind {
             if let Some(binding) = scope.find(&name.text)
-                && let Val::Part { .. } | Val::Block(_) = &binding.val
+                && let Val::Part { .. } | Val::Block(_) | Val::Function(..) = &binding.val
             {
                 binding.used = true;
                 return Ok(binding.val.clone());
@@ -82,10 +91,14 @@ impl<'s> Checker<'s> {
             if self.known().callables.contains_key(&name.text) {
                 return Ok(Val::Block(Template { name: name.text.clone(), file: self.here }));
             }
+            if let Some((_, f)) = super::pointwise::UNARY.iter().find(|(n, _)| *n == name.text) {
+                return Ok(Val::Function(*f, name.text.clone()));
+            }
         }
         let message = format!("argument `{}` of `{}` is a block", declared.text, call.callee.text);
         let mut diagnostic = Diagnostic::error(codes::ARGUMENTS, expr.span, message).help("give the name of one");
-        let names: Vec<&str> = self.known().callables.keys().map(String::as_str).collect();
+        let functions = super::pointwise::UNARY.iter().map(|(name, _)| *name);
+        let names: Vec<&str> = self.known().callables.keys().map(String::as_str).chain(functions).collect();
         if let ExprKind::Name(name) = &expr.kind
             && let Some(near) = near(&name.text, names)
         {
@@ -191,18 +204,17 @@ impl<'s> Checker<'s> {
         self.warn_of_unused(&inner);
         self.check_result(&inner, callable, &val, (&named, start))?;
         let asked = inner.asked.into_inner();
-        self.only_axes(callable, &named, &asked)?;
+        self.only_axes(&callable.name.text, &named, &asked)?;
         // What the block takes from the one around, that one has been asked for.
         asked.iter().filter(|name| scope.bound.contains_key(*name)).for_each(|name| scope.ask(name));
         Ok(val)
     }
 
     /// Sizes are given for axes that the block, or one that it calls, has.
-    fn only_axes(&mut self, callable: &Callable, given: &[Name], asked: &BTreeSet<String>) -> Checked<()> {
+    fn only_axes(&mut self, block: &str, given: &[Name], asked: &BTreeSet<String>) -> Checked<()> {
         let mut done = Ok(());
         for name in given.iter().filter(|name| !asked.contains(&name.text)) {
-            let message =
-                format!("`{}` has no axis `{}` that this could be the size of", callable.name.text, name.text);
+            let message = format!("`{block}` has no axis `{}` that this could be the size of", name.text);
             let mut diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
             if let Some(near) = near(&name.text, asked.iter().map(String::as_str)) {
                 diagnostic = diagnostic.fix(name.span, near);
@@ -449,7 +461,7 @@ impl<'s> Checker<'s> {
             .values
             .iter()
             .flatten()
-            .filter(|(_, b)| !b.used && !matches!(b.val, Val::Error))
+            .filter(|(name, b)| !b.used && !name.starts_with('_') && !matches!(b.val, Val::Error))
             .map(|(name, b)| (name.clone(), b.span))
             .collect();
         for (name, span) in unused {

@@ -158,11 +158,11 @@ impl Checker<'_> {
     }
 
     /// `size(k)`: a number where the size is known.
-    pub fn size_of(&mut self, scope: &Scope, name: &Name, span: Span) -> Checked<Val> {
+    pub fn size_of(&mut self, scope: &Scope, name: &Name) -> Checked<Val> {
         let axis = self.named_axis(scope, name)?;
         match self.size(axis).as_known() {
             Some(n) => Ok(Val::Number(n as f64)),
-            None => self.tensor(Kind::SizeOf(axis), Elem::F32, Vec::new(), span),
+            None => Ok(Val::Size(axis, 0.0)),
         }
     }
 

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, codes};
 use crate::files::Files;
-use crate::program::{self, AxisId, Elem, Kind, Node, NodeId, Program, Span, Type};
+use crate::program::{self, AxisId, Binary, Elem, Kind, Node, NodeId, Program, Span, Type, Unary};
 use crate::size::Size;
 use crate::syntax::{self, Item};
 
@@ -48,6 +48,8 @@ pub(crate) enum Val {
     Tensor(NodeId),
     /// A number known when building; it takes the element type of what it meets.
     Number(f64),
+    /// The size of an axis that is bound when the model runs, plus a whole number; it takes the element type of what it meets, too.
+    Size(AxisId, f64),
     Record(Vec<(String, Val)>),
     /// What a routing policy gives.
     Plan(route::Plan),
@@ -63,6 +65,8 @@ pub(crate) enum Val {
     },
     /// A block that is an argument: each call is an instance.
     Block(Template),
+    /// A function of the language that is an argument in the place of a block.
+    Function(Unary, String),
     /// Something wrong, of which has been told.
     Error,
 }
@@ -358,6 +362,16 @@ impl<'s> Checker<'s> {
         match val {
             Val::Tensor(node) => Ok(*node),
             Val::Number(n) => self.push(Kind::Number(*n), elem, Vec::new(), span),
+            Val::Size(axis, plus) => {
+                let elem = if elem == Elem::Bool { Elem::F32 } else { elem };
+                let size = self.push(Kind::SizeOf(*axis), elem, Vec::new(), span)?;
+                if *plus == 0.0 {
+                    return Ok(size);
+                }
+                let (f, n) = if *plus < 0.0 { (Binary::Sub, -plus) } else { (Binary::Add, *plus) };
+                let n = self.push(Kind::Number(n), elem, Vec::new(), span)?;
+                self.push(Kind::Binary(f, size, n), elem, Vec::new(), span)
+            }
             Val::Error => Err(Reported),
             Val::Record(fields) => {
                 let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
@@ -369,8 +383,10 @@ impl<'s> Checker<'s> {
                 let message = "a tensor is expected, this is a routing plan";
                 Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("take `.weight` or `.index`")))
             }
-            Val::Part { block, .. } | Val::Block(block) => {
-                let message = format!("a tensor is expected, this is the block `{}`", block.name);
+            Val::Part { block: Template { name, .. }, .. }
+            | Val::Block(Template { name, .. })
+            | Val::Function(_, name) => {
+                let message = format!("a tensor is expected, this is the block `{name}`");
                 Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("call it")))
             }
         }

@@ -11,8 +11,8 @@ impl Checker<'_> {
     pub fn statement(&mut self, scope: &mut Scope, statement: &Statement) -> Checked<()> {
         let owned = match statement {
             Statement::Param { names, .. } => names.first().map(|name| ("parameter", name)),
-            Statement::Part { name, .. } => Some(("part", name)),
-            Statement::State { name, .. } => Some(("state", name)),
+            Statement::Part { names, .. } => names.first().map(|name| ("part", name)),
+            Statement::State { names, .. } => names.first().map(|name| ("state", name)),
             Statement::Let { .. } | Statement::NextState { .. } | Statement::Exit(_) => None,
         };
         if let (Some((what, name)), true) = (owned, scope.is_pure) {
@@ -42,29 +42,32 @@ impl Checker<'_> {
                 }
                 if failed { Err(Reported) } else { Ok(()) }
             }
-            Statement::Part { name, block, sizes } => {
-                let mut given = Vec::new();
-                for (axis, expr) in sizes {
-                    given.push((axis.clone(), self.size_expr(scope, expr)?));
-                }
-                let mut path = scope.path.clone();
-                path.push(name.text.clone());
-                let block = Template { name: block.text.clone(), file: self.here };
+            Statement::Part { names, block, sizes } => {
+                let given = self.given_sizes(scope, sizes)?;
+                // Whoever calls the part, it may ask for each axis of the block around.
                 let around = scope.bound.clone();
-                // Whoever calls the part, it may ask for each of them.
                 around.keys().for_each(|name| scope.ask(name));
-                self.bind(
-                    scope,
-                    name,
-                    Val::Part { block, path, sizes: given, around, gained: self.gained.clone() },
-                    false,
-                );
+                for name in names {
+                    let mut path = scope.path.clone();
+                    path.push(name.text.clone());
+                    let part = Val::Part {
+                        block: Template { name: block.text.clone(), file: self.here },
+                        path,
+                        sizes: given.clone(),
+                        around: around.clone(),
+                        gained: self.gained.clone(),
+                    };
+                    self.bind(scope, name, part, false);
+                }
                 Ok(())
             }
-            Statement::State { name, ty, init } => {
-                let val = self.state(scope, name, ty, init);
-                let failed = val.is_err();
-                self.bind(scope, name, val.unwrap_or(Val::Error), true);
+            Statement::State { names, ty, init } => {
+                let mut failed = false;
+                for name in names {
+                    let val = self.state(scope, name, ty, init);
+                    failed |= val.is_err();
+                    self.bind(scope, name, val.unwrap_or(Val::Error), true);
+                }
                 if failed { Err(Reported) } else { Ok(()) }
             }
             Statement::Let { names, is_record, value } => self.bind_let(scope, names, *is_record, value),
@@ -78,6 +81,7 @@ impl Checker<'_> {
         let depth = self.loops.len();
         if let Some(old) = scope.bind(&name.text, val, depth, name.span)
             && !old.used
+            && !name.text.starts_with('_')
             && !matches!(old.val, Val::Error)
         {
             let message = format!("`{}` is never used: another one takes its name", name.text);

@@ -79,6 +79,11 @@ impl Checker<'_> {
         if let (Val::Number(x), Val::Number(y)) = (a.0, b.0) {
             return Ok(Val::Number(fold(f, *x, *y)));
         }
+        if let (Val::Size(axis, plus), Val::Number(n), Binary::Add | Binary::Sub) = (a.0, b.0, f)
+            && n.fract() == 0.0
+        {
+            return Ok(Val::Size(*axis, fold(f, *plus, *n)));
+        }
         let (left, right) = self.pair(a, b, span)?;
         let elem = self.ty(left).elem;
         let logical = matches!(f, Binary::And | Binary::Or);
