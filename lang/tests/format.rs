@@ -150,7 +150,7 @@ fn the_layout_follows_from_what_is_written() {
 axis   d=4 // width
 axis hidden = 4*size(d)// another
 const taps:f32[k]=[0.25,-0.5 ,inf,]
-fn gated(x: f32[..,d],gate: f32[..,d])->f32[..,d]{x*sigmoid(gate)}
+fn gated(x: f32[..,d],gate: f32[d,..])->f32[..,d]{x*sigmoid(gate)}
 model m(x: f32[t,d],second: f32[t,d],third: f32[t,d],fourth: f32[t,d],fifth: f32[t,d])->(y:f32[t,d],other:f32[t,d]){
 
 // why (

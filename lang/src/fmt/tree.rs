@@ -425,8 +425,8 @@ fn has_braces(pair: &P) -> bool {
 fn is_tight(before: &str, after: &str) -> bool {
     let is_word = |text: &str| text.ends_with(|c: char| c.is_ascii_alphanumeric() || "_'\")]@".contains(c));
     match (before, after) {
-        // A number that ends with its point, and `x[t = ..2]`.
-        (before, "..") => before != "=" && !before.ends_with('.'),
+        // `x[t = ..2]`, `f32[t, ..]`, and a number that ends with its point.
+        (before, "..") => !matches!(before, "=" | ",") && !before.ends_with('.'),
         ("(" | "[" | "." | "..", _) | (_, "," | ";" | ")" | "]" | ":" | ".") => true,
         (before, "[") => is_word(before),
         _ => false,
