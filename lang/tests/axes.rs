@@ -134,3 +134,16 @@ fn sizes_meet_integers_and_floats() {
         program.entries[0].nodes.iter().filter(|n| matches!(n.kind, Kind::SizeOf(_))).map(|n| n.ty.elem).collect();
     assert_eq!(elems, [I32, F32, I32, I32]);
 }
+
+/// `let (a, b) = f(x)` takes what the block declares, in that order, however its body has it.
+#[test]
+fn a_record_has_the_order_that_is_declared() {
+    let program = "axis d = 4
+block f(x: f32[.., d]) -> (first: f32[.., d], second: i32[..]) { (second: argmax[d](x), first: x * 2.0) }
+model m(x: f32[t, d]) -> (y: f32[t, d], at: i32[t]) {
+    let (y, at) = f(x)
+    (at: at, y: y)
+}";
+    let (found, diagnostics) = gatec_lang::check_text("model.gate", program, &[]);
+    assert!(found.is_some(), "{}", diagnostics.render(false));
+}

@@ -207,7 +207,7 @@ impl<'s> Checker<'s> {
         self.only_axes(&callable.name.text, &named, &asked)?;
         // What the block takes from the one around, that one has been asked for.
         asked.iter().filter(|name| scope.bound.contains_key(*name)).for_each(|name| scope.ask(name));
-        Ok(val)
+        Ok(in_order(val, callable))
     }
 
     /// Sizes are given for axes that the block, or one that it calls, has.
@@ -468,4 +468,15 @@ impl<'s> Checker<'s> {
             self.say(Diagnostic::warning(codes::UNUSED, span, format!("`{name}` is never used")));
         }
     }
+}
+
+/// A record in the order that is declared: a caller may take it apart by place.
+fn in_order(val: Val, callable: &Callable) -> Val {
+    let Val::Record(mut fields) = val else { return val };
+    let place = |field: &str| {
+        let mut declared = callable.result.iter().flatten();
+        declared.position(|(name, _)| name.as_ref().is_some_and(|name| name.text == field))
+    };
+    fields.sort_by_key(|(name, _)| place(name));
+    Val::Record(fields)
 }
