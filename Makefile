@@ -92,7 +92,7 @@ bench-more: target/llvm-version ## Odd experts, tiny recurrences, work by expert
 SEED ?= 0
 nightly: target/llvm-version ## 10,000 random programs through every pass, with all rules and with half of them: make nightly [SEED=N]
 	GATEC_SEEDS=10000 GATEC_SEED=$(SEED) cargo test --release -p gatec-tests $(GATEC) --test optimized every_pass
-	GATEC_SEEDS=1000 GATEC_SEED=$(SEED) cargo test --release -p gatec-tests $(GATEC) --test compiled --test planned random
+	GATEC_SEEDS=1000 GATEC_SEED=$(SEED) cargo test --release -p gatec-tests $(GATEC) --test compiled --test planned -- random every_machine
 
 # TARGET: one of fuzz/fuzz_targets, run by cargo-fuzz until it is stopped; without it, property tests with many cases.
 TARGET ?=
