@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use gatec_lang::Program;
-use gatec_lang::program::{AxisId, Elem, FileAxis, NamePiece, Param, Tensor};
+use gatec_lang::program::{AxisId, FileAxis, NamePiece, Param, Tensor};
 
 use super::html::escaped;
 use super::{Failure, SourceArgs, Talk};
@@ -96,11 +96,7 @@ fn line(text: &str) -> String {
 /// `f32[t, d = 64]`, outermost axis first.
 fn ty(program: &Program, tensor: &Tensor) -> String {
     let axes: Vec<String> = tensor.order.iter().map(|axis| axis_and_size(program, *axis)).collect();
-    format!("{}[{}]", elem(tensor.elem), axes.join(", "))
-}
-
-fn elem(elem: Elem) -> String {
-    format!("{elem:?}").to_lowercase()
+    format!("{}[{}]", tensor.elem.name(), axes.join(", "))
 }
 
 fn axis_and_size(program: &Program, axis: AxisId) -> String {

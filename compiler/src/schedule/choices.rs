@@ -45,6 +45,7 @@ impl Default for Choices {
             // Half of the smallest second-level cache in use.
             row_block_kib: 512,
             row_block: 128,
+            // Measured on Zen 5: 16 rows take 6 % more with 24, many rows the same.
             piece_kib: 16,
             expert_units: 8,
             attend_tiles: 8,

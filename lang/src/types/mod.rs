@@ -266,7 +266,7 @@ impl<'s> Checker<'s> {
 
     /// The text at a place as an argument of a cast.
     pub fn cast_text(&self, elem: Elem, span: Span) -> String {
-        format!("{}({})", elem_name(elem), self.text(span))
+        format!("{}({})", elem.name(), self.text(span))
     }
 
     fn twice(&mut self, name: &syntax::Name, first: Span) -> Reported {
@@ -325,7 +325,7 @@ impl<'s> Checker<'s> {
     /// A type in words: `f32[t, d]`.
     pub fn show(&self, ty: &Type) -> String {
         let axes: Vec<&str> = ty.axes.iter().map(|a| self.stem(*a)).collect();
-        format!("{}[{}]", elem_name(ty.elem), axes.join(", "))
+        format!("{}[{}]", ty.elem.name(), axes.join(", "))
     }
 
     /// Two types in words, with the sizes of axes that one has and the other has another one of that name: `f32[f = 8]`.
@@ -335,7 +335,7 @@ impl<'s> Checker<'s> {
                 Some(_) => format!("{} = {}", self.stem(*axis), self.size(*axis)),
                 None => self.stem(*axis).to_string(),
             });
-            format!("{}[{}]", elem_name(ty.elem), axes.collect::<Vec<_>>().join(", "))
+            format!("{}[{}]", ty.elem.name(), axes.collect::<Vec<_>>().join(", "))
         };
         (show(a, b), show(b, a))
     }
@@ -424,25 +424,10 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// The name of an element type.
-pub(crate) fn elem_name(elem: Elem) -> &'static str {
-    match elem {
-        Elem::F32 => "f32",
-        Elem::F16 => "f16",
-        Elem::Bf16 => "bf16",
-        Elem::F64 => "f64",
-        Elem::I32 => "i32",
-        Elem::I64 => "i64",
-        Elem::I8 => "i8",
-        Elem::U8 => "u8",
-        Elem::Bool => "bool",
-    }
-}
-
 /// The element type of a name.
 pub(crate) fn elem_of(name: &str) -> Option<Elem> {
     use Elem::{Bf16, Bool, F16, F32, F64, I8, I32, I64, U8};
-    [F32, F16, Bf16, F64, I32, I64, I8, U8, Bool].into_iter().find(|e| elem_name(*e) == name)
+    [F32, F16, Bf16, F64, I32, I64, I8, U8, Bool].into_iter().find(|e| e.name() == name)
 }
 
 pub(crate) fn is_float(elem: program::Elem) -> bool {

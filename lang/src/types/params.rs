@@ -1,7 +1,7 @@
 //! Statements: parameters, parts, states, `let`, `next`.
 
 use super::scope::Scope;
-use super::{Checked, Checker, Reported, Template, Val, elem_name};
+use super::{Checked, Checker, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Elem, Kind, NodeId, Param, Source, Span, State, Tensor, Type};
 use crate::size::Size;
@@ -269,7 +269,7 @@ impl Checker<'_> {
 
     /// The type of an argument or result, checked against what is declared.
     pub fn wrong_elem(&mut self, what: &str, want: Elem, found: Elem, span: Span) -> Reported {
-        let (want, found) = (elem_name(want), elem_name(found));
+        let (want, found) = (want.name(), found.name());
         let message = format!("{what} is {want}, but this is {found}");
         self.say(Diagnostic::error(codes::ELEMS, span, message).help(format!("cast it: `{want}(..)`")))
     }

@@ -1,7 +1,7 @@
 //! Operators and functions, element by element, broadcast by name.
 
 use super::scope::Scope;
-use super::{Checked, Checker, Val, elem_name, is_float};
+use super::{Checked, Checker, Val, is_float};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Span, Unary};
 use crate::syntax::{Expr, Infix, Prefix};
@@ -48,7 +48,7 @@ impl Checker<'_> {
         if left == right {
             return Ok(());
         }
-        let (left, right) = (elem_name(left), elem_name(right));
+        let (left, right) = (left.name(), right.name());
         let message = format!("one operand is {left}, the other {right}");
         Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help(format!("cast one: `{left}(..)`"))))
     }
@@ -67,7 +67,7 @@ impl Checker<'_> {
         if elems.0 != elems.1 {
             // A float loses less than an integer does.
             let (at, to) = if is_float(elems.1) && !is_float(elems.0) { (a.1, elems.1) } else { (b.1, elems.0) };
-            let message = format!("one operand is {}, the other {}", elem_name(elems.0), elem_name(elems.1));
+            let message = format!("one operand is {}, the other {}", elems.0.name(), elems.1.name());
             let fix = self.cast_text(to, at);
             let diagnostic = Diagnostic::error(codes::ELEMS, span, message).help("cast one of them").fix(at, fix);
             return Err(self.say(diagnostic));
@@ -90,7 +90,7 @@ impl Checker<'_> {
         let compares = matches!(f, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge);
         if logical != (elem == Elem::Bool) && !matches!(f, Binary::Eq | Binary::Ne) {
             let want = if logical { "bool" } else { "numbers" };
-            let message = format!("the operands must be {want}, they are {}", elem_name(elem));
+            let message = format!("the operands must be {want}, they are {}", elem.name());
             return Err(self.say(Diagnostic::error(codes::ELEMS, span, message)));
         }
         if f == Binary::Pow && !is_float(elem) {
@@ -145,7 +145,7 @@ impl Checker<'_> {
         let elem = self.ty(node).elem;
         let of_numbers = matches!(f, Unary::Neg | Unary::Abs | Unary::Sign | Unary::Relu);
         if !(is_float(elem) || of_numbers && elem != Elem::Bool) {
-            let message = format!("this takes floats, not {}", elem_name(elem));
+            let message = format!("this takes floats, not {}", elem.name());
             let fix = self.cast_text(Elem::F32, at);
             return Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it").fix(at, fix)));
         }

@@ -179,11 +179,10 @@ impl Checker<'_> {
     /// Where the largest along an axis are, and they themselves.
     fn largest(&mut self, x: NodeId, axis: AxisId, slot: AxisId, span: Span) -> Checked<(NodeId, NodeId)> {
         let (n, k) = (self.size(axis).as_known(), self.size(slot).as_known());
-        let (Some(k), false) = (k, n.zip(k).is_some_and(|(n, k)| k > n)) else {
+        if k.is_none_or(|k| n.is_some_and(|n| k > n)) {
             let message = format!("{} of {} elements cannot be chosen", self.size(slot), self.size(axis));
             return Err(self.say(Diagnostic::error(codes::SIZES, span, message)));
-        };
-        debug_assert!(k >= 0, "sizes are not negative");
+        }
         self.ordered(x, span)?;
         self.best(x, x, axis, slot, span)
     }
