@@ -26,8 +26,9 @@ impl News {
         let mut classes = HashMap::with_capacity(self.classes.len());
         for class in egraph.classes() {
             let ids = class.nodes.iter().flat_map(|term| term.operands.iter().map(|o| usize::from(*o) as u64));
-            let is_now = ids
-                .fold(class.nodes.len() as u64, |hash, id| (hash ^ id).wrapping_mul(0x0100_0000_01B3).rotate_left(5));
+            let is_now = ids.fold(2 * class.nodes.len() as u64 + u64::from(class.data.at_load), |hash, id| {
+                (hash ^ id).wrapping_mul(0x0100_0000_01B3).rotate_left(5)
+            });
             let before = self.classes.get(&class.id).filter(|(was, _)| *was == is_now);
             classes.insert(class.id, (is_now, [before.map_or(self.now, |(_, when)| when[0]); DEPTH]));
         }
