@@ -238,7 +238,7 @@ fn report(times: &[f64], profile: &[CallProfile], roofline: &Roofline) -> Result
         for one in &call.touched {
             moving_ns += one.bytes as f64 / roofline.bytes_per_ns(set_of(one, call.around, &sets))?;
         }
-        let computing_ns = call.flops as f64 / roofline.flops_per_ns();
+        let computing_ns = call.flops as f64 / roofline.most_flops_per_ns();
         let ns = call.ns as f64 / call.calls as f64;
         let figures = figures(call.flops, call.bytes(), ns, computing_ns.max(moving_ns));
         if figures.achieved > NOISE {
@@ -267,7 +267,7 @@ fn report(times: &[f64], profile: &[CallProfile], roofline: &Roofline) -> Result
         first_result_ns: None,
         artifact_bytes: 0,
         total,
-        roofline: Roofs { peak_gflops: roofline.flops_per_ns(), read },
+        roofline: Roofs { peak_gflops: roofline.most_flops_per_ns(), read },
         kernels,
         faults,
     })

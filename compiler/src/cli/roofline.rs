@@ -15,6 +15,8 @@ use gatec_runtime::{LoadOptions, Model, RunError, Session, View, Weights};
 
 use super::Failure;
 use crate::codegen::x86::roof::{CHAINS, STREAMS, UNROLLED, VECTORS};
+use crate::kernel::Products;
+use crate::schedule::Tiles;
 use crate::{BuildError, artifact, codegen, schedule};
 
 /// The least and greatest working set, in bytes: within the nearest cache, and beyond all of them.
@@ -32,9 +34,37 @@ const LINE: usize = 16;
 pub struct Roofline {
     isa: Isa,
     threads: usize,
-    peak: f64,
-    peak_session: Session,
+    peak: Peak,
+    /// Of tiles, where there are any.
+    tiles: Option<Peak>,
     read: RefCell<(Session, BTreeMap<u64, f64>)>,
+}
+
+struct Peak {
+    session: Session,
+    /// Operations in a round.
+    each: u64,
+    flops_per_ns: f64,
+}
+
+impl Peak {
+    fn new(session: Session, each: u64) -> Result<Self, RunError> {
+        let mut peak = Self { session, each, flops_per_ns: 0.0 };
+        peak.again()?;
+        Ok(peak)
+    }
+
+    fn again(&mut self) -> Result<(), RunError> {
+        let found = fastest(|rounds| {
+            let rounds = rounds.next_multiple_of(u64::from(UNROLLED));
+            self.session.bind("rounds", rounds as usize)?;
+            let start = Instant::now();
+            self.session.run(&[("x", (&[0.5f32]).into())])?;
+            Ok((start.elapsed(), rounds * self.each))
+        })?;
+        self.flops_per_ns = self.flops_per_ns.max(found);
+        Ok(())
+    }
 }
 
 impl Roofline {
@@ -49,15 +79,23 @@ impl Roofline {
             session.bind("threads", threads)?;
             Ok(session)
         };
-        let mut peak_session = session("peak").map_err(other)?;
-        let peak = peak(&mut peak_session, isa, threads).map_err(other)?;
+        let peak = |entry, each: u32| Peak::new(session(entry)?, u64::from(each) * threads as u64);
+        let vectors = peak("peak", 2 * CHAINS * schedule::lanes(isa)).map_err(other)?;
+        // Each of four sums has a row and a column for every pair.
+        let of_tiles = || peak("tiles", 4 * Tiles::ROWS * Tiles::PAIRS * 4 * Tiles::PAIRS);
+        let tiles = has_tiles(isa).then(of_tiles).transpose().map_err(other)?;
         let read = RefCell::new((session("read").map_err(other)?, BTreeMap::new()));
-        Ok(Self { isa, threads, peak, peak_session, read })
+        Ok(Self { isa, threads, peak: vectors, tiles, read })
     }
 
-    /// Arithmetic operations in a nanosecond.
+    /// Arithmetic operations of vectors in a nanosecond.
     pub fn flops_per_ns(&self) -> f64 {
-        self.peak
+        self.peak.flops_per_ns
+    }
+
+    /// Those of the fastest products: of tiles, in variants that have them.
+    pub fn most_flops_per_ns(&self) -> f64 {
+        self.tiles.as_ref().map_or(0.0, |tiles| tiles.flops_per_ns).max(self.flops_per_ns())
     }
 
     /// Bytes read in a nanosecond, over and over from a working set of about `bytes`: the next smaller power of two, so that the
@@ -75,7 +113,9 @@ impl Roofline {
 
     /// Measures again: a roof that something went beyond may have been disturbed when it was measured. It only rises.
     pub fn again(&mut self) -> Result<(), Failure> {
-        self.peak = self.peak.max(peak(&mut self.peak_session, self.isa, self.threads).map_err(other)?);
+        for peak in [Some(&mut self.peak), self.tiles.as_mut()].into_iter().flatten() {
+            peak.again().map_err(other)?;
+        }
         let (session, known) = self.read.get_mut();
         for (set, found) in known {
             *found = found.max(bandwidth(session, self.isa, self.threads, *set).map_err(other)?);
@@ -93,16 +133,8 @@ fn other(error: RunError) -> Failure {
     Failure::Other(format!("measuring the machine: {error}"))
 }
 
-/// Operations in a nanosecond.
-fn peak(session: &mut Session, isa: Isa, threads: usize) -> Result<f64, RunError> {
-    let each = u64::from(2 * CHAINS * schedule::lanes(isa)) * threads as u64;
-    fastest(|rounds| {
-        let rounds = rounds.next_multiple_of(u64::from(UNROLLED));
-        session.bind("rounds", rounds as usize)?;
-        let start = Instant::now();
-        session.run(&[("x", (&[0.5f32]).into())])?;
-        Ok((start.elapsed(), rounds * each))
-    })
+fn has_tiles(isa: Isa) -> bool {
+    schedule::products(isa) == Products::Tiles
 }
 
 /// Bytes in a nanosecond, from `set` bytes that the threads share evenly.
@@ -154,7 +186,7 @@ fn fastest(mut run: impl FnMut(u64) -> Result<(Duration, u64), RunError>) -> Res
     }
 }
 
-/// The artifact of the two kernels.
+/// The artifact of the kernels.
 fn program(isa: Isa) -> Result<Vec<u8>, BuildError> {
     let object = codegen::roof(isa)?;
     Ok(artifact::assemble(&manifest(isa), std::slice::from_ref(&object), None)?)
@@ -204,6 +236,15 @@ fn manifest(isa: Isa) -> Manifest {
     let kernel =
         |symbol: &str, dims| Kernel { symbol: symbol.into(), label: symbol.into(), args: 2, dims, launch: None };
     let (one, many) = (SizeExpr::Known(1), symbol("elements"));
+    let mut entries = vec![entry("peak", &one), entry("read", &many)];
+    let mut kernels = vec![kernel("peak", 1), kernel("read", 6)];
+    let reading = ["rounds", "steps", "step", "apart", "share", "ahead"];
+    let mut plans = vec![plan(0, &one, &["rounds"]), plan(1, &many, &reading)];
+    if has_tiles(isa) {
+        entries.push(entry("tiles", &one));
+        kernels.push(kernel("tiles", 1));
+        plans.push(plan(2, &one, &["rounds"]));
+    }
     Manifest {
         version: VERSION,
         compiler: env!("CARGO_PKG_VERSION").into(),
@@ -212,17 +253,8 @@ fn manifest(isa: Isa) -> Manifest {
         symbols: SYMBOLS.iter().map(|name| Symbol { name: (*name).into(), bound: None }).collect(),
         params: vec![],
         states: vec![],
-        entries: vec![entry("peak", &one), entry("read", &many)],
-        variants: vec![Variant {
-            isa,
-            kernels: vec![kernel("peak", 1), kernel("read", 6)],
-            kept: vec![],
-            load: Plan::default(),
-            entries: vec![
-                plan(0, &one, &["rounds"]),
-                plan(1, &many, &["rounds", "steps", "step", "apart", "share", "ahead"]),
-            ],
-        }],
+        entries,
+        variants: vec![Variant { isa, kernels, kept: vec![], load: Plan::default(), entries: plans }],
         code_hash: String::new(),
     }
 }
@@ -248,6 +280,10 @@ mod tests {
             // sum = sum / 2 + 1 / 2, from 0: 1 - 2^-8 after eight rounds, in each lane of each chain.
             let sum = f64::from(CHAINS) * lanes as f64 * (1.0 - 1.0 / 256.0);
             assert_eq!(run(isa, "peak", &[0.5], 2, &[("rounds", 8)]), [sum as f32; 2], "{isa}");
+            if has_tiles(isa) {
+                // 32 products with 0.5, every second of which is of zeros: the bits of an f32 are a pair.
+                assert_eq!(run(isa, "tiles", &[0.5], 2, &[("rounds", 8)]), [8.0 * 16.0 * 0.25; 2], "{isa}");
+            }
             let (run_of, step) = (lanes * u64::from(VECTORS), lanes * u64::from(VECTORS * STREAMS));
             let (steps, share) = (5, 5 * step);
             let x: Vec<f32> = (0..2 * share).map(|i| (i % 7) as f32).collect();

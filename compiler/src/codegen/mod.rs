@@ -74,6 +74,9 @@ pub fn roof(isa: Isa) -> Result<Vec<u8>, CodegenError> {
         Emit { context: &context, module, builder: context.create_builder(), isa, lanes: crate::schedule::lanes(isa) };
     x86::roof::peak(&emit, "peak");
     x86::roof::read(&emit, "read");
+    if crate::schedule::products(isa) == crate::kernel::Products::Tiles {
+        x86::roof::tiles(&emit, "tiles");
+    }
     let module = emit.module;
     optimize(&module, &machine)?;
     let object =

@@ -102,6 +102,10 @@ impl Tiles {
     pub const ROWS: u32 = 16;
     /// Pairs of a row of a tile.
     pub const PAIRS: u32 = 16;
+    /// A block of rows is this much larger: products take so little time that weights must be fetched less often. Every processor
+    /// with tiles has 2 MiB of second-level cache. Measured on a Xeon of model 207.
+    const ROW_BLOCK_KIB: u32 = 3;
+    const ROW_BLOCK: u32 = 4;
 }
 
 /// A count over a kernel's extents, for the caller to evaluate.
@@ -227,8 +231,12 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
     let sum = if contract.products.are_paired() { (sum + 1) / 2 } else { sum };
     let tallest = tall.iter().copied().max().unwrap_or(1);
-    let in_cache = 1024 * i64::from(choices.row_block_kib) / acc.bytes() as i64 / sum.max(1);
-    let most_of_block = i64::from(choices.row_block.max(tallest));
+    let (block_kib, block_rows) = match tiles {
+        Some(_) => (Tiles::ROW_BLOCK_KIB * choices.row_block_kib, Tiles::ROW_BLOCK * choices.row_block),
+        None => (choices.row_block_kib, choices.row_block),
+    };
+    let in_cache = 1024 * i64::from(block_kib) / acc.bytes() as i64 / sum.max(1);
+    let most_of_block = i64::from(block_rows.max(tallest));
     let block = in_cache.clamp(i64::from(tallest), most_of_block) as u32 / tallest * tallest;
     let rows_known = known(contract.rows.extent).filter(|_| contract.grouping.is_none()).unwrap_or(i64::MAX);
     let block = block.min(u32::try_from(rows_known).unwrap_or(u32::MAX).max(1));

@@ -1,9 +1,10 @@
-//! Two kernels that do nothing but what the roofline is made of: multiply-adds, and reading.
+//! Kernels that do nothing but what the roofline is made of: multiply-adds, of vectors and of tiles, and reading.
 //!
 //! They are made as other kernels are, for the same variants, and run by the same threads: what they reach is what a kernel could.
 //!
 //! `peak(x, out)`, sizes `(rounds)`: each unit runs `rounds` times (a multiple of [`UNROLLED`]) [`CHAINS`] independent
-//! `sum = sum * x[0] + x[0]` of a vector, and stores the sum of all at `out[unit]`. `read(x, out)`, sizes `(rounds, steps, step, apart, share, ahead)`, in elements: each unit reads `rounds` times
+//! `sum = sum * x[0] + x[0]` of a vector, and stores the sum of all at `out[unit]`. `tiles(x, out)`, sizes `(rounds)`, adds so many products
+//! of tiles whose every pair has the bits of `x[0]` to each of four sums, and stores one number of the last. `read(x, out)`, sizes `(rounds, steps, step, apart, share, ahead)`, in elements: each unit reads `rounds` times
 //! the `share` elements that begin at `x[unit * share]`, in `steps` steps of `step`, each of [`STREAMS`] runs of [`VECTORS`] vectors
 //! that begin `apart` elements from each other, asks for what stands `ahead` of them, and stores the sum.
 
@@ -11,6 +12,8 @@ use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
+use super::tile::{LEFT, RIGHT, Registers, SUMS};
+use crate::schedule::Tiles;
 
 /// Sums under way: more than the latency of a multiply-add times the units that compute them, on every processor so far, and
 /// they fit 16 registers beside what they are multiplied with.
@@ -93,6 +96,30 @@ pub fn peak(emit: &Emit<'_>, symbol: &str) {
             }
         });
         unit.store(&sums, unit.buffers[1]);
+    });
+}
+
+/// Emits `tiles`.
+pub fn tiles(emit: &Emit<'_>, symbol: &str) {
+    kernel(emit, symbol, 2, 1, |unit| {
+        let e = unit.emit;
+        let registers = Registers::new(e, Tiles::Registers);
+        registers.configure(e, e.index(i64::from(Tiles::ROWS)));
+        let row = e.variable(e.function(), unit.vector());
+        e.store(e.splat(e.load(e.f32(), unit.buffers[0]), e.lanes), row);
+        // All rows are one.
+        (LEFT..RIGHT + 2).for_each(|register| registers.load(e, register, row, e.index(0)));
+        (SUMS..LEFT).for_each(|register| registers.zero(e, register));
+        e.each(e.index(0), unit.dims[0], i64::from(UNROLLED), |_| {
+            for _ in 0..UNROLLED {
+                for sum in SUMS..LEFT {
+                    registers.add_products(e, sum, LEFT + sum / 2, RIGHT + sum % 2);
+                }
+            }
+        });
+        registers.store(e, LEFT - 1, row, e.index(0));
+        registers.release(e);
+        e.store(e.load(e.f32(), row), e.at(unit.buffers[1], e.f32(), unit.unit));
     });
 }
 

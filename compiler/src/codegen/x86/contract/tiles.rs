@@ -6,7 +6,7 @@
 //! rows.
 
 use inkwell::IntPredicate;
-use inkwell::values::FunctionValue;
+use inkwell::values::{FunctionValue, PointerValue};
 
 use super::super::super::llvm::emit::{Emit, Val};
 use super::super::super::llvm::expr::Frame;
@@ -17,6 +17,9 @@ use crate::schedule::Tiles;
 
 /// Bytes of a pair of steps of a vector of columns, and of a row of a tile.
 const ROW: i64 = 4 * Tiles::PAIRS as i64;
+
+/// Bytes that come together.
+const LINE: i64 = 64;
 
 /// What tells one microkernel from another.
 #[derive(Clone, Copy)]
@@ -90,7 +93,8 @@ fn one_tile<'ctx>(
         let of_part = [bytes(plan.part_elements), bytes(part_sums)];
         let begin = [packed.into(), apart, work.height, right.into(), of_part[0], steps];
         let memory = work.registers.memory.into();
-        e.call_function(micro, &[&begin[..], &[sums.into(), of_part[1], e.index(0), memory]].concat());
+        let once = [right.into(), e.index(0), e.index(1)];
+        e.call_function(micro, &[&begin[..], &[sums.into(), of_part[1], e.index(0), memory], &once].concat());
     };
     let at_once = match plan.tile.panels_at_once[0] {
         2 => {
@@ -128,6 +132,7 @@ fn some_tiles<'ctx>(
     let (one, width) = (e.index(1), plan.width());
     let (acc, w) = (e.register(plan.elems.acc), e.memory(plan.elems.w));
     let steps = e.udiv(plan.sum, e.index(i64::from(Tiles::PAIRS)));
+    let step_elements = i64::from(Tiles::PAIRS) * width;
     // Pieces as equal as they can be; an empty sum has one, too.
     let deepest = e.index(i64::from(plan.tile.depth / Tiles::PAIRS).max(1));
     let depth = e.max(one, div_up(e, steps, e.max(one, div_up(e, steps, deepest))));
@@ -140,8 +145,11 @@ fn some_tiles<'ctx>(
             let part_sums = e.at(plan.sums, acc, e.mul(part, e.index(plan.part_sums())));
             e.advance(e.index(0), e.max(steps, one), |first| {
                 let of_piece = e.min(depth, e.sub(steps, first));
-                let right = e.at(part_start, w, e.mul(first, e.index(i64::from(Tiles::PAIRS) * width)));
-                let mut pass = |tiles: u32, number: Val<'ctx>| {
+                let right = e.at(part_start, w, e.mul(first, e.index(step_elements)));
+                // While tiles pass by a piece, each fetches its share of the next.
+                let lines = div_up(e, e.index(step_elements * 4 / LINE), work.tiles);
+                let next = e.at(right, w, e.mul(of_piece, e.index(step_elements)));
+                let mut pass = |tiles: u32, number: Val<'ctx>, passes: Val<'ctx>| {
                     let row = e.mul(number, work.height);
                     let (packed, apart) = left(e, plan);
                     let here = e.add(e.mul(row, apart), e.mul(first, e.index(ROW)));
@@ -150,14 +158,21 @@ fn some_tiles<'ctx>(
                     let micro = micro(micros, e, work.registers, shape);
                     let begin = [e.at(packed, e.int(8), here).into(), apart, work.height, right.into()];
                     let rest = [e.index(0), of_piece, sums.into(), e.index(0), first, work.registers.memory.into()];
-                    e.call_function(micro, &[&begin[..], &rest].concat());
+                    let passed = e.mul(e.mul(lines, e.index(LINE)), e.mul(of_piece, number));
+                    let fetch = [e.at(next, e.int(8), passed).into(), e.mul(lines, e.index(i64::from(tiles))), passes];
+                    e.call_function(micro, &[&begin[..], &rest, &fetch].concat());
                 };
                 // Two tiles and two vectors are four sums.
-                let rest = match plan.tile.vectors {
-                    ..=2 => e.each(e.index(0), e.sub(work.tiles, one), 2, |number| pass(2, number)),
-                    _ => e.index(0),
+                let by_two = plan.tile.vectors <= 2;
+                let rest = if by_two {
+                    let pairs = e.udiv(work.tiles, e.index(2));
+                    pass(2, e.index(0), pairs);
+                    e.mul(pairs, e.index(2))
+                } else {
+                    e.index(0)
                 };
-                e.each(rest, work.tiles, 1, |number| pass(1, number));
+                let left_over = e.sub(work.tiles, rest);
+                e.when(e.icmp(IntPredicate::NE, left_over, e.index(0)), || pass(1, rest, left_over));
                 e.add(first, depth)
             });
         });
@@ -169,13 +184,14 @@ fn some_tiles<'ctx>(
 }
 
 /// The evaluated rows, and how many bytes they are apart.
-fn left<'ctx>(e: &Emit<'ctx>, plan: &Plan<'_, 'ctx>) -> (inkwell::values::PointerValue<'ctx>, Val<'ctx>) {
+fn left<'ctx>(e: &Emit<'ctx>, plan: &Plan<'_, 'ctx>) -> (PointerValue<'ctx>, Val<'ctx>) {
     (plan.packed, e.mul(plan.apart, e.index(4)))
 }
 
-/// `fn(left, left_apart, height, right, part_apart, steps, sums, sums_apart, first, registers)`: adds to tiles of sums, `height` rows each, the
-/// products of so many tile steps; where `first` is 0 they begin at zero. Distances are in bytes: of rows, of parts, of their sums. Sums
-/// are `[part][row][vector]`.
+/// `fn(left, left_apart, height, right, part_apart, steps, sums, sums_apart, first, registers, next, lines, passes)`: adds to tiles of
+/// sums, `height` rows each, the products of so many tile steps; where `first` is 0 they begin at zero. Then the same for the rows that
+/// follow, as many times as there are passes. Distances are in bytes: of rows, of parts, of their sums. Sums are `[part][row][vector]`.
+/// Each step fetches so many lines of what comes next.
 fn micro<'ctx>(
     micros: &mut Micros<'ctx>,
     e: &Emit<'ctx>,
@@ -187,48 +203,76 @@ fn micro<'ctx>(
     let how = registers.how;
     micros.get(e, &format!("tiles_{tiles}x{parts}x{vectors}"), |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
-        let params = [pointer, i64, i64, pointer, i64, i64, pointer, i64, i64, pointer];
+        let params = [pointer, i64, i64, pointer, i64, i64, pointer, i64, i64, pointer, pointer, i64, i64];
         let (function, params) = begin(e, name, &params);
-        let [left, right, sums, memory] = [0, 3, 6, 9].map(|i: usize| params[i].into_pointer_value());
-        let [left_apart, height, part_apart, steps, sums_apart, first] = [1, 2, 4, 5, 7, 8].map(|i: usize| params[i]);
+        let [left, right, sums, memory, next] = [0, 3, 6, 9, 10].map(|i: usize| params[i].into_pointer_value());
+        let [left_apart, height, part_apart, steps, sums_apart, first, lines, passes] =
+            [1, 2, 4, 5, 7, 8, 11, 12].map(|i: usize| params[i]);
         let registers = Registers { how, memory };
         let byte = e.int(8);
         let row = e.index(i64::from(vectors) * ROW);
-        let each_sum = |f: &dyn Fn(u32, inkwell::values::PointerValue<'ctx>)| {
-            for (i, (tile, part, vector)) in all(shape).enumerate() {
-                let rows = e.mul(e.mul(height, row), e.index(i64::from(tile)));
-                let before = e.add(rows, e.mul(sums_apart, e.index(i64::from(part))));
-                f(SUMS + i as u32, e.at(sums, byte, e.add(before, e.index(i64::from(vector) * ROW))));
+        let rights: Vec<(u32, u32)> = (0..parts).flat_map(|p| (0..vectors).map(move |v| (p, v))).collect();
+        let sum = |tile: u32, i: usize| SUMS + tile * parts * vectors + i as u32;
+        // In the order in which their last products are under way.
+        let each_sum = |pass: Val<'ctx>, f: &dyn Fn(u32, PointerValue<'ctx>)| {
+            for (i, (part, vector)) in rights.iter().enumerate() {
+                for tile in 0..tiles {
+                    let number = e.add(e.mul(pass, e.index(i64::from(tiles))), e.index(i64::from(tile)));
+                    let rows = e.mul(e.mul(height, row), number);
+                    let before = e.add(rows, e.mul(sums_apart, e.index(i64::from(*part))));
+                    f(sum(tile, i), e.at(sums, byte, e.add(before, e.index(i64::from(*vector) * ROW))));
+                }
             }
         };
         let is_first = e.icmp(IntPredicate::EQ, first, e.index(0));
-        e.when(is_first, || each_sum(&|register, _| registers.zero(e, register)));
-        e.when(e.not(is_first), || each_sum(&|register, at| registers.load(e, register, at, row)));
-        e.each(e.index(0), steps, 1, |step| {
-            for tile in 0..tiles {
-                let rows = e.mul(e.mul(height, left_apart), e.index(i64::from(tile)));
-                let at = e.add(rows, e.mul(step, e.index(ROW)));
-                registers.load(e, LEFT + tile, e.at(left, byte, at), left_apart);
-            }
-            let of_step = e.mul(step, e.mul(row, e.index(i64::from(Tiles::PAIRS))));
-            for (i, (part, vector)) in (0..parts).flat_map(|p| (0..vectors).map(move |v| (p, v))).enumerate() {
-                let before = e.add(of_step, e.mul(part_apart, e.index(i64::from(part))));
-                let at = e.at(right, byte, e.add(before, e.index(i64::from(vector) * ROW)));
-                let register = RIGHT + i as u32 % 2;
-                registers.load(e, register, at, row);
-                for tile in 0..tiles {
-                    registers.add_products(e, SUMS + tile * parts * vectors + i as u32, LEFT + tile, register);
+        let zero = e.index(0);
+        e.when(is_first, || each_sum(zero, &|register, _| registers.zero(e, register)));
+        e.when(e.not(is_first), || each_sum(zero, &|register, at| registers.load(e, register, at, row)));
+        let last = e.sub(passes, e.index(1));
+        e.each(zero, passes, 1, |pass| {
+            let of_pass = e.mul(e.mul(pass, e.index(i64::from(tiles))), e.mul(height, left_apart));
+            e.each(zero, steps, 1, |step| {
+                let fetched = e.mul(e.add(e.mul(pass, steps), step), lines);
+                e.each(zero, lines, 1, |line| {
+                    e.fetch_later(e.at(next, byte, e.mul(e.add(fetched, line), e.index(LINE))));
+                });
+                let of_step = e.mul(step, e.mul(row, e.index(i64::from(Tiles::PAIRS))));
+                for (i, (part, vector)) in rights.iter().enumerate() {
+                    let before = e.add(of_step, e.mul(part_apart, e.index(i64::from(*part))));
+                    let at = e.add(before, e.index(i64::from(*vector) * ROW));
+                    let register = RIGHT + i as u32 % 2;
+                    registers.load(e, register, e.at(right, byte, at), row);
+                    for tile in 0..tiles {
+                        if i == 0 {
+                            let rows = e.mul(e.mul(height, left_apart), e.index(i64::from(tile)));
+                            let at = e.add(e.add(of_pass, rows), e.mul(step, e.index(ROW)));
+                            registers.load(e, LEFT + tile, e.at(left, byte, at), left_apart);
+                        }
+                        registers.add_products(e, sum(tile, i), LEFT + tile, register);
+                    }
                 }
-            }
+            });
+            // A register is loaded again as soon as it is stored, while the others still wait for their products.
+            let store = |register, pointer| registers.store(e, register, pointer, row);
+            let following = e.min(e.add(pass, e.index(1)), last);
+            let (begin, go_on, after) = (e.block("begin"), e.block("go_on"), e.block("stored"));
+            e.branch(is_first, begin, go_on);
+            e.builder.position_at_end(begin);
+            each_sum(pass, &|register, at| {
+                store(register, at);
+                registers.zero(e, register);
+            });
+            e.go(after);
+            e.builder.position_at_end(go_on);
+            let passed = e.mul(e.mul(e.sub(following, pass), e.index(i64::from(tiles))), e.mul(height, row));
+            each_sum(pass, &|register, at| {
+                store(register, at);
+                registers.load(e, register, e.at(at, byte, passed), row);
+            });
+            e.go(after);
+            e.builder.position_at_end(after);
         });
-        each_sum(&|register, at| registers.store(e, register, at, row));
         e.builder.build_return(None).expect("the function returns nothing");
         function
     })
-}
-
-/// Tiles, parts and vectors of a microkernel's sums, in the order of their registers.
-fn all(shape: Shape) -> impl Iterator<Item = (u32, u32, u32)> {
-    (0..shape.tiles)
-        .flat_map(move |tile| (0..shape.parts).flat_map(move |part| (0..shape.vectors).map(move |v| (tile, part, v))))
 }
