@@ -104,8 +104,8 @@ impl Tiles {
     pub const PAIRS: u32 = 16;
     /// A block of rows is this much larger: products take so little time that weights must be fetched less often. Every processor
     /// with tiles has 2 MiB of second-level cache. Measured on a Xeon of model 207.
-    const ROW_BLOCK_KIB: u32 = 3;
     const ROW_BLOCK: u32 = 4;
+    const ROW_BLOCK_KIB: (u32, u32) = (9, 4);
 }
 
 /// A count over a kernel's extents, for the caller to evaluate.
@@ -232,7 +232,10 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let sum = if contract.products.are_paired() { (sum + 1) / 2 } else { sum };
     let tallest = tall.iter().copied().max().unwrap_or(1);
     let (block_kib, block_rows) = match tiles {
-        Some(_) => (Tiles::ROW_BLOCK_KIB * choices.row_block_kib, Tiles::ROW_BLOCK * choices.row_block),
+        Some(_) => {
+            let (times, by) = Tiles::ROW_BLOCK_KIB;
+            (times * choices.row_block_kib / by, Tiles::ROW_BLOCK * choices.row_block)
+        }
         None => (choices.row_block_kib, choices.row_block),
     };
     let in_cache = 1024 * i64::from(block_kib) / acc.bytes() as i64 / sum.max(1);
