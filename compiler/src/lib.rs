@@ -25,8 +25,8 @@ use gatec_lang::diagnostics::Diagnostics;
 use gatec_runtime::format::Isa;
 use thiserror::Error;
 
-use graph::Module;
-use kernel::{Body, Kernel};
+use graph::{Elem, Module};
+use kernel::{Body, Kernel, Products};
 use pipeline::{OptimizeOptions, Optimized};
 use plan::Planned;
 
@@ -118,8 +118,8 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
 pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
     let targets = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80));
     let lacks_pairs = |planned: &Planned| {
-        let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if c.products.are_paired());
-        let takes_pairs = |isa: Isa| schedule::products(isa).are_paired();
+        let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if c.products != Products::One);
+        let takes_pairs = |isa: Isa| schedule::products(isa, Elem::Bf16, Elem::F32) != Products::One;
         let others = options.targets.iter().any(|isa| !takes_pairs(*isa));
         takes_pairs(planned.variant.isa) && others && !planned.kernels.iter().any(|(_, k, _)| is_paired(k))
     };

@@ -60,7 +60,7 @@ pub fn supported() -> impl Iterator<Item = Isa> {
     all.into_iter()
 }
 
-/// Has the processor tiles of bf16 (AMX), and does the system let this process use them? Linux wants to be asked, once for all
+/// Has the processor tiles of bf16 and of i8 (AMX), and does the system let this process use them? Linux wants to be asked, once for all
 /// threads: their state is larger than what it keeps room for otherwise.
 #[cfg(target_arch = "x86_64")]
 fn may_use_tiles() -> bool {
@@ -68,8 +68,9 @@ fn may_use_tiles() -> bool {
     *MAY.get_or_init(|| {
         const AMX_BF16: u32 = 1 << 22;
         const AMX_TILE: u32 = 1 << 24;
+        const AMX_INT8: u32 = 1 << 25;
         let has = |bit: u32| cpuid(7).edx & bit != 0;
-        cpuid(0).eax >= 7 && has(AMX_BF16) && has(AMX_TILE) && allows_tiles()
+        cpuid(0).eax >= 7 && [AMX_BF16, AMX_TILE, AMX_INT8].into_iter().all(has) && allows_tiles()
     })
 }
 

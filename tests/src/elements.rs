@@ -9,6 +9,8 @@ use gatec::pipeline::optimize;
 use gatec::plan::Planned;
 use gatec::schedule::{BodySchedule, Gpu, Math, products};
 
+use gatec_runtime::format::Isa;
+
 use crate::{difference, interpret};
 
 /// How a program uses its contractions.
@@ -28,7 +30,7 @@ enum Form {
 const FORMS: [Form; 5] = [Form::Plain, Form::Gated, Form::Grouped, Form::Batched, Form::Across];
 
 /// (computed in, rows stored as, weights stored as)
-const TYPES: [(Elem, Elem, Elem); 15] = [
+const TYPES: [(Elem, Elem, Elem); 19] = [
     (Elem::F32, Elem::F32, Elem::F32),
     (Elem::F32, Elem::F32, Elem::Bf16),
     (Elem::F32, Elem::F32, Elem::F16),
@@ -44,6 +46,10 @@ const TYPES: [(Elem, Elem, Elem); 15] = [
     (Elem::F32, Elem::F32, Elem::I8),
     (Elem::F32, Elem::Bf16, Elem::U8),
     (Elem::F64, Elem::F64, Elem::I8),
+    (Elem::I32, Elem::I8, Elem::I8),
+    (Elem::I32, Elem::U8, Elem::I8),
+    (Elem::I32, Elem::I32, Elem::U8),
+    (Elem::I32, Elem::I8, Elem::I32),
 ];
 
 /// A program.
@@ -72,7 +78,7 @@ pub fn all() -> Vec<Case> {
 
 impl Case {
     fn new(form: Form, (computed, rows, weights): (Elem, Elem, Elem), d: i64, h: i64) -> Self {
-        let scale = 1.0 / (d as f64).sqrt();
+        let scale = if computed.is_float() { format!("{:?}", 1.0 / (d as f64).sqrt()) } else { "3.0".into() };
         let mut text =
             format!("module m\nsymbol t <= 100\naxis b = 2\naxis d = {d}\naxis e = 3\naxis h = {h}\naxis t = t\n");
         let (x_axes, w_axes, w_order) = match form {
@@ -121,12 +127,14 @@ impl Case {
             _ => format!("  %a = contract[d] {x}, {w} : {ty}\n"),
         };
         body += &product;
+        let [gate, bend] = match computed.is_float() {
+            true => ["unary[sigmoid] %r", "unary[tanh] %a"],
+            false => ["binary[max] %r, %n", "binary[max] %a, %n"],
+        };
         if form == Form::Gated {
-            body += &format!(
-                "  %r = contract[d] {x}, {v} : {ty}\n  %s = unary[sigmoid] %r : {ty}\n  %p = mul %a, %s : {ty}\n"
-            );
+            body += &format!("  %r = contract[d] {x}, {v} : {ty}\n  %s = {gate} : {ty}\n  %p = mul %a, %s : {ty}\n");
         } else {
-            body += &format!("  %p = unary[tanh] %a : {ty}\n");
+            body += &format!("  %p = {bend} : {ty}\n");
         }
         // Of halves also what they were before they were rounded.
         let is_half = computed.bytes() == 2;
@@ -137,7 +145,7 @@ impl Case {
         };
         write!(
             text,
-            "graph @f({declared}) -> (y: {computed}[{y}]{declared_z}) {{\n  %n = const[{scale:?}] : {computed}[]\n{body}  \
+            "graph @f({declared}) -> (y: {computed}[{y}]{declared_z}) {{\n  %n = const[{scale}] : {computed}[]\n{body}  \
              %y = mul %p, %n : {ty}\n{z}  return {returned}\n}}\n"
         )
         .expect("as above");
@@ -164,8 +172,14 @@ impl Case {
         });
         let is_half = self.computed.bytes() == 2;
         let mut count = 0;
-        let are_halves = [self.rows, self.weights] == [Elem::Bf16; 2];
-        let expected = if are_halves { products(planned.variant.isa) } else { Products::One };
+        let isa = planned.variant.isa;
+        if !self.computed.is_float() && isa == Isa::Sm80 {
+            return None;
+        }
+        let expected = match self.rows == self.weights {
+            true => products(isa, self.weights, if is_half { Elem::F32 } else { self.computed }),
+            false => Products::One,
+        };
         for (elem, products, schedule) in contractions {
             count += 1;
             if elem != self.weights {
@@ -187,7 +201,11 @@ impl Case {
     /// halves, is what it was before: sums in f32.
     pub fn wrong(&self, found: &[Vec<f64>], values: &Values) -> Option<String> {
         let expected = interpret(&self.module, 0, values).unwrap_or_else(|e| panic!("{}: {e}", self.name));
-        let summed = if self.computed == Elem::F64 { 1e-14 } else { 2e-6 };
+        let summed = match self.computed {
+            Elem::F64 => 1e-14,
+            float if float.is_float() => 2e-6,
+            _ => 0.0,
+        };
         let rounded = match self.computed {
             Elem::Bf16 => 2f64.powi(-8),
             Elem::F16 => 2f64.powi(-11),

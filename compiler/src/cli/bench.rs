@@ -64,6 +64,9 @@ pub struct Report {
 #[derive(Serialize)]
 struct Roofs {
     peak_gflops: f64,
+    /// Of tiles of bf16, where the code has such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tile_gflops: Option<f64>,
     read: Vec<Read>,
 }
 
@@ -238,7 +241,7 @@ fn report(times: &[f64], profile: &[CallProfile], roofline: &Roofline) -> Result
         for one in &call.touched {
             moving_ns += one.bytes as f64 / roofline.bytes_per_ns(set_of(one, call.around, &sets))?;
         }
-        let computing_ns = call.flops as f64 / roofline.most_flops_per_ns();
+        let computing_ns = call.flops as f64 / roofline.flops_per_ns_of(&call.label);
         let ns = call.ns as f64 / call.calls as f64;
         let figures = figures(call.flops, call.bytes(), ns, computing_ns.max(moving_ns));
         if figures.achieved > NOISE {
@@ -267,7 +270,7 @@ fn report(times: &[f64], profile: &[CallProfile], roofline: &Roofline) -> Result
         first_result_ns: None,
         artifact_bytes: 0,
         total,
-        roofline: Roofs { peak_gflops: roofline.most_flops_per_ns(), read },
+        roofline: Roofs { peak_gflops: roofline.flops_per_ns(), tile_gflops: roofline.tile_flops_per_ns(), read },
         kernels,
         faults,
     })
@@ -307,6 +310,9 @@ impl std::fmt::Display for Report {
             time(total.bound_ns)
         )?;
         write!(f, "  this machine: {:.1} GFLOP/s", self.roofline.peak_gflops)?;
+        if let Some(tiles) = self.roofline.tile_gflops {
+            write!(f, ", {tiles:.1} of tiles")?;
+        }
         for read in &self.roofline.read {
             write!(f, ", {:.0} GB/s from {}", read.gbytes_per_s, size(read.working_set_bytes))?;
         }

@@ -10,7 +10,6 @@ use gatec_runtime::cpu;
 use super::profile::{self, Profile};
 use super::roofline::Roofline;
 use super::{Failure, Talk, build};
-use crate::kernel::Products;
 use crate::machine::{Demand, KNOWN, LEVELS, Level, Machine};
 use crate::{BuildError, BuildOptions, artifact, lower, pipeline, schedule};
 
@@ -99,9 +98,9 @@ fn measured() -> Result<Machine, Failure> {
     machine.scalar_ns = least(&profiles, "scalars", &machine, |demand| demand.scalars)?;
     machine.function_ns = least(&profiles, "functions", &machine, |demand| demand.functions)?;
     machine.division_ns = least(&profiles, "divisions", &machine, |demand| demand.divisions)?;
-    machine.tile_flops_per_ns = match schedule::products(isa) {
-        Products::Tiles => Some(1.0 / least(&profiles, "tiles", &machine, |demand| demand.tiles)?),
-        Products::Pairs | Products::One => None,
+    machine.tile_flops_per_ns = match schedule::has_tiles(isa) {
+        true => Some(1.0 / least(&profiles, "tiles", &machine, |demand| demand.tiles)?),
+        false => None,
     };
     Ok(machine)
 }

@@ -83,7 +83,7 @@ impl Roofline {
         let vectors = peak("peak", 2 * CHAINS * schedule::lanes(isa)).map_err(other)?;
         // Each of four sums has a row and a column for every pair.
         let of_tiles = || peak("tiles", 4 * Tiles::ROWS * Tiles::PAIRS * 4 * Tiles::PAIRS);
-        let tiles = has_tiles(isa).then(of_tiles).transpose().map_err(other)?;
+        let tiles = schedule::has_tiles(isa).then(of_tiles).transpose().map_err(other)?;
         let read = RefCell::new((session("read").map_err(other)?, BTreeMap::new()));
         Ok(Self { isa, threads, peak: vectors, tiles, read })
     }
@@ -93,9 +93,18 @@ impl Roofline {
         self.peak.flops_per_ns
     }
 
-    /// Those of the fastest products: of tiles, in variants that have them.
-    pub fn most_flops_per_ns(&self) -> f64 {
-        self.tiles.as_ref().map_or(0.0, |tiles| tiles.flops_per_ns).max(self.flops_per_ns())
+    /// Those of a kernel with such a label. Tiles of bytes hold twice as many numbers as those of bf16, and take as long.
+    pub fn flops_per_ns_of(&self, label: &str) -> f64 {
+        match &self.tiles {
+            Some(tiles) if label.contains(Products::ByteTiles.label()) => 2.0 * tiles.flops_per_ns,
+            Some(tiles) if label.contains(Products::Tiles.label()) => tiles.flops_per_ns,
+            _ => self.flops_per_ns(),
+        }
+    }
+
+    /// Those of tiles, in variants that have them.
+    pub fn tile_flops_per_ns(&self) -> Option<f64> {
+        Some(self.tiles.as_ref()?.flops_per_ns)
     }
 
     /// Bytes read in a nanosecond, over and over from a working set of about `bytes`: the next smaller power of two, so that the
@@ -131,10 +140,6 @@ impl Roofline {
 
 fn other(error: RunError) -> Failure {
     Failure::Other(format!("measuring the machine: {error}"))
-}
-
-fn has_tiles(isa: Isa) -> bool {
-    schedule::products(isa) == Products::Tiles
 }
 
 /// Bytes in a nanosecond, from `set` bytes that the threads share evenly.
@@ -240,7 +245,7 @@ fn manifest(isa: Isa) -> Manifest {
     let mut kernels = vec![kernel("peak", 1), kernel("read", 6)];
     let reading = ["rounds", "steps", "step", "apart", "share", "ahead"];
     let mut plans = vec![plan(0, &one, &["rounds"]), plan(1, &many, &reading)];
-    if has_tiles(isa) {
+    if schedule::has_tiles(isa) {
         entries.push(entry("tiles", &one));
         kernels.push(kernel("tiles", 1));
         plans.push(plan(2, &one, &["rounds"]));
@@ -280,7 +285,7 @@ mod tests {
             // sum = sum / 2 + 1 / 2, from 0: 1 - 2^-8 after eight rounds, in each lane of each chain.
             let sum = f64::from(CHAINS) * lanes as f64 * (1.0 - 1.0 / 256.0);
             assert_eq!(run(isa, "peak", &[0.5], 2, &[("rounds", 8)]), [sum as f32; 2], "{isa}");
-            if has_tiles(isa) {
+            if schedule::has_tiles(isa) {
                 // 32 products with 0.5, every second of which is of zeros: the bits of an f32 are a pair.
                 assert_eq!(run(isa, "tiles", &[0.5], 2, &[("rounds", 8)]), [8.0 * 16.0 * 0.25; 2], "{isa}");
             }

@@ -74,7 +74,7 @@ pub fn roof(isa: Isa) -> Result<Vec<u8>, CodegenError> {
         Emit { context: &context, module, builder: context.create_builder(), isa, lanes: crate::schedule::lanes(isa) };
     x86::roof::peak(&emit, "peak");
     x86::roof::read(&emit, "read");
-    if crate::schedule::products(isa) == crate::kernel::Products::Tiles {
+    if crate::schedule::has_tiles(isa) {
         x86::roof::tiles(&emit, "tiles");
     }
     let module = emit.module;

@@ -424,7 +424,7 @@ impl Fuser<'_> {
     }
 
     fn visit_contract(&mut self, value: Value) {
-        let roles = match Roles::of(self.graph, self.sizes, value, self.at_load) {
+        let roles = match Roles::of(self.graph, self.sizes, value, self.at_load, self.isa) {
             Ok(roles) => self.turned(roles),
             Err(why) => {
                 self.fusion.notes.push(Note { value, way: Way::Nest, why: why.into() });

@@ -1,8 +1,9 @@
 //! The roles of axes and operands in a contraction that runs on packed panels.
 
 use gatec_lang::Size;
+use gatec_runtime::format::Isa;
 
-use crate::graph::{Axis, AxisSet, Graph, Sizes, Value};
+use crate::graph::{Axis, AxisSet, Elem, Graph, Sizes, Value};
 use crate::ops::{Class, Op, Window};
 
 use super::MAX_GATES;
@@ -48,10 +49,13 @@ impl Roles {
         sizes: &Sizes,
         value: Value,
         at_load: &dyn Fn(Value) -> bool,
+        isa: Isa,
     ) -> Result<Self, &'static str> {
         let Op::Contract(op) = graph.op(value) else { return Err("it is no contraction") };
-        if !graph.ty(value).elem.is_float() {
-            return Err("panels hold floats only");
+        match graph.ty(value).elem {
+            elem if elem.is_float() => {}
+            Elem::I32 if isa != Isa::Sm80 => {}
+            _ => return Err("panels hold floats and, on CPUs, i32 only"),
         }
         let operands = graph.operands(value.node);
         let known = operands.iter().rev().copied().find(|v| at_load(*v) || grouped(graph, *v, at_load).is_some());

@@ -1,5 +1,7 @@
 //! Products of a contraction.
 
+use crate::graph::Elem;
+
 /// How many steps of the sum of a contraction are multiplied at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Products {
@@ -8,6 +10,8 @@ pub enum Products {
     Pairs,
     /// Likewise 16 pairs at a time. They are summed on their own, first and second ones apart, and then added.
     Tiles,
+    /// Both operands are i8, and 16 times four of them are multiplied at a time: sums in i32, which wrap around.
+    ByteTiles,
 }
 
 impl Products {
@@ -17,10 +21,38 @@ impl Products {
             Self::One => 1,
             Self::Pairs => 2,
             Self::Tiles => 32,
+            Self::ByteTiles => 64,
         }
     }
 
-    pub fn are_paired(self) -> bool {
-        self != Self::One
+    /// Steps that stand side by side, in as many bytes as an accumulator has.
+    pub fn together(self) -> i64 {
+        match self {
+            Self::One => 1,
+            Self::Pairs | Self::Tiles => 2,
+            Self::ByteTiles => 4,
+        }
+    }
+
+    /// The element type of both operands, where they stand side by side.
+    pub fn operand(self) -> Option<Elem> {
+        match self {
+            Self::One => None,
+            Self::Pairs | Self::Tiles => Some(Elem::Bf16),
+            Self::ByteTiles => Some(Elem::I8),
+        }
+    }
+
+    /// Before the label of a kernel: whoever measures it knows by it what it is to be held against.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::One | Self::Pairs => "",
+            Self::Tiles => "tile ",
+            Self::ByteTiles => "byte tile ",
+        }
+    }
+
+    pub fn are_tiles(self) -> bool {
+        matches!(self, Self::Tiles | Self::ByteTiles)
     }
 }

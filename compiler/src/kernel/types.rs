@@ -45,9 +45,10 @@ pub fn accumulator(kernel: &Kernel) -> Elem {
         }
     }
     match &kernel.body {
-        Body::Contract(Contract { x, .. }) | Body::Attend(Attend { x, .. }) if below(kernel, *x) == Some(Elem::F64) => {
-            Elem::F64
-        }
+        Body::Contract(Contract { x, .. }) | Body::Attend(Attend { x, .. }) => match below(kernel, *x) {
+            Some(exact @ (Elem::F64 | Elem::I32)) => exact,
+            _ => Elem::F32,
+        },
         _ => Elem::F32,
     }
 }

@@ -16,8 +16,8 @@ use std::fmt;
 
 use super::types::{accumulator, computed_in, types};
 use super::{
-    Access, Attend, Body, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop,
-    Nest, Segment, Stage, Store, Temp, TopK, Var,
+    Access, Attend, Body, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows, Index, Kernel,
+    Loop, Nest, Products, Segment, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
 
@@ -370,8 +370,11 @@ impl Check<'_> {
         let sums = self.enter(at, &points, &c.sums);
         self.left(at, c.x, &sums);
         self.right(at, c.w, c.x);
-        if c.products.are_paired() && self.kernel.buffers.get(c.w.0 as usize).is_some_and(|w| w.elem != Elem::Bf16) {
-            self.fault("K04", format!("{at}: pairs of another type than bf16"));
+        let of = |w: &Buffer| c.products.operand().is_none_or(|elem| elem == w.elem);
+        let acc = accumulator(self.kernel);
+        let sums = if c.products == Products::ByteTiles { acc == Elem::I32 } else { acc.is_float() };
+        if c.products != Products::One && !(sums && self.kernel.buffers.get(c.w.0 as usize).is_none_or(of)) {
+            self.fault("K04", format!("{at}: products of other types than bf16 in floats, or i8 in i32"));
         }
         if let Some(b) = &c.blocks {
             self.access(at, b.scales, Access::Read, true);
@@ -385,7 +388,7 @@ impl Check<'_> {
             if !is_of || !has_scales || accumulator(self.kernel) != Elem::F32 {
                 self.fault("K04", format!("{at}: values of {} bits with such scales and sums", b.bits));
             }
-            if b.size == 0 || i64::from(b.size) % b.steps_of_row() != 0 || c.products.are_paired() {
+            if b.size == 0 || i64::from(b.size) % b.steps_of_row() != 0 || c.products != Products::One {
                 self.fault("K08", format!("{at}: blocks of {} elements", b.size));
             }
         }
@@ -416,7 +419,7 @@ impl Check<'_> {
         for need in missing {
             self.fault("K08", format!("{at}: the left operand varies with {need}"));
         }
-        if !self.type_of(x).is_float() {
+        if !(self.type_of(x).is_float() || self.type_of(x) == Elem::I32) {
             self.fault("K04", format!("{at}: a left operand of {}", self.type_of(x)));
         }
     }
@@ -426,7 +429,10 @@ impl Check<'_> {
         self.access(at, w, Access::Read, true);
         if let Some(w) = self.kernel.buffers.get(w.0 as usize) {
             let wide = w.elem == Elem::F64 && accumulator(self.kernel) != Elem::F64;
-            let is_exact = w.elem.is_float() || matches!(w.elem, Elem::I8 | Elem::U8);
+            let is_exact = match accumulator(self.kernel) {
+                Elem::I32 => matches!(w.elem, Elem::I8 | Elem::U8 | Elem::I32),
+                _ => w.elem.is_float() || matches!(w.elem, Elem::I8 | Elem::U8),
+            };
             if !is_exact || wide {
                 self.fault("K04", format!("{at}: a right operand of {} for a left one of {}", w.elem, self.type_of(x)));
             }
@@ -456,7 +462,7 @@ impl Check<'_> {
             return;
         }
         let score = self.type_of(a.score);
-        if computed_in(score) != accumulator(self.kernel) {
+        if !score.is_float() || computed_in(score) != accumulator(self.kernel) {
             self.fault("K05", format!("{at}: scores of {score}"));
         }
         let mut scope = self.enter(at, &points, std::slice::from_ref(&a.cols));

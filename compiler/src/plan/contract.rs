@@ -31,7 +31,7 @@ pub(super) struct PackShape {
     pub lanes: u32,
     /// As the operand is stored: narrower than it is multiplied, where that holds the same values.
     pub elem: Elem,
-    /// Two steps of the sum stand side by side where they are paired.
+    /// How many steps of the sum stand side by side.
     pub products: Products,
     /// Steps of the sum that a row stands for: of values that share a byte, or a scale.
     pub every: i64,
@@ -113,8 +113,10 @@ impl Planner<'_> {
             None => self.exact_elem(region, weights).unwrap_or(elem),
         };
         let x_elem = self.exact_elem(region, roles.x).unwrap_or(self.graph(region).ty(roles.x).elem);
-        let are_halves = [x_elem, elem] == [Elem::Bf16; 2];
-        let products = if are_halves { schedule::products(self.isa) } else { Products::One };
+        let products = match (x_elem == elem, computed_in(self.graph(region).ty(value).elem)) {
+            (true, acc) => schedule::products(self.isa, elem, acc),
+            _ => Products::One,
+        };
         let (sums_of, cols_of) = (sums.clone(), cols.clone());
         let (every, unpack) = (1, None);
         let gate = roles.gate;
@@ -149,7 +151,8 @@ impl Planner<'_> {
             },
             None => None,
         };
-        let label = self.label(region, group, if sorted.is_some() { "grouped contract" } else { "contract" });
+        let grouped = if sorted.is_some() { "grouped " } else { "" };
+        let label = self.label(region, group, &format!("{grouped}{}contract", products.label()));
         let estimate =
             |axes: &[Axis]| axes.iter().map(|a| self.symbols.estimate(&self.size(*a)) as f64).product::<f64>();
         let matrix = estimate(&cols) * estimate(&sums) * f64::from(gates);

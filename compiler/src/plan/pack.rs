@@ -156,7 +156,8 @@ impl Planner<'_> {
             Op::Cast(_) => {
                 let from = graph.ty(operands[0]).elem;
                 let is_byte = matches!(from, Elem::I8 | Elem::U8);
-                let widens = (from.is_float() || is_byte) && elem.is_float() && from.bytes() < elem.bytes();
+                let to_float = (from.is_float() || is_byte) && elem.is_float() && from.bytes() < elem.bytes();
+                let widens = to_float || (is_byte && elem == Elem::I32);
                 if widens || from == elem {
                     self.exact_elem(region, operands[0])
                 } else {
@@ -218,11 +219,12 @@ impl Planner<'_> {
         let panel = builder.new_loop("panel", &panels);
         outer.push(panel.clone());
         let mut bounds = Vec::new();
-        let sum = if shape.products.are_paired() || shape.every > 1 {
+        let together = shape.products.together();
+        let sum = if together > 1 || shape.every > 1 {
             let step = builder.new_loop("step", &steps);
             let first = builder.mul(vec![Index::Var(step.var), Index::Known(shape.every)]);
             builder.unmerge(first, &shape.sums, &mut point);
-            if shape.products.are_paired() && sums.as_known().is_none_or(|n| n % shape.products.steps() != 0) {
+            if together > 1 && sums.as_known().is_none_or(|n| n % shape.products.steps() != 0) {
                 bounds.push(Bound { index: Index::Var(step.var), extent: builder.extent(&sums) });
             }
             outer.push(step.clone());
@@ -267,8 +269,7 @@ impl Planner<'_> {
             let part_of = builder.mul(vec![panel_of.clone(), Index::Known(parts)]);
             let part_of = builder.add(vec![part_of, Index::Known(gate / of_part)]);
             let sum_of = builder.mul(vec![part_of, steps_index.clone()]);
-            // Pairs: two steps are one row of twice the length.
-            let together = if shape.products.are_paired() { 2 } else { 1 };
+            // Steps side by side are one row of so many times the length.
             let row = builder.add(vec![sum_of, sum.clone()]);
             let odd = builder.rem(row.clone(), Index::Known(together));
             let row = builder.div(row, Index::Known(together));

@@ -287,13 +287,13 @@ impl Asked<'_> {
         let vectors = f64::from(tile.vectors);
         let loads = (height + vectors) / (height * vectors);
         let products = 2.0 * matrices * rows * columns * sum;
-        self.demand.products += products * loads.max(1.0) / if contract.products.are_paired() { 2.0 } else { 1.0 };
+        self.demand.products += products * loads.max(1.0) / contract.products.together() as f64;
         self.demand.scalars += tiles * TILE * f64::from(tile.parts);
         let at_once = f64::from(tile.panels_at_once[usize::from(height > 1.0)]).min(panels.max(1.0));
         let at_once = if height > 2.0 { 1.0 } else { at_once };
         self.demand.waits += PRODUCT_WAITS * tiles / at_once * sum;
         let of_bits = contract.blocks.is_some()
-            || (!contract.products.are_paired() && self.kernel.buffer(contract.w).elem.bytes() < 4);
+            || (contract.products == Products::One && self.kernel.buffer(contract.w).elem.bytes() < 4);
         if of_bits {
             self.demand.vectors += WIDEN * tiles * f64::from(tile.panel) * groups * sum;
         }
@@ -306,10 +306,11 @@ impl Asked<'_> {
     /// Products of tiles, for so many matrices of so many panels and `rows` rows each.
     fn tiles(&mut self, contract: &Contract, tile: &Tile, matrices: f64, rows: f64, panels: f64) {
         let of_rows = (rows / f64::from(Tiles::ROWS)).ceil().max(1.0);
-        let steps = (self.product(&contract.sums) / Products::Tiles.steps() as f64).ceil();
+        let steps = (self.product(&contract.sums) / contract.products.steps() as f64).ceil();
         let height = (rows / of_rows).max(LEAST_ROWS);
         let vectors = panels * f64::from(tile.vectors * tile.parts);
         let products = matrices * of_rows * vectors * steps;
+        // Bytes are multiplied in the time of half as many bf16.
         let of_product = height * f64::from(Tiles::ROWS) * Products::Tiles.steps() as f64;
         self.demand.tiles += 2.0 * products * of_product;
         self.demand.waits += TILE_WAITS * products / TILES_AT_ONCE;

@@ -129,12 +129,18 @@ pub fn lanes(isa: Isa) -> u32 {
     }
 }
 
-/// How bf16 by bf16 is multiplied.
-pub fn products(isa: Isa) -> Products {
-    match isa {
-        Isa::X86V4Amx => Products::Tiles,
-        Isa::X86V4Bf16 => Products::Pairs,
-        Isa::X86V4 | Isa::X86V3 | Isa::X86 | Isa::Aarch64 | Isa::Sm80 => Products::One,
+/// Has a processor of this kind tile registers?
+pub fn has_tiles(isa: Isa) -> bool {
+    isa == Isa::X86V4Amx
+}
+
+/// How two operands of an element type are multiplied, of which the sums are accumulated in `acc`.
+pub fn products(isa: Isa, operands: Elem, acc: Elem) -> Products {
+    match (isa, operands, acc) {
+        (Isa::X86V4Amx, Elem::Bf16, Elem::F32) => Products::Tiles,
+        (Isa::X86V4Bf16, Elem::Bf16, Elem::F32) => Products::Pairs,
+        (Isa::X86V4Amx, Elem::I8, Elem::I32) => Products::ByteTiles,
+        _ => Products::One,
     }
 }
 
@@ -213,13 +219,13 @@ fn left(kernel: &Kernel, contract: &Contract) -> Left {
     };
     let in_place = kernel.is_even(contract.x, &contract.sums) && (contract.products == Products::One || is_paired());
     // A tile is loaded from rows at equal distances, which end with zeros.
-    if in_place && contract.products != Products::Tiles { Left::InPlace } else { Left::Evaluated }
+    if in_place && !contract.products.are_tiles() { Left::InPlace } else { Left::Evaluated }
 }
 
 fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Tile {
     let acc = accumulator(kernel);
     let (_, most, tall) = tile_shape(contract.groups, isa);
-    let tiles = (contract.products == Products::Tiles).then_some(Tiles::Registers);
+    let tiles = contract.products.are_tiles().then_some(Tiles::Registers);
     let (most, tall) = match tiles {
         Some(_) => (Tiles::ROWS, vec![2 * Tiles::ROWS]),
         None => (most.min(choices.few_rows), heights(tall, choices.tall_rows)),
@@ -229,7 +235,8 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let few: &[u32] = if tiles.is_some() { &[] } else { &[1, 2, 4] };
     let rows: Vec<u32> = few.iter().copied().filter(|r| *r < most).chain([most]).collect();
     let sum: i64 = contract.sums.iter().map(|l| known(l.extent).unwrap_or(TYPICAL_SUM)).product();
-    let sum = if contract.products.are_paired() { (sum + 1) / 2 } else { sum };
+    let together = contract.products.together();
+    let sum = (sum + together - 1) / together;
     let tallest = tall.iter().copied().max().unwrap_or(1);
     let (block_kib, block_rows) = match tiles {
         Some(_) => {
@@ -376,13 +383,13 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
                 Left::Evaluated => tile.block_rows() + tile.row_block,
             };
             let sum = UnitsExpr::Mul(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)).collect());
-            // A pair has the bytes of an accumulator.
+            // What stands side by side has the bytes of an accumulator.
             let sum = match contract.products {
                 Products::One => sum,
                 Products::Pairs => UnitsExpr::DivUp(Box::new(sum), 2),
                 // Whole tiles, and up to one beyond, so that rows do not meet in the nearest cache.
-                Products::Tiles => {
-                    let steps = UnitsExpr::DivUp(Box::new(sum), Products::Tiles.steps());
+                Products::Tiles | Products::ByteTiles => {
+                    let steps = UnitsExpr::DivUp(Box::new(sum), contract.products.steps());
                     let pairs = UnitsExpr::Known(i64::from(Tiles::PAIRS));
                     UnitsExpr::Mul(vec![pairs, UnitsExpr::Add(vec![steps, UnitsExpr::Known(1)])])
                 }

@@ -76,6 +76,8 @@ impl<'ctx> Emit<'ctx> {
         match elem {
             Elem::I8 if to.is_float_type() => return self.cast(InstructionOpcode::SIToFP, v, to),
             Elem::U8 if to.is_float_type() => return self.cast(InstructionOpcode::UIToFP, v, to),
+            Elem::I8 if to == self.int(32) => return self.cast(InstructionOpcode::SExt, v, to),
+            Elem::U8 if to == self.int(32) => return self.cast(InstructionOpcode::ZExt, v, to),
             _ => {}
         }
         if to == self.f64() && elem != Elem::F64 { self.cast(InstructionOpcode::FPExt, v, to) } else { v }

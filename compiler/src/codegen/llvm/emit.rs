@@ -247,6 +247,11 @@ impl<'ctx> Emit<'ctx> {
         let by = self.bits(a.get_type(), by);
         self.op(InstructionOpcode::LShr, a, by)
     }
+    /// Likewise of signed integers.
+    pub fn sar(&self, a: Val<'ctx>, by: u64) -> Val<'ctx> {
+        let by = self.bits(a.get_type(), by);
+        self.op(InstructionOpcode::AShr, a, by)
+    }
     /// `a * b + c`, rounded once where the processor can.
     pub fn fma(&self, a: Val<'ctx>, b: Val<'ctx>, c: Val<'ctx>) -> Val<'ctx> {
         let lanes = self.lanes_of(a).max(self.lanes_of(b)).max(self.lanes_of(c));

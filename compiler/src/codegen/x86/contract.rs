@@ -20,7 +20,7 @@ use super::quantized::Quantized;
 use super::tile::Registers;
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
-use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index};
+use crate::kernel::{Contract, Elem, Expr, Extent, Grouping, Index, Products};
 use crate::schedule::{Left, SUM_BLOCK, Tile, Tiles};
 
 /// What stays the same for all units.
@@ -28,9 +28,9 @@ struct Plan<'a, 'ctx> {
     contract: &'a Contract,
     tile: &'a Tile,
     rows: Rows<'a, 'ctx>,
-    /// Steps of the sum, or pairs of them: whole tiles where there are.
+    /// Steps of the sum, or words of them that stand side by side: whole tiles where there are.
     sum: Val<'ctx>,
-    /// Elements or pairs from an evaluated row to the next.
+    /// Elements or words from an evaluated row to the next.
     apart: Val<'ctx>,
     cols: Val<'ctx>,
     elems: Elems,
@@ -110,13 +110,14 @@ pub fn contract<'ctx>(
         sum = e.mul(sum, extent);
         frame.vars.insert(l.var, e.index(0));
     }
-    let together = e.index(contract.products.steps());
-    if contract.products.are_paired() {
-        sum = e.mul(div_up(e, sum, together), e.index(contract.products.steps() / 2));
+    let products = contract.products;
+    if products != Products::One {
+        let whole = div_up(e, sum, e.index(products.steps()));
+        sum = e.mul(whole, e.index(products.steps() / products.together()));
     }
     // An evaluated row is one loop over neighbours, and so is one of pairs.
     let steps = match (tile.left, kernel.expr(contract.x)) {
-        (Left::InPlace, Expr::Load { index, .. }) if !contract.products.are_paired() => {
+        (Left::InPlace, Expr::Load { index, .. }) if products == Products::One => {
             Steps::of_load(frame, index, &contract.sums)
         }
         _ => vec![(sum, Stride::neighbours())],
@@ -145,9 +146,11 @@ pub fn contract<'ctx>(
         (Left::InPlace, Expr::Load { buffer, .. }) => kernel.buffer(*buffer).elem,
         _ => acc,
     };
-    let elems = match contract.products.are_paired() {
-        true => Elems { x: acc, w: acc, acc, pairs: true, quantized },
-        false => Elems { x, w: kernel.buffer(contract.w).elem, acc, pairs: false, quantized },
+    let elems = match products {
+        Products::One => Elems { x, w: kernel.buffer(contract.w).elem, acc, pairs: false, quantized },
+        Products::Pairs | Products::Tiles | Products::ByteTiles => {
+            Elems { x: acc, w: acc, acc, pairs: true, quantized }
+        }
     };
     let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));
     let block_rows = e.index(i64::from(tile.block_rows()));
@@ -186,7 +189,7 @@ pub fn contract<'ctx>(
         pointers,
         piece,
         packed,
-        registers: tile.tiles.map(|how| Registers::new(e, how)),
+        registers: tile.tiles.map(|how| Registers::new(e, how, products == Products::ByteTiles)),
     };
     match &contract.grouping {
         Some(grouping) => grouped(frame, micros, &plan, grouping, panels, range),

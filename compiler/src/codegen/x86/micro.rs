@@ -44,7 +44,7 @@ pub struct Elems {
     pub x: Elem,
     pub w: Elem,
     pub acc: Elem,
-    /// Both operands are pairs of bf16, which move in the bits of f32.
+    /// Both operands are words of several steps, which move as accumulators do.
     pub pairs: bool,
     pub quantized: Option<Quantized>,
 }
@@ -61,7 +61,11 @@ impl Elems {
 
     /// `x * w + sum`; of pairs, both products.
     pub(super) fn add_product<'ctx>(&self, e: &Emit<'ctx>, x: Val<'ctx>, w: Val<'ctx>, sum: Val<'ctx>) -> Val<'ctx> {
-        if self.pairs { e.fma_pairs(x, w, sum) } else { e.fma(x, w, sum) }
+        match self.acc {
+            _ if self.pairs => e.fma_pairs(x, w, sum),
+            acc if acc.is_float() => e.fma(x, w, sum),
+            _ => e.add(e.mul(x, w), sum),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::micro::Elems;
 use crate::kernel::{Contract, Elem};
 
 /// Evaluates the rows from..to, one after the other from `block` on, each `sum` accumulators long and `apart` from the next: as such, or as
-/// pairs. What these have beyond the sum's end, in the last pair or the last tile, is zero. `number` gives a row's number.
+/// words of several steps. What these have beyond the sum's end, in the last word or the last tile, is zero. `number` gives a row's number.
 pub(super) fn rows<'a, 'ctx>(
     frame: &mut Frame<'a, 'ctx>,
     contract: &Contract,
@@ -23,8 +23,9 @@ pub(super) fn rows<'a, 'ctx>(
     number: impl Fn(&Frame<'a, 'ctx>, Val<'ctx>) -> Val<'ctx>,
 ) {
     let e = frame.emit;
-    let stored = if elems.pairs { e.memory(Elem::Bf16) } else { e.register(elems.acc) };
-    let [sum, apart] = [sum, apart].map(|n| if elems.pairs { e.mul(n, e.index(2)) } else { n });
+    let operand = contract.products.operand();
+    let stored = operand.map_or(e.register(elems.acc), |elem| e.memory(elem));
+    let [sum, apart] = [sum, apart].map(|n| e.mul(n, e.index(contract.products.together())));
     // At most one step less than go together is missing.
     let together = contract.products.steps() as u32;
     let zeros = e.zero(e.vector(stored, together));
@@ -32,7 +33,8 @@ pub(super) fn rows<'a, 'ctx>(
     let computed = |frame: &mut Frame<'a, 'ctx>| {
         let v = frame.eval(contract.x);
         match elems.acc {
-            _ if elems.pairs => e.to_memory(Elem::Bf16, v),
+            _ if operand == Some(Elem::I8) => e.cast(InstructionOpcode::Trunc, v, stored),
+            _ if operand.is_some() => e.to_memory(Elem::Bf16, v),
             Elem::F64 if of != Elem::F64 => e.cast(InstructionOpcode::FPExt, v, stored),
             _ => v,
         }
@@ -41,7 +43,7 @@ pub(super) fn rows<'a, 'ctx>(
         let row = number(frame, place);
         frame.vars.insert(contract.rows.var, row);
         let start = e.at(block, stored, e.mul(e.sub(place, rows.0), apart));
-        if elems.pairs {
+        if operand.is_some() {
             e.when(e.icmp(IntPredicate::SGT, sum, e.index(0)), || {
                 e.store(zeros, e.at(start, stored, e.sub(sum, e.index(i64::from(together)))));
             });

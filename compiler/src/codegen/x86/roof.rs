@@ -103,7 +103,7 @@ pub fn peak(emit: &Emit<'_>, symbol: &str) {
 pub fn tiles(emit: &Emit<'_>, symbol: &str) {
     kernel(emit, symbol, 2, 1, |unit| {
         let e = unit.emit;
-        let registers = Registers::new(e, Tiles::Registers);
+        let registers = Registers::new(e, Tiles::Registers, false);
         registers.configure(e, e.index(i64::from(Tiles::ROWS)));
         let row = e.variable(e.function(), unit.vector());
         e.store(e.splat(e.load(e.f32(), unit.buffers[0]), e.lanes), row);

@@ -33,17 +33,19 @@ const ROWS_AT: usize = 48;
 #[derive(Clone, Copy)]
 pub struct Registers<'ctx> {
     pub how: schedule::Tiles,
+    /// Four i8 in a word, sums in i32; else pairs of bf16, sums in f32.
+    pub bytes: bool,
     pub memory: PointerValue<'ctx>,
 }
 
 impl<'ctx> Registers<'ctx> {
     /// Those of a kernel.
-    pub fn new(e: &Emit<'ctx>, how: schedule::Tiles) -> Self {
-        let bytes = match how {
+    pub fn new(e: &Emit<'ctx>, how: schedule::Tiles, bytes: bool) -> Self {
+        let size = match how {
             schedule::Tiles::Registers => CONFIGURATION,
             schedule::Tiles::Memory => CONFIGURATION + REGISTERS * REGISTER,
         };
-        Self { how, memory: e.variable(e.function(), e.int(8).array_type(bytes).into()) }
+        Self { how, bytes, memory: e.variable(e.function(), e.int(8).array_type(size).into()) }
     }
 
     /// Sets sizes: `rows` of sums and of left operands.
@@ -106,12 +108,37 @@ impl<'ctx> Registers<'ctx> {
         }
     }
 
-    /// Adds to `sums` the products of `left` and `right`, pairs of bf16 both.
+    /// Adds to `sums` the products of `left` and `right`.
     pub fn add_products(&self, e: &Emit<'ctx>, sums: u32, left: u32, right: u32) {
-        if self.how == schedule::Tiles::Registers {
-            e.call_any("llvm.x86.tdpbf16ps", &[], &[sums, left, right].map(|register| number(e, register)));
-            return;
+        match self.how {
+            schedule::Tiles::Registers => {
+                let name = if self.bytes { "llvm.x86.tdpbssd" } else { "llvm.x86.tdpbf16ps" };
+                e.call_any(name, &[], &[sums, left, right].map(|register| number(e, register)));
+            }
+            schedule::Tiles::Memory if self.bytes => self.add_products_of_bytes(e, sums, left, right),
+            schedule::Tiles::Memory => self.add_products_of_halves(e, sums, left, right),
         }
+    }
+
+    fn add_products_of_bytes(&self, e: &Emit<'ctx>, sums: u32, left: u32, right: u32) {
+        let rows = self.rows(e, sums);
+        // The byte of each word that is so many bits up, with its sign.
+        let byte = |words: Val<'ctx>, up: u64| e.sar(e.shl(words, 24 - up), 24);
+        e.each(e.index(0), rows, 1, |row| {
+            let at = self.row(e, sums, row);
+            e.each(e.index(0), e.index(i64::from(schedule::Tiles::PAIRS)), 1, |word| {
+                let x = e.load(e.int(32), e.at(self.row(e, left, row), e.int(32), word));
+                let x = e.splat(x, schedule::Tiles::ROWS);
+                let w = e.load(words(e), self.row(e, right, word));
+                let product = |up| e.mul(byte(x, up), byte(w, up));
+                let sum = [0, 8, 16, 24].map(product).into_iter().fold(e.load(words(e), at), |sum, p| e.add(sum, p));
+                e.store(sum, at);
+            });
+        });
+        self.zeros(e, sums, rows);
+    }
+
+    fn add_products_of_halves(&self, e: &Emit<'ctx>, sums: u32, left: u32, right: u32) {
         let ty = e.vector(e.f32(), schedule::Tiles::ROWS);
         // The two bf16 of each word.
         let parts = |words: Val<'ctx>| {

@@ -1,7 +1,8 @@
 //! Contractions: tiles of rows, panels of packed columns.
 
 use super::{Done, InterpError, Machine};
-use crate::kernel::{Blocks, Contract, Elem, Grouping};
+use crate::kernel::types::accumulator;
+use crate::kernel::{Blocks, Contract, Grouping};
 use crate::schedule::{GpuTile, Left, Math, Tile};
 
 /// Rows from..to (numbers, or places in the order of the grouping) and one panel of a matrix.
@@ -103,6 +104,7 @@ impl Machine<'_> {
     /// The left operand of rows, as a prologue leaves it in scratch memory.
     fn evaluated(&mut self, c: &Contract, batch: i64, rows: (i64, i64)) -> Result<Vec<Vec<f64>>, InterpError> {
         let sum = self.product(&c.sums);
+        let elem = c.products.operand().unwrap_or(accumulator(self.kernel));
         let mut block = Vec::new();
         for place in rows.0..rows.1 {
             self.vars[c.batch.var.0 as usize] = batch;
@@ -110,7 +112,7 @@ impl Machine<'_> {
             let mut x = Vec::with_capacity(sum as usize);
             for k in 0..sum {
                 self.unfold(&c.sums, k);
-                x.push(super::rounded(if c.products.are_paired() { Elem::Bf16 } else { Elem::F32 }, self.eval(c.x)?));
+                x.push(super::rounded(elem, self.eval(c.x)?));
             }
             block.push(x);
         }
@@ -151,13 +153,9 @@ impl Machine<'_> {
                         let place = (part.matrix * panels + part.panel) * parts + g / groups;
                         let k = k as i64;
                         let lane = col - part.panel * lanes;
-                        let at = if c.products.are_paired() {
-                            let steps = c.products.steps();
-                            let pair = place * ((sum + steps - 1) / steps * steps / 2) + k / 2;
-                            ((pair * groups + g % groups) * lanes + lane) * 2 + k % 2
-                        } else {
-                            ((place * sum + k) * groups + g % groups) * lanes + lane
-                        };
+                        let (steps, together) = (c.products.steps(), c.products.together());
+                        let word = place * ((sum + steps - 1) / steps * steps / together) + k / together;
+                        let at = ((word * groups + g % groups) * lanes + lane) * together + k % together;
                         let w = match &c.blocks {
                             None => self.read(c.w, at)?,
                             Some(blocks) => {
@@ -177,7 +175,8 @@ impl Machine<'_> {
                         *acc += x * multiplied(math, w);
                     }
                 }
-                self.accs = accs;
+                let acc = accumulator(self.kernel);
+                self.accs = accs.into_iter().map(|sum| crate::scalar::wrap(acc, sum)).collect();
                 self.vars[c.cols.var.0 as usize] = col;
                 self.store_all(&c.stores)?;
             }

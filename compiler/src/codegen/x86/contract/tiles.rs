@@ -200,15 +200,16 @@ fn micro<'ctx>(
 ) -> FunctionValue<'ctx> {
     let Shape { tiles, parts, vectors } = shape;
     debug_assert!(tiles * parts * vectors <= LEFT, "there are four registers for sums");
-    let how = registers.how;
-    micros.get(e, &format!("tiles_{tiles}x{parts}x{vectors}"), |e, name| {
+    let Registers { how, bytes, .. } = registers;
+    let of = if bytes { "byte_tiles" } else { "tiles" };
+    micros.get(e, &format!("{of}_{tiles}x{parts}x{vectors}"), |e, name| {
         let (pointer, i64) = (e.pointer(), e.i64());
         let params = [pointer, i64, i64, pointer, i64, i64, pointer, i64, i64, pointer, pointer, i64, i64];
         let (function, params) = begin(e, name, &params);
         let [left, right, sums, memory, next] = [0, 3, 6, 9, 10].map(|i: usize| params[i].into_pointer_value());
         let [left_apart, height, part_apart, steps, sums_apart, first, lines, passes] =
             [1, 2, 4, 5, 7, 8, 11, 12].map(|i: usize| params[i]);
-        let registers = Registers { how, memory };
+        let registers = Registers { how, bytes, memory };
         let byte = e.int(8);
         let row = e.index(i64::from(vectors) * ROW);
         let rights: Vec<(u32, u32)> = (0..parts).flat_map(|p| (0..vectors).map(move |v| (p, v))).collect();
