@@ -33,7 +33,7 @@ fn cpu_supports(isa: Isa) -> bool {
         Isa::X86V3 => v3(),
         Isa::X86V4 => v4(),
         Isa::X86V4Amx => cpu_supports(Isa::X86V4Bf16) && may_use_tiles(),
-        Isa::X86V4Bf16 => v4() && is_x86_feature_detected!("avx512bf16"),
+        Isa::X86V4Bf16 => v4() && is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni"),
         Isa::Aarch64 | Isa::Sm80 => false,
     }
 }

@@ -93,11 +93,13 @@ impl Roofline {
         self.peak.flops_per_ns
     }
 
-    /// Those of a kernel with such a label. Tiles of bytes hold twice as many numbers as those of bf16, and take as long.
+    /// Those of a kernel with such a label. Tiles of bytes hold twice as many numbers as those of bf16, and vectors of bytes four times as
+    /// many as those of f32; they take as long.
     pub fn flops_per_ns_of(&self, label: &str) -> f64 {
         match &self.tiles {
             Some(tiles) if label.contains(Products::ByteTiles.label()) => 2.0 * tiles.flops_per_ns,
             Some(tiles) if label.contains(Products::Tiles.label()) => tiles.flops_per_ns,
+            _ if label.contains(Products::Bytes.label()) => 4.0 * self.flops_per_ns(),
             _ => self.flops_per_ns(),
         }
     }

@@ -10,6 +10,8 @@ pub enum Products {
     Pairs,
     /// Likewise 16 pairs at a time. They are summed on their own, first and second ones apart, and then added.
     Tiles,
+    /// Both operands are i8 and multiplied in fours of steps: sums in i32, which wrap around.
+    Bytes,
     /// Both operands are i8, and 16 times four of them are multiplied at a time: sums in i32, which wrap around.
     ByteTiles,
 }
@@ -20,6 +22,7 @@ impl Products {
         match self {
             Self::One => 1,
             Self::Pairs => 2,
+            Self::Bytes => 4,
             Self::Tiles => 32,
             Self::ByteTiles => 64,
         }
@@ -30,7 +33,7 @@ impl Products {
         match self {
             Self::One => 1,
             Self::Pairs | Self::Tiles => 2,
-            Self::ByteTiles => 4,
+            Self::Bytes | Self::ByteTiles => 4,
         }
     }
 
@@ -39,7 +42,7 @@ impl Products {
         match self {
             Self::One => None,
             Self::Pairs | Self::Tiles => Some(Elem::Bf16),
-            Self::ByteTiles => Some(Elem::I8),
+            Self::Bytes | Self::ByteTiles => Some(Elem::I8),
         }
     }
 
@@ -47,6 +50,7 @@ impl Products {
     pub fn label(self) -> &'static str {
         match self {
             Self::One | Self::Pairs => "",
+            Self::Bytes => "byte ",
             Self::Tiles => "tile ",
             Self::ByteTiles => "byte tile ",
         }

@@ -372,7 +372,7 @@ impl Check<'_> {
         self.right(at, c.w, c.x);
         let of = |w: &Buffer| c.products.operand().is_none_or(|elem| elem == w.elem);
         let acc = accumulator(self.kernel);
-        let sums = if c.products == Products::ByteTiles { acc == Elem::I32 } else { acc.is_float() };
+        let sums = if c.products.operand() == Some(Elem::I8) { acc == Elem::I32 } else { acc.is_float() };
         if c.products != Products::One && !(sums && self.kernel.buffers.get(c.w.0 as usize).is_none_or(of)) {
             self.fault("K04", format!("{at}: products of other types than bf16 in floats, or i8 in i32"));
         }

@@ -140,6 +140,7 @@ pub fn products(isa: Isa, operands: Elem, acc: Elem) -> Products {
         (Isa::X86V4Amx, Elem::Bf16, Elem::F32) => Products::Tiles,
         (Isa::X86V4Bf16, Elem::Bf16, Elem::F32) => Products::Pairs,
         (Isa::X86V4Amx, Elem::I8, Elem::I32) => Products::ByteTiles,
+        (Isa::X86V4Bf16, Elem::I8, Elem::I32) => Products::Bytes,
         _ => Products::One,
     }
 }
@@ -224,10 +225,14 @@ fn left(kernel: &Kernel, contract: &Contract) -> Left {
 
 fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Tile {
     let acc = accumulator(kernel);
-    let (_, most, tall) = tile_shape(contract.groups, isa);
+    let (vectors, most, tall) = tile_shape(contract.groups, isa);
     let tiles = contract.products.are_tiles().then_some(Tiles::Registers);
     let (most, tall) = match tiles {
         Some(_) => (Tiles::ROWS, vec![2 * Tiles::ROWS]),
+        // Beside the sums of a tile there are those of the panel's columns.
+        None if contract.products == Products::Bytes => {
+            (most.min(choices.few_rows), heights(tall, choices.tall_rows.min(VECTORS / vectors - 4)))
+        }
         None => (most.min(choices.few_rows), heights(tall, choices.tall_rows)),
     };
     let groups = contract.groups.max(1);
@@ -250,7 +255,6 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let block = in_cache.clamp(i64::from(tallest), most_of_block) as u32 / tallest * tallest;
     let rows_known = known(contract.rows.extent).filter(|_| contract.grouping.is_none()).unwrap_or(i64::MAX);
     let block = block.min(u32::try_from(rows_known).unwrap_or(u32::MAX).max(1));
-    let (vectors, _, _) = tile_shape(groups, isa);
     let parts = packed_parts(groups, isa);
     debug_assert_eq!(parts * vectors, groups * panel / lanes, "the parts are the panel");
     let at_once = |rows: u32| (choices.sums_at_once / (rows * vectors * parts)).clamp(1, 4);
@@ -296,6 +300,9 @@ fn heights(of: &[u32], most: u32) -> Vec<u32> {
     let tallest = of.last().copied().unwrap_or(1).min(most);
     of.iter().copied().filter(|rows| *rows < tallest).chain([tallest]).collect()
 }
+
+/// Registers of vectors with AVX-512.
+const VECTORS: u32 = 32;
 
 /// Steps of a sum of products that are added up by themselves before they join the others: rounding errors of long sums then add up
 /// less far. They are counted from the first step on, whatever the tile. Of several loops over rows that are read in place a block has
@@ -386,7 +393,7 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
             // What stands side by side has the bytes of an accumulator.
             let sum = match contract.products {
                 Products::One => sum,
-                Products::Pairs => UnitsExpr::DivUp(Box::new(sum), 2),
+                Products::Pairs | Products::Bytes => UnitsExpr::DivUp(Box::new(sum), contract.products.together()),
                 // Whole tiles, and up to one beyond, so that rows do not meet in the nearest cache.
                 Products::Tiles | Products::ByteTiles => {
                     let steps = UnitsExpr::DivUp(Box::new(sum), contract.products.steps());

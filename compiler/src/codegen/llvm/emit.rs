@@ -264,6 +264,12 @@ impl<'ctx> Emit<'ctx> {
         let [a, b] = [a, b].map(|v| self.builder.build_bit_cast(v, pairs, "").expect(TYPED));
         self.call_as("llvm.x86.avx512bf16.dpbf16ps.512", &[], &[c, a, b])
     }
+    /// `c` and the products of fours of bytes, those of `a` without sign, of `b` with it.
+    pub fn add_bytes(&self, a: Val<'ctx>, b: Val<'ctx>, c: Val<'ctx>) -> Val<'ctx> {
+        let bytes = self.context.i8_type().vec_type(4 * self.lanes_of(c));
+        let [a, b] = [a, b].map(|v| self.builder.build_bit_cast(v, bytes, "").expect(TYPED));
+        self.call_as("llvm.x86.avx512.vpdpbusd.512", &[], &[c, a, b])
+    }
     /// `x * c + d` with numbers.
     pub fn fma_n(&self, x: Val<'ctx>, c: f64, d: Val<'ctx>) -> Val<'ctx> {
         self.fma(x, self.same(x, c), d)

@@ -16,7 +16,7 @@ use gatec_runtime::format::Isa;
 pub(super) fn processor(isa: Isa) -> Option<(&'static str, &'static str, &'static str)> {
     match isa {
         Isa::X86V4Amx => Some(("x86-64-v4", "+avx512bf16,+amx-tile,+amx-bf16,+amx-int8", "512")),
-        Isa::X86V4Bf16 => Some(("x86-64-v4", "+avx512bf16", "512")),
+        Isa::X86V4Bf16 => Some(("x86-64-v4", "+avx512bf16,+avx512vnni", "512")),
         Isa::X86V4 => Some(("x86-64-v4", "", "512")),
         Isa::X86V3 => Some(("x86-64-v3", "", "256")),
         Isa::X86 => Some(("x86-64", "", "128")),

@@ -20,7 +20,7 @@ use super::tall::{self, Packing, Tall};
 use crate::codegen::math;
 use crate::kernel::index::Stride;
 use crate::kernel::types::accumulator;
-use crate::kernel::{Attend, Elem, Expr};
+use crate::kernel::{Attend, Elem, Expr, Products};
 use crate::scalar::Unary;
 use crate::schedule::{AttendTile, SUM_BLOCK};
 
@@ -254,7 +254,7 @@ fn multiply<'ctx>(
     (to, next): (PointerValue<'ctx>, Val<'ctx>),
 ) {
     let e = frame.emit;
-    let elems = Elems { x: plan.acc, w, acc: plan.acc, pairs: false, quantized: None };
+    let elems = Elems { x: plan.acc, w, acc: plan.acc, products: Products::One, quantized: None };
     let (vectors, lanes) = (plan.tile.vectors, plan.tile.lanes);
     let function = tall::micro(micros, e, Tall { rows: tiled.height, vectors, lanes, elems });
     // Each tile fetches its share of the panel that takes this one's place: `next` elements on.

@@ -147,9 +147,9 @@ pub fn contract<'ctx>(
         _ => acc,
     };
     let elems = match products {
-        Products::One => Elems { x, w: kernel.buffer(contract.w).elem, acc, pairs: false, quantized },
-        Products::Pairs | Products::Tiles | Products::ByteTiles => {
-            Elems { x: acc, w: acc, acc, pairs: true, quantized }
+        Products::One => Elems { x, w: kernel.buffer(contract.w).elem, acc, products, quantized },
+        Products::Pairs | Products::Bytes | Products::Tiles | Products::ByteTiles => {
+            Elems { x: acc, w: acc, acc, products, quantized }
         }
     };
     let numbers = e.at(range.scratch, e.register(acc), e.index(i64::from(tile.sums())));

@@ -15,7 +15,7 @@ use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::Frame;
 use super::quantized::{Panel, Quantized, Step};
 use crate::kernel::index::{Stride, stride};
-use crate::kernel::{Elem, Index, Loop};
+use crate::kernel::{Elem, Index, Loop, Products};
 
 /// How far ahead of its use a panel is fetched, in steps of the sum: by one row and two, which take several panels at once, and
 /// by more. Farther, weights in the second-level cache come more slowly; nearer, those in distant caches and memory do.
@@ -44,8 +44,8 @@ pub struct Elems {
     pub x: Elem,
     pub w: Elem,
     pub acc: Elem,
-    /// Both operands are words of several steps, which move as accumulators do.
-    pub pairs: bool,
+    /// Where both operands are words of several steps they move as accumulators do.
+    pub products: Products,
     pub quantized: Option<Quantized>,
 }
 
@@ -53,7 +53,8 @@ impl Elems {
     /// A name for functions of these types.
     pub(super) fn name(&self) -> String {
         match &self.quantized {
-            _ if self.pairs => "pairs".into(),
+            _ if self.products == Products::Pairs => "pairs".into(),
+            _ if self.products == Products::Bytes => "bytes".into(),
             Some(quantized) => format!("{}_{}", self.x, quantized.name()),
             None => format!("{}_{}_{}", self.x, self.w, self.acc),
         }
@@ -61,9 +62,10 @@ impl Elems {
 
     /// `x * w + sum`; of pairs, both products.
     pub(super) fn add_product<'ctx>(&self, e: &Emit<'ctx>, x: Val<'ctx>, w: Val<'ctx>, sum: Val<'ctx>) -> Val<'ctx> {
-        match self.acc {
-            _ if self.pairs => e.fma_pairs(x, w, sum),
-            acc if acc.is_float() => e.fma(x, w, sum),
+        match self.products {
+            Products::Pairs => e.fma_pairs(x, w, sum),
+            Products::Bytes => e.add_bytes(x, w, sum),
+            _ if self.acc.is_float() => e.fma(x, w, sum),
             _ => e.add(e.mul(x, w), sum),
         }
     }
@@ -167,6 +169,7 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
     let sum = InBlocks::new(e, function, panels * rows * vectors, (elems.acc, lanes), params[5].into_pointer_value());
     let acc = |p: u32, r: u32, v: u32| sum.accs[((p * rows + r) * vectors + v) as usize];
     sum.begin(e, params[6], e.index(0));
+    let excess = Excess::new(e, function, elems, (panels * vectors, lanes));
     let row_pointers: Vec<_> = (0..rows)
         .map(|r| e.load(pointer, e.at(params[0].into_pointer_value(), pointer, e.index(i64::from(r)))))
         .collect();
@@ -197,7 +200,7 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
     // One step of the sum: `offset` elements into each row, `ahead` steps beyond the panels' position.
     let step = |offset: Val<'ctx>, base: Val<'ctx>, ahead: i64, scales: &[Vec<Val<'ctx>>], aligned: bool| {
         for p in 0..panels {
-            let w = if let Some(quantized) = elems.quantized {
+            let w: Vec<Val> = if let Some(quantized) = elems.quantized {
                 let step = Step { first: e.load(i64, passed), beyond: ahead, aligned };
                 quantized.weights(e, quantized_panel(p, quantized), step, &scales[p as usize])
             } else {
@@ -210,6 +213,7 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
                 };
                 (0..vectors).map(of_vector).collect()
             };
+            w.iter().zip(0..).for_each(|(w, v)| excess.add(e, p * vectors + v, *w));
             for r in 0..rows {
                 let x = e.load(x_memory, e.at(row_pointers[r as usize].into_pointer_value(), x_memory, offset));
                 let x = e.widened(elems.x, e.splat(x, lanes), acc_type);
@@ -256,6 +260,8 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
     outer_sums(e, sums, &number, counts, strides, 0, e.index(0), &innermost);
 
     sum.finish(e);
+    let of = |n: u32| n / (rows * vectors) * vectors + n % vectors;
+    excess.take(e, params[5].into_pointer_value(), panels * rows * vectors, of);
     e.builder.build_return(None).expect("the function returns nothing");
     function
 }
@@ -333,6 +339,42 @@ impl<'ctx> InBlocks<'ctx> {
         self.accs.iter().enumerate().for_each(|(i, acc)| e.store(e.load(vector, *acc), place(i)));
         e.store(e.index(1), self.goes_on);
         self.empty(e);
+    }
+}
+
+/// Products of bytes take those of rows without sign: 128 was added to each. What that adds to a sum, 128 times the sum of the panel's
+/// column, is made beside it and taken away at the end.
+pub(super) struct Excess<'ctx> {
+    sums: Vec<PointerValue<'ctx>>,
+    lanes: u32,
+}
+
+impl<'ctx> Excess<'ctx> {
+    /// Of `count` vectors of columns, if there is any.
+    pub fn new(e: &Emit<'ctx>, function: FunctionValue<'ctx>, elems: Elems, (count, lanes): (u32, u32)) -> Self {
+        let vector = e.vector(e.int(32), lanes);
+        let count = if elems.products == Products::Bytes { count } else { 0 };
+        let sums: Vec<_> = (0..count).map(|_| e.variable(function, vector)).collect();
+        sums.iter().for_each(|sum| e.store(e.zero(vector), *sum));
+        Self { sums, lanes }
+    }
+
+    /// A step of a vector of columns.
+    pub fn add(&self, e: &Emit<'ctx>, i: u32, w: Val<'ctx>) {
+        let Some(&sum) = self.sums.get(i as usize) else { return };
+        let vector = e.vector(e.int(32), self.lanes);
+        let offset = e.splat(e.bits(e.int(32), 0x8080_8080), self.lanes);
+        e.store(e.add_bytes(offset, w, e.load(vector, sum)), sum);
+    }
+
+    /// Takes it away from the sums in `tile`, of which number `n` is of the vector `of(n)` of columns.
+    pub fn take(&self, e: &Emit<'ctx>, tile: PointerValue<'ctx>, count: u32, of: impl Fn(u32) -> u32) {
+        let vector = e.vector(e.int(32), self.lanes);
+        for n in 0..if self.sums.is_empty() { 0 } else { count } {
+            let at = e.at(tile, e.int(32), e.index(i64::from(n * self.lanes)));
+            let excess = e.load(vector, self.sums[of(n) as usize]);
+            e.store(e.sub(e.load(vector, at), excess), at);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::llvm::emit::Val;
 use super::super::llvm::expr::Frame;
 use super::super::llvm::loops::{nested, vectors};
 use super::micro::Elems;
-use crate::kernel::{Contract, Elem};
+use crate::kernel::{Contract, Elem, Products};
 
 /// Evaluates the rows from..to, one after the other from `block` on, each `sum` accumulators long and `apart` from the next: as such, or as
 /// words of several steps. What these have beyond the sum's end, in the last word or the last tile, is zero. `number` gives a row's number.
@@ -33,6 +33,11 @@ pub(super) fn rows<'a, 'ctx>(
     let computed = |frame: &mut Frame<'a, 'ctx>| {
         let v = frame.eval(contract.x);
         match elems.acc {
+            _ if contract.products == Products::Bytes => {
+                // Without sign: 128 more.
+                let byte = e.cast(InstructionOpcode::Trunc, v, stored);
+                e.add(byte, e.bits(byte.get_type(), 128))
+            }
             _ if operand == Some(Elem::I8) => e.cast(InstructionOpcode::Trunc, v, stored),
             _ if operand.is_some() => e.to_memory(Elem::Bf16, v),
             Elem::F64 if of != Elem::F64 => e.cast(InstructionOpcode::FPExt, v, stored),

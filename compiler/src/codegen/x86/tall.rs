@@ -15,7 +15,7 @@ use inkwell::values::{FunctionValue, InstructionOpcode, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::turned::transposed;
-use super::micro::{Elems, InBlocks, Micros, begin, outer_sums};
+use super::micro::{Elems, Excess, InBlocks, Micros, begin, outer_sums};
 use crate::kernel::Elem;
 
 /// The tile of a microkernel and what passes by it.
@@ -124,6 +124,8 @@ struct Passing<'ctx> {
 struct Sums<'ctx> {
     tall: Tall,
     blocks: InBlocks<'ctx>,
+    tile: PointerValue<'ctx>,
+    excess: Excess<'ctx>,
     panel: PointerValue<'ctx>,
     next: PointerValue<'ctx>,
     stride: Val<'ctx>,
@@ -141,7 +143,8 @@ impl<'ctx> Sums<'ctx> {
         let [panel, next] = [(); 2].map(|()| e.variable(function, e.pointer()));
         e.store(passing.panel, panel);
         e.store(passing.next, next);
-        Self { tall, blocks, panel, next, stride: passing.stride }
+        let excess = Excess::new(e, function, tall.elems, (tall.vectors, tall.lanes));
+        Self { tall, blocks, tile, excess, panel, next, stride: passing.stride }
     }
 
     /// Adds the products of a step of the panel and an element of each row.
@@ -154,6 +157,7 @@ impl<'ctx> Sums<'ctx> {
         e.fetch_later(line);
         let at = |v: u32| e.at(w, w_memory, e.index(i64::from(v * lanes)));
         let step: Vec<_> = (0..vectors).map(|v| e.widened(elems.w, e.load(packed, at(v)), acc_type)).collect();
+        step.iter().zip(0..).for_each(|(w, v)| self.excess.add(e, v, *w));
         for r in 0..rows {
             let x = e.splat(x(r), lanes);
             for v in 0..vectors {
@@ -167,6 +171,7 @@ impl<'ctx> Sums<'ctx> {
 
     fn finish(&self, e: &Emit<'ctx>) {
         self.blocks.finish(e);
+        self.excess.take(e, self.tile, self.tall.rows * self.tall.vectors, |n| n % self.tall.vectors);
         e.builder.build_return(None).expect("the function returns nothing");
     }
 }

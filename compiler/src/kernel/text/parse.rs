@@ -333,6 +333,7 @@ impl Parser {
         let products = match () {
             () if self.eat("pairs") => Products::Pairs,
             () if self.eat("tiles") => Products::Tiles,
+            () if self.eat("bytes") => Products::Bytes,
             () if self.eat("byte_tiles") => Products::ByteTiles,
             () => Products::One,
         };

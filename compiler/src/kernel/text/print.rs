@@ -87,6 +87,7 @@ fn contract_head(c: &Contract) -> String {
             Products::One => "",
             Products::Pairs => " pairs",
             Products::Tiles => " tiles",
+            Products::Bytes => " bytes",
             Products::ByteTiles => " byte_tiles",
         },
         c.x.0,
