@@ -112,7 +112,7 @@ impl<'t> Writer<'t> {
         for part in pair.into_inner() {
             self.words_to(part.as_span().start());
             match part.as_rule() {
-                Rule::body => self.braces(part, true),
+                Rule::body | Rule::experts => self.braces(part, true),
                 _ => self.pair(part),
             }
         }
@@ -418,7 +418,7 @@ impl<'t> Writer<'t> {
 /// Does a part hold a body in braces?
 fn has_braces(pair: &P) -> bool {
     let mut inside = pair.clone().into_inner().flatten();
-    inside.any(|p| matches!(p.as_rule(), Rule::body | Rule::loop_body))
+    inside.any(|p| matches!(p.as_rule(), Rule::body | Rule::experts | Rule::loop_body))
 }
 
 /// Does no blank stand between two words?

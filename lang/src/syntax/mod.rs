@@ -2,6 +2,7 @@
 
 pub mod bounds;
 mod parse;
+mod route;
 mod tokens;
 mod wrong;
 
@@ -286,13 +287,25 @@ pub struct Repeat {
     pub otherwise: Option<Expr>,
 }
 
+/// `local: tiny(x)`
+#[derive(Clone, Debug)]
+pub struct Arm {
+    pub name: Name,
+    pub value: Expr,
+}
+
 #[derive(Clone, Debug)]
 pub struct Route {
     pub x: Expr,
-    pub expert: Name,
+    /// `over e`
+    pub expert: Option<Name>,
     pub policy: Expr,
+    /// What all experts do, each with parameters of its own; or, without a value, what stands before the arms.
     pub body: Body,
-    pub mix: Name,
+    /// Experts of different kinds, in the order of their numbers.
+    pub arms: Vec<Arm>,
+    /// Left out where one expert is chosen.
+    pub mix: Option<Name>,
     /// `mix concat[axis]`
     pub mix_axis: Option<Name>,
 }

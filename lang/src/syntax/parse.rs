@@ -27,7 +27,7 @@ pub(crate) fn pairs(file: u32, text: &str) -> Result<Pair<'_, Rule>, Box<Diagnos
     }
 }
 
-type P<'a> = Pair<'a, Rule>;
+pub(super) type P<'a> = Pair<'a, Rule>;
 
 /// Parses a file; `file` is its number in spans.
 pub fn parse(file: u32, text: &str) -> Result<File, Box<Diagnostic>> {
@@ -54,40 +54,40 @@ fn doc_lines<'a>(lines: impl Iterator<Item = &'a str>, mark: &str) -> String {
     lines.join("\n")
 }
 
-struct Tree<'t> {
+pub(super) struct Tree<'t> {
     file: u32,
     text: &'t str,
 }
 
 /// The parts of a pair, taken one after the other: the grammar says which come.
-struct Parts<'a>(std::iter::Peekable<pest::iterators::Pairs<'a, Rule>>);
+pub(super) struct Parts<'a>(std::iter::Peekable<pest::iterators::Pairs<'a, Rule>>);
 
 impl<'a> Parts<'a> {
-    fn of(pair: P<'a>) -> Self {
+    pub(super) fn of(pair: P<'a>) -> Self {
         Self(pair.into_inner().peekable())
     }
-    fn next(&mut self) -> P<'a> {
+    pub(super) fn next(&mut self) -> P<'a> {
         match self.0.next() {
             Some(pair) => pair,
             None => unreachable!("the grammar puts a part here"),
         }
     }
-    fn take(&mut self, rule: Rule) -> Option<P<'a>> {
+    pub(super) fn take(&mut self, rule: Rule) -> Option<P<'a>> {
         self.0.next_if(|p| p.as_rule() == rule)
     }
-    fn all(&mut self, rule: Rule) -> Vec<P<'a>> {
+    pub(super) fn all(&mut self, rule: Rule) -> Vec<P<'a>> {
         std::iter::from_fn(|| self.take(rule)).collect()
     }
 }
 
 impl Tree<'_> {
-    fn span(&self, pair: &P) -> Span {
+    pub(super) fn span(&self, pair: &P) -> Span {
         let span = pair.as_span();
         let trimmed = span.as_str().trim_end().len();
         Span { file: self.file, start: span.start() as u32, end: (span.start() + trimmed) as u32 }
     }
 
-    fn name(&self, pair: P) -> Name {
+    pub(super) fn name(&self, pair: P) -> Name {
         Name { text: pair.as_str().to_string(), span: self.span(&pair) }
     }
 
@@ -224,7 +224,7 @@ impl Tree<'_> {
         Body { statements, value, span }
     }
 
-    fn statements(&self, parts: &mut Parts) -> Vec<Statement> {
+    pub(super) fn statements(&self, parts: &mut Parts) -> Vec<Statement> {
         parts.all(Rule::statement).into_iter().map(|p| self.statement(Parts::of(p).next())).collect()
     }
 
@@ -288,7 +288,7 @@ impl Tree<'_> {
 
     // Expressions.
 
-    fn expr(&self, pair: P) -> Expr {
+    pub(super) fn expr(&self, pair: P) -> Expr {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let mut operands = vec![self.prefixed(&mut parts)];
@@ -410,15 +410,7 @@ impl Tree<'_> {
             Rule::call => ExprKind::Call(self.call(pair)),
             Rule::scan => ExprKind::Scan(Box::new(self.scan(pair))),
             Rule::repeat => ExprKind::Repeat(Box::new(self.repeat(pair))),
-            Rule::route => {
-                let mut parts = Parts::of(pair);
-                let (x, expert) = (self.expr(parts.next()), self.name(parts.next()));
-                let (policy, body) = (self.expr(parts.next()), self.body(parts.next()));
-                let mut parts = Parts::of(parts.next());
-                let mix = self.name(parts.next());
-                let mix_axis = parts.take(Rule::mix_axis).map(|p| self.name(Parts::of(p).next()));
-                ExprKind::Route(Box::new(Route { x, expert, policy, body, mix, mix_axis }))
-            }
+            Rule::route => ExprKind::Route(Box::new(self.route(pair))),
             _ => ExprKind::Last(self.name(Parts::of(pair).next())),
         };
         Expr { kind, span }

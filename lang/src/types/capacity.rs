@@ -1,17 +1,15 @@
 //! Capacity: an expert takes so many rows and no more; the rest are dropped. `top1(score, capacity = 1.25, drop)`.
 //!
-//! Written out like the policy itself. Rows stand in a queue before each expert: first choices before second ones, rows in their
-//! order. A running count along the queue is a row's place; beyond the capacity its index becomes -1, for which a route
-//! computes nothing, and its weight 0.
+//! Written out like the policy itself. Rows stand in a queue before each expert (`queue.rs`); a place in it beyond the capacity
+//! makes of a choice's index -1, for which a route computes nothing, and of its weight 0.
 
 use super::brackets::with;
 use super::route::Plan;
 use super::scope::Scope;
 use super::{Checked, Checker};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Running, Span};
-use crate::size::Size;
-use crate::syntax::{Argument, Call, Expr, ExprKind};
+use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Reduce, Span};
+use crate::syntax::{Argument, Call, Expr, ExprKind, Name};
 
 /// Decimals of a capacity factor that count: with them, sizes up to 2^39 leave no i64.
 const MOST_DECIMALS: i64 = 10_000;
@@ -32,6 +30,13 @@ impl Checker<'_> {
     /// A plan under the options `capacity`, `rows` and `drop` of its policy.
     pub(super) fn limited(&mut self, scope: &mut Scope, call: &Call, plan: Plan, span: Span) -> Checked<Plan> {
         let capacity = self.capacity(scope, call)?;
+        if capacity.is_none()
+            && let Some(at) = ["per", "priority"].iter().find_map(|name| named(call, name))
+        {
+            let message = format!("`{}` without a capacity: nobody waits", at.text);
+            let help = "add `capacity = 1.25` (times the mean number of rows) or `rows = 64`, and `drop`";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, at.span, message).help(help)));
+        }
         let (capacity, (fallback, drop_span)) = match (capacity, dropped(call)) {
             (None, None) => return Ok(plan),
             (Some((capacity, _)), Some(dropped)) => (capacity, dropped),
@@ -54,10 +59,13 @@ impl Checker<'_> {
             }
             None => None,
         };
-        let place = self.place(plan.expert, slot, index, span)?;
-        let choices = with(self.axes_without(index, &[slot]), &[slot]);
-        let most = self.most_rows(&capacity, plan.expert, &choices, span)?;
-        let axes = self.ty(place).axes.clone();
+        let apart = self.apart(scope, call, index, &[slot, plan.expert])?;
+        let rows: Vec<AxisId> = self.axes_without(index, &[slot]).into_iter().filter(|a| !apart.contains(a)).collect();
+        let priority = self.priority(scope, call, index, (slot, &apart))?;
+        let sent = self.sent_to(&plan.within, &self.axes_without(index, &[slot]), span)?;
+        let place = self.place(&plan, (&rows, priority), sent, span)?;
+        let most = self.most_rows(&capacity, plan.expert, (&rows, Some(slot)), sent, span)?;
+        let axes = self.union(&[place, most]);
         let kept = self.push(Kind::Binary(Binary::Lt, place, most), Elem::Bool, axes, span)?;
         let plan = self.kept_only(plan, kept, span)?;
         Ok(Plan { fallback, ..plan })
@@ -105,37 +113,14 @@ impl Checker<'_> {
         }
     }
 
-    /// For each choice, how many stand before it in its expert's queue.
-    fn place(&mut self, expert: AxisId, slot: AxisId, index: NodeId, span: Span) -> Checked<NodeId> {
-        let numbers = self.push(Kind::Index(expert), Elem::I32, vec![expert], span)?;
-        let axes = self.union(&[numbers, index]);
-        let hit = self.push(Kind::Binary(Binary::Eq, index, numbers), Elem::Bool, axes.clone(), span)?;
-        let hit = self.push(Kind::Cast(hit), Elem::I32, axes.clone(), span)?;
-        let mut rows = vec![slot];
-        rows.extend(self.axes_without(index, &[slot]));
-        let running = |over, x| Kind::Running { with: Running::Sum, over, exclusive: true, x };
-        let before = if let [over] = rows[..] {
-            self.push(running(over, hit), Elem::I32, axes, span)?
-        } else {
-            let size = rows.iter().try_fold(Size::known(1), |n, a| n.checked_mul(self.size(*a)));
-            let size = self.made_size(size, span)?;
-            let queue = format!("{}_queue", self.stem(expert));
-            let queue = self.axis_id(&queue, size, span);
-            let merged = Kind::Merge { from: rows.clone(), to: queue, x: hit };
-            let merged = self.push(merged, Elem::I32, vec![queue, expert], span)?;
-            let before = self.push(running(queue, merged), Elem::I32, vec![queue, expert], span)?;
-            self.push(Kind::Split { from: queue, to: rows, x: before }, Elem::I32, axes, span)?
-        };
-        let axes = self.ty(index).axes.clone();
-        self.push(Kind::Gather { axis: expert, index, x: before }, Elem::I32, axes, span)
-    }
-
-    /// The rows that an expert takes: `ceil(factor * choices / experts)`; these are the axes of the choices.
+    /// The rows that an expert takes: `ceil(factor * choices / experts)`, where so many rows have so many slots. Of rows that routes around
+    /// send elsewhere there are none.
     pub(super) fn most_rows(
         &mut self,
         capacity: &Capacity,
         expert: AxisId,
-        choices: &[AxisId],
+        (rows, slot): (&[AxisId], Option<AxisId>),
+        sent: Option<NodeId>,
         span: Span,
     ) -> Checked<NodeId> {
         let (num, den) = match capacity {
@@ -144,12 +129,24 @@ impl Checker<'_> {
         };
         let number = |this: &mut Self, n| this.push(Kind::Number(n), Elem::I64, Vec::new(), span);
         let size = |this: &mut Self, axis| this.push(Kind::SizeOf(axis), Elem::I64, Vec::new(), span);
-        let join = |this: &mut Self, f, a, b| this.push(Kind::Binary(f, a, b), Elem::I64, Vec::new(), span);
-        let axes = choices;
+        let join = |this: &mut Self, f, a, b| {
+            let axes = this.union(&[a, b]);
+            this.push(Kind::Binary(f, a, b), Elem::I64, axes, span)
+        };
         let mut choices = number(self, num)?;
-        for axis in axes {
-            let n = size(self, *axis)?;
+        let counted: Vec<AxisId> = if sent.is_some() { Vec::new() } else { rows.to_vec() };
+        for axis in counted.into_iter().chain(slot) {
+            let n = size(self, axis)?;
             choices = join(self, Binary::Mul, choices, n)?;
+        }
+        if let Some(sent) = sent {
+            let all = with(self.ty(sent).axes.clone(), rows);
+            let sent = self.push(Kind::Cast(sent), Elem::I64, self.ty(sent).axes.clone(), span)?;
+            let sent = self.push(Kind::Broadcast(sent), Elem::I64, all, span)?;
+            let apart = self.axes_without(sent, rows);
+            let count = Kind::Reduce { with: Reduce::Sum, over: rows.to_vec(), x: sent };
+            let count = self.push(count, Elem::I64, apart, span)?;
+            choices = join(self, Binary::Mul, choices, count)?;
         }
         let (experts, den) = (size(self, expert)?, number(self, den)?);
         let divisor = join(self, Binary::Mul, experts, den)?;
@@ -158,7 +155,8 @@ impl Checker<'_> {
         let one = number(self, 1.0)?;
         let above = join(self, Binary::Sub, above, one)?;
         let most = join(self, Binary::Div, above, divisor)?;
-        self.push(Kind::Cast(most), Elem::I32, Vec::new(), span)
+        let axes = self.ty(most).axes.clone();
+        self.push(Kind::Cast(most), Elem::I32, axes, span)
     }
 
     /// A route's value, with what its plan gives to rows that no expert took.
@@ -174,7 +172,7 @@ impl Checker<'_> {
         let axes = self.ty(index).axes.clone();
         let taken = self.push(Kind::Binary(Binary::Ge, index, zero), Elem::Bool, axes, span)?;
         let rows = self.axes_without(index, &[slot]);
-        let taken = Kind::Reduce { with: crate::program::Reduce::Any, over: vec![slot], x: taken };
+        let taken = Kind::Reduce { with: Reduce::Any, over: vec![slot], x: taken };
         let taken = self.push(taken, Elem::Bool, rows, span)?;
         self.push(Kind::Where(taken, y, fallback), ty.elem, ty.axes, span)
     }
@@ -187,6 +185,11 @@ fn dropped(call: &Call) -> Option<(Option<&Expr>, Span)> {
         Argument::Dropped(name, value) => Some((Some(value), name.span)),
         _ => None,
     })
+}
+
+/// The name of a named argument.
+fn named<'c>(call: &'c Call, name: &str) -> Option<&'c Name> {
+    call.args.iter().find_map(|a| if let Argument::Named(n, _) = a { Some(n).filter(|n| n.text == name) } else { None })
 }
 
 fn gcd(a: i64, b: i64) -> i64 {

@@ -65,6 +65,7 @@ impl<'s> Checker<'s> {
         self.loops.clear();
         self.gained.clear();
         self.experts.clear();
+        self.sent.clear();
         self.widened.clear();
     }
 

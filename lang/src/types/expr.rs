@@ -1,6 +1,6 @@
 //! Expressions: names, fields, records; the rest is dispatched.
 
-use super::route::Plan;
+use super::route::{Dispatch, Plan};
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
@@ -105,7 +105,11 @@ impl Checker<'_> {
                     Some((value, at)) => Some((node(value)?, at)),
                     None => None,
                 };
-                Ok(Val::Plan(Plan { chosen, weight, fallback, ..plan.clone() }))
+                let dispatch = match &plan.dispatch {
+                    Some(dispatch) => Some(Dispatch { weight: node(dispatch.weight)?, ..dispatch.clone() }),
+                    None => None,
+                };
+                Ok(Val::Plan(Plan { chosen, weight, fallback, dispatch, ..plan.clone() }))
             }
             Val::Error => Err(Reported),
             other => Ok(other.clone()),

@@ -4,6 +4,7 @@
 //! An axis is its name and its size: `h` of 64 and `h` of 128 are two axes, and two `src` of one size are one. All errors are
 //! collected: a value that has one is [`Val::Error`], and nothing is said of what is made of it.
 
+mod arms;
 mod axes;
 mod brackets;
 mod builtin;
@@ -18,11 +19,13 @@ mod params;
 mod pointwise;
 mod policy;
 mod quantized;
+mod queue;
 mod reduce;
 mod route;
 mod scope;
 mod segment;
 mod select;
+mod soft;
 mod source;
 mod window;
 
@@ -113,8 +116,10 @@ pub(crate) struct Checker<'s> {
     widened: BTreeSet<(Span, AxisId)>,
     /// A carry turned out to have one: its loop is checked anew.
     widens: bool,
-    /// The expert axis of the route whose policy is being read.
-    routed: Option<syntax::Name>,
+    /// The experts of the route whose policy is being read.
+    routed: Option<route::Routed>,
+    /// What the routes around send to the experts that are being read.
+    sent: Vec<route::Sent>,
     /// Blocks that are being instantiated.
     calling: Vec<Span>,
     next_states: Vec<(usize, NodeId)>,
@@ -156,6 +161,7 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         widened: BTreeSet::new(),
         widens: false,
         routed: None,
+        sent: Vec::new(),
         calling: Vec::new(),
         next_states: Vec::new(),
     };

@@ -1,28 +1,27 @@
 //! Routing policies: from scores to a plan. `topk(score, k, normalize, bias = b, groups = g, top_groups = m)`, `top1(score)`,
-//! `argmax(score)`, `argmin(dist)`, `threshold(score, tau)`, `expert_choice(score, rows = n)`, `prefix(n)`, `hash(ids)`, `all(score)`.
+//! `argmax(score)`, `argmin(dist)`, `threshold(score, tau)`, `expert_choice(score, rows = n)`, `prefix(n)`, `hash(ids)`, `all(score)`,
+//! `soft(dispatch, combine)`.
 //!
 //! A policy is no operation of its own: it is written out in selections, gathers and sums, so that a plan's parts are ordinary
 //! tensors. The score weighs; what is chosen follows the score plus the bias, of the best groups alone if there are groups.
 
 use super::brackets::with;
 use super::reduce::is_word;
-use super::route::Plan;
+use super::route::{Plan, Routed};
 use super::scope::Scope;
-use super::{Checked, Checker, Val};
+use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Reduce, Span, Unary};
 use crate::size::Size;
 use crate::syntax::{Argument, Call, Expr, ExprKind, Name};
 
 /// Options of a policy: words, and names with values.
-const BEST: &[&str] = &["normalize", "bias", "groups", "top_groups", "group_best", "capacity", "rows", "drop"];
-const LIMITS: &[&str] = &["capacity", "rows", "drop"];
+const BEST: &[&str] =
+    &["normalize", "bias", "groups", "top_groups", "group_best", "capacity", "rows", "drop", "per", "priority"];
+const LIMITS: &[&str] = &["capacity", "rows", "drop", "per", "priority"];
 
 /// Options that stand as words.
 const WORDS: &[&str] = &["normalize", "drop"];
-
-/// Options of the language that are not built yet.
-const LATER: &[&str] = &["per", "priority"];
 
 /// Policies: name, arguments by position, options.
 const POLICIES: &[(&str, &[&str], &[&str])] = &[
@@ -31,10 +30,11 @@ const POLICIES: &[(&str, &[&str], &[&str])] = &[
     ("argmax", &["score"], LIMITS),
     ("argmin", &["dist"], LIMITS),
     ("threshold", &["score", "tau"], &[]),
-    ("expert_choice", &["score"], &["capacity", "rows"]),
+    ("expert_choice", &["score"], &["capacity", "rows", "per"]),
     ("prefix", &["n"], &[]),
     ("hash", &["ids"], LIMITS),
     ("all", &["score"], &[]),
+    ("soft", &["dispatch", "combine"], &["per"]),
 ];
 
 /// Is it a call of a policy? `argmax[e](x)` is a reduction where no route asks for a plan.
@@ -53,7 +53,7 @@ struct Groups {
 
 impl Checker<'_> {
     /// The expert axis is the `over` of the route around, or stands in brackets where a plan is made on its own:
-    /// `topk[e](score, 2)`.
+    /// `topk[e](score, 2)`. Arms without either have the one axis of the score that what is routed lacks.
     pub fn policy(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
         let name = call.callee.text.as_str();
         let Some((_, values, options)) = POLICIES.iter().find(|(n, ..)| *n == name) else {
@@ -61,7 +61,7 @@ impl Checker<'_> {
         };
         let (val, at) = self.argument(scope, call, 0, values[0], span)?;
         let expert = match (call.axes.as_slice(), self.routed.clone()) {
-            ([axis], _) => axis.name.clone(),
+            ([axis], _) => Routed::Named(axis.name.clone()),
             (_, Some(routed)) => routed,
             _ => {
                 let message = format!("which axis are the experts'? write `{name}[e](..)`");
@@ -74,14 +74,16 @@ impl Checker<'_> {
             return self.limited(scope, call, plan, span).map(Val::Plan);
         }
         if name == "prefix" {
-            return self.first_ones(scope, &expert, (&val, at), span).map(Val::Plan);
+            let expert = self.expert_axis(scope, &expert, None, at)?;
+            return self.first_ones(scope, expert, (&val, at), span).map(Val::Plan);
         }
         let score = self.as_tensor(&val, Elem::F32, at)?;
         self.float(score, at)?;
         let ty = self.ty(score).clone();
-        let expert = self.axis_of(scope, &expert, &ty)?;
+        let expert = self.expert_axis(scope, &expert, Some(score), at)?;
         let plan = match name {
-            "all" => Plan::of_all(expert, score),
+            "soft" => return self.soft(scope, call, (expert, score), span).map(Val::Plan),
+            "all" => self.to_all(expert, score),
             "threshold" => self.above(scope, call, expert, score, span)?,
             "expert_choice" => return self.chosen_by_experts(scope, call, expert, score, span).map(Val::Plan),
             "argmax" => self.only_best(scope, expert, score, span)?,
@@ -92,6 +94,40 @@ impl Checker<'_> {
             _ => self.best_of(scope, call, expert, score, span)?,
         };
         self.limited(scope, call, plan, span).map(Val::Plan)
+    }
+
+    /// The axis of the experts that a row has chosen.
+    pub(super) fn slot_axis(&mut self, scope: &mut Scope, size: Size, span: Span) -> AxisId {
+        self.new_axis(scope, &Name { text: "slot".into(), span }, size)
+    }
+
+    /// The axis of the experts, of a score that has it or of none.
+    fn expert_axis(&mut self, scope: &Scope, routed: &Routed, score: Option<NodeId>, at: Span) -> Checked<AxisId> {
+        match (routed, score) {
+            (Routed::Named(name), Some(score)) => {
+                let ty = self.ty(score).clone();
+                self.axis_of(scope, name, &ty)
+            }
+            (Routed::Named(name), None) => self.named_axis(scope, name),
+            (Routed::Arms { count, .. }, None) => Ok(self.axis_id("arm", Size::known(*count as i64), at)),
+            (Routed::Arms { axes: None, .. }, Some(_)) => Err(Reported),
+            (Routed::Arms { axes: Some(axes), .. }, Some(score)) => {
+                let own = self.axes_without(score, axes);
+                if let [only] = own[..] {
+                    return Ok(only);
+                }
+                let score = self.show(&self.ty(score).clone());
+                let message = match own.as_slice() {
+                    [] => format!("which axis is the arms'? the score is {score}, what is routed has all of that"),
+                    _ => {
+                        let names: Vec<String> = own.iter().map(|a| format!("`{}`", self.stem(*a))).collect();
+                        format!("which axis is the arms'? what is routed lacks {} of the score", names.join(", "))
+                    }
+                };
+                let help = "name it: `route x over e by ..`";
+                Err(self.say(Diagnostic::error(codes::ROUTE, at, message).help(help)))
+            }
+        }
     }
 
     /// `topk`, `top1`: the best, weighed by their scores.
@@ -116,7 +152,7 @@ impl Checker<'_> {
         if let Some(groups) = self.groups(scope, call, expert, k, span)? {
             chooser = self.best_groups(chooser, expert, &groups, span)?;
         }
-        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, Size::known(k));
+        let slot = self.slot_axis(scope, Size::known(k), span);
         let (index, mut weight) = self.best(score, chooser, expert, slot, span)?;
         if call.args.iter().any(|a| is_word(a, "normalize")) {
             let rest = self.axes_without(weight, &[slot]);
@@ -125,12 +161,12 @@ impl Checker<'_> {
             let axes = self.ty(weight).axes.clone();
             weight = self.push(Kind::Binary(Binary::Div, weight, total), elem, axes, span)?;
         }
-        Ok(Plan::of_chosen(expert, (slot, index), weight))
+        Ok(self.chosen(expert, (slot, index), weight))
     }
 
     /// `argmax`: the best alone, which counts as 1.
     fn only_best(&mut self, scope: &mut Scope, expert: AxisId, score: NodeId, span: Span) -> Checked<Plan> {
-        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, Size::known(1));
+        let slot = self.slot_axis(scope, Size::known(1), span);
         let axes = with(self.axes_without(score, &[expert]), &[slot]);
         let elem = self.ty(score).elem;
         let index = self.push(Kind::TopK { axis: expert, slot, x: score }, Elem::I32, axes, span)?;
@@ -138,32 +174,33 @@ impl Checker<'_> {
     }
 
     /// `hash(ids)`: the experts are given.
-    fn given(&mut self, scope: &mut Scope, expert: &Name, val: &Val, at: Span, span: Span) -> Checked<Plan> {
+    fn given(&mut self, scope: &mut Scope, expert: &Routed, val: &Val, at: Span, span: Span) -> Checked<Plan> {
         let ids = self.as_tensor(val, Elem::I32, at)?;
-        let expert = self.named_axis(scope, expert)?;
+        let expert = self.expert_axis(scope, expert, None, at)?;
         let ty = self.ty(ids).clone();
         if ty.elem != Elem::I32 || ty.axes.contains(&expert) {
             let message =
                 format!("the numbers of experts are i32 and have no axis of experts, this is {}", self.show(&ty));
             return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
         }
-        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, Size::known(1));
+        let slot = self.slot_axis(scope, Size::known(1), span);
         let index = self.push(Kind::Broadcast(ids), Elem::I32, with(ty.axes, &[slot]), span)?;
-        self.counts_one(expert, slot, index, Elem::F32, span)
+        let plan = self.counts_one(expert, slot, index, Elem::F32, span)?;
+        Ok(Plan { is_given: true, ..plan })
     }
 
     fn counts_one(&mut self, expert: AxisId, slot: AxisId, index: NodeId, elem: Elem, span: Span) -> Checked<Plan> {
         let one = self.push(Kind::Number(1.0), elem, Vec::new(), span)?;
         let axes = self.ty(index).axes.clone();
         let weight = self.push(Kind::Broadcast(one), elem, axes, span)?;
-        Ok(Plan::of_chosen(expert, (slot, index), weight))
+        Ok(self.chosen(expert, (slot, index), weight))
     }
 
     /// `threshold(score, tau)`: all experts in the order of their scores, of which those above stand.
     fn above(&mut self, scope: &mut Scope, call: &Call, expert: AxisId, score: NodeId, span: Span) -> Checked<Plan> {
         let (tau, at) = self.argument(scope, call, 1, "tau", span)?;
         let experts = self.size(expert).clone();
-        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, experts);
+        let slot = self.slot_axis(scope, experts, span);
         let (index, weight) = self.best(score, score, expert, slot, span)?;
         let kept = self.binary(Binary::Gt, (&Val::Tensor(weight), span), (&tau, at), span)?;
         let kept = self.as_tensor(&kept, Elem::Bool, at)?;
@@ -171,16 +208,14 @@ impl Checker<'_> {
             let message = "the threshold has the axis of the experts: subtract it from the score, and compare with 0.0";
             return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
         }
-        let plan = Plan::of_chosen(expert, (slot, index), weight);
+        let plan = self.chosen(expert, (slot, index), weight);
         self.kept_only(plan, kept, span)
     }
 
     /// `prefix(n)`: the first `n` experts, which count as 1; `n` is known when building, or an i32 of the rows.
-    fn first_ones(&mut self, scope: &mut Scope, expert: &Name, (n, at): (&Val, Span), span: Span) -> Checked<Plan> {
-        let expert = self.named_axis(scope, expert)?;
-        let name = Name { text: "slot".into(), span };
+    fn first_ones(&mut self, scope: &mut Scope, expert: AxisId, (n, at): (&Val, Span), span: Span) -> Checked<Plan> {
         let slots = |this: &mut Self, scope: &mut Scope, size: Size| {
-            let slot = this.new_axis(scope, &name, size);
+            let slot = this.slot_axis(scope, size, span);
             let index = this.push(Kind::Index(slot), Elem::I32, vec![slot], span)?;
             this.counts_one(expert, slot, index, Elem::F32, span)
         };
@@ -203,72 +238,6 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
         }
         self.kept_only(plan, kept, span)
-    }
-
-    /// `expert_choice(score, rows = n)`, `expert_choice(score, capacity = 2.0)`: each expert takes its best rows, equals in their order.
-    fn chosen_by_experts(
-        &mut self,
-        scope: &mut Scope,
-        call: &Call,
-        expert: AxisId,
-        score: NodeId,
-        span: Span,
-    ) -> Checked<Plan> {
-        let Some((capacity, _)) = self.capacity(scope, call)? else {
-            let message = "how many rows does an expert choose?";
-            let help = "say `rows = 64`, or `capacity = 2.0`: so many experts for a row on the average";
-            return Err(self.say(Diagnostic::error(codes::ROUTE, span, message).help(help)));
-        };
-        let rows = self.axes_without(score, &[expert]);
-        if rows.is_empty() {
-            let message = "the score has no rows to choose from";
-            return Err(self.say(Diagnostic::error(codes::ROUTE, span, message)));
-        }
-        let most = self.most_rows(&capacity, expert, &rows, span)?;
-        let elem = self.ty(score).elem;
-        // A score that is no number is the least.
-        let never = self.push(Kind::Number(f64::NEG_INFINITY), elem, Vec::new(), span)?;
-        let axes = self.ty(score).axes.clone();
-        let is_one = self.push(Kind::Binary(Binary::Eq, score, score), Elem::Bool, axes.clone(), span)?;
-        let ordered = self.push(Kind::Where(is_one, score, never), elem, axes.clone(), span)?;
-        let size = rows.iter().try_fold(Size::known(1), |n, a| n.checked_mul(self.size(*a)));
-        let size = self.made_size(size, span)?;
-        let [queue, rival] = ["queue", "rival"].map(|n| format!("{}_{n}", self.stem(expert)));
-        let (queue, rival) = (self.axis_id(&queue, size.clone(), span), self.axis_id(&rival, size, span));
-        let along = |this: &mut Self, axis| match rows[..] {
-            [from] => this.push(Kind::Rename { from, to: axis, x: ordered }, elem, vec![axis, expert], span),
-            _ => {
-                let from = rows.clone();
-                this.push(Kind::Merge { from, to: axis, x: ordered }, elem, vec![axis, expert], span)
-            }
-        };
-        let (row, other) = (along(self, queue)?, along(self, rival)?);
-        // How many are ahead of a row: those with a better score, and equals that come before it.
-        let all = vec![queue, rival, expert];
-        let [place, other_place] = [queue, rival].map(|axis| self.push(Kind::Index(axis), Elem::I32, vec![axis], span));
-        let better = self.push(Kind::Binary(Binary::Gt, other, row), Elem::Bool, all.clone(), span)?;
-        let equal = self.push(Kind::Binary(Binary::Eq, other, row), Elem::Bool, all.clone(), span)?;
-        let earlier = Kind::Binary(Binary::Lt, other_place?, place?);
-        let earlier = self.push(earlier, Elem::Bool, vec![queue, rival], span)?;
-        let equal = self.push(Kind::Binary(Binary::And, equal, earlier), Elem::Bool, all.clone(), span)?;
-        let ahead = self.push(Kind::Binary(Binary::Or, better, equal), Elem::Bool, all.clone(), span)?;
-        let ahead = self.push(Kind::Cast(ahead), Elem::I32, all, span)?;
-        let ahead = Kind::Reduce { with: Reduce::Sum, over: vec![rival], x: ahead };
-        let ahead = self.push(ahead, Elem::I32, vec![queue, expert], span)?;
-        let kept = self.push(Kind::Binary(Binary::Lt, ahead, most), Elem::Bool, vec![queue, expert], span)?;
-        let kept = match rows[..] {
-            [to] => self.push(Kind::Rename { from: queue, to, x: kept }, Elem::Bool, axes, span)?,
-            _ => self.push(Kind::Split { from: queue, to: rows.clone(), x: kept }, Elem::Bool, axes, span)?,
-        };
-        // A slot for each expert, empty where it did not choose.
-        let slot = self.new_axis(scope, &Name { text: "slot".into(), span }, self.size(expert).clone());
-        let slots = |this: &mut Self, x: NodeId| {
-            let (elem, axes) = (this.ty(x).elem, with(this.axes_without(x, &[expert]), &[slot]));
-            this.push(Kind::Rename { from: expert, to: slot, x }, elem, axes, span)
-        };
-        let (kept, weight) = (slots(self, kept)?, slots(self, score)?);
-        let index = self.push(Kind::Index(slot), Elem::I32, vec![slot], span)?;
-        self.kept_only(Plan::of_chosen(expert, (slot, index), weight), kept, span)
     }
 
     /// Words and named arguments that are no options of a policy.
@@ -296,9 +265,6 @@ impl Checker<'_> {
             let known = options.contains(&name.text.as_str()) && WORDS.contains(&name.text.as_str()) == is_word;
             if known || !is_word && values.contains(&name.text.as_str()) {
                 continue;
-            }
-            if LATER.contains(&name.text.as_str()) {
-                return self.not_yet(&format!("`{}` of a policy", name.text), name.span);
             }
             let message = format!("`{}` has no option `{}`", call.callee.text, name.text);
             let mut diagnostic = Diagnostic::error(codes::ARGUMENTS, name.span, message);

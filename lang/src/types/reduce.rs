@@ -1,6 +1,5 @@
 //! Functions with axes in brackets: reductions, norms, running folds.
 
-use super::route::Plan;
 use super::scope::Scope;
 use super::{Checked, Checker, Val, is_float};
 use crate::diagnostics::{Diagnostic, codes, near};
@@ -55,7 +54,7 @@ impl Checker<'_> {
         let elem = self.ty(x).elem;
         // `all` of bools is a reduction, of scores a plan in which each row goes to each expert.
         if let (Reduce::All, true, [expert]) = (with, is_float(elem), over.as_slice()) {
-            return Ok(Val::Plan(Plan::of_all(*expert, x)));
+            return Ok(Val::Plan(self.to_all(*expert, x)));
         }
         let of_bool = matches!(with, Reduce::Any | Reduce::All);
         if of_bool != (elem == Elem::Bool) {

@@ -16,20 +16,42 @@ pub(crate) struct Plan {
     pub weight: NodeId,
     /// A choice may be none: its index is -1, its weight 0.
     pub drops: bool,
+    /// The choices came in as they are, and may be out of range.
+    pub is_given: bool,
     /// What a row gets that no expert took, where that is not 0; and where it is said.
     pub fallback: Option<(NodeId, Span)>,
+    /// What experts get are mixtures of rows.
+    pub dispatch: Option<Dispatch>,
+    /// The routes in which it was made: rows that these send elsewhere do not count.
+    pub within: Vec<Sent>,
 }
 
-impl Plan {
-    /// Each row goes to each expert.
-    pub fn of_all(expert: AxisId, weight: NodeId) -> Self {
-        Self { expert, chosen: None, weight, drops: false, fallback: None }
-    }
+/// The mixtures that experts get.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub weight: NodeId,
+    /// Axes of rows that are not mixed.
+    pub apart: Vec<AxisId>,
+    /// Axes of an expert's slots; known where something is routed.
+    pub slots: Vec<AxisId>,
+}
 
-    /// Each row goes to the experts of its slots.
-    pub fn of_chosen(expert: AxisId, chosen: (AxisId, NodeId), weight: NodeId) -> Self {
-        Self { expert, chosen: Some(chosen), weight, drops: false, fallback: None }
-    }
+/// The experts of a route while its policy is read.
+#[derive(Clone, Debug)]
+pub(crate) enum Routed {
+    /// `over e`
+    Named(Name),
+    /// So many arms, and the axes of what is routed, if it has any value.
+    Arms { count: usize, axes: Option<Vec<AxisId>> },
+}
+
+/// What a route around sends to the experts that are being read; made with so many loops around.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    /// To each expert of an axis the rows of which a slot has its number.
+    Chosen { expert: AxisId, slot: AxisId, index: NodeId, depth: usize },
+    /// To an arm these rows.
+    Rows { hit: NodeId, depth: usize },
 }
 
 /// Mixes that take no axis.
@@ -37,22 +59,59 @@ const MIXES: &[(&str, Mix)] =
     &[("sum", Mix::Sum), ("mean", Mix::Mean), ("max", Mix::Max), ("logsumexp", Mix::LogSumExp), ("none", Mix::None)];
 
 impl Checker<'_> {
-    /// `route x over e by POLICY { experts: f(x) } mix sum`
+    /// A plan that sends each row to each expert.
+    pub(super) fn to_all(&self, expert: AxisId, weight: NodeId) -> Plan {
+        Plan {
+            expert,
+            chosen: None,
+            weight,
+            drops: false,
+            is_given: false,
+            fallback: None,
+            dispatch: None,
+            within: self.sent.clone(),
+        }
+    }
+
+    /// A plan that sends each row to the experts of its slots.
+    pub(super) fn chosen(&self, expert: AxisId, chosen: (AxisId, NodeId), weight: NodeId) -> Plan {
+        Plan { chosen: Some(chosen), ..self.to_all(expert, weight) }
+    }
+
+    /// `route x over e by POLICY { experts: f(x) } mix sum`, `route x by POLICY { one: f(x)  other: g(x) }`
     pub fn route(&mut self, scope: &mut Scope, route: &Route, span: Span) -> Checked<Val> {
         let x = self.expr(scope, &route.x);
-        let outer = self.routed.replace(route.expert.clone());
+        let routed = match (&route.expert, route.arms.len()) {
+            (Some(name), _) => Routed::Named(name.clone()),
+            (None, 0) => {
+                let message = "experts that are alike have an axis";
+                let help = "name it: `route x over e by ..`; experts of different kinds are arms: `{ one: f(x)  other: g(x) }`";
+                return Err(self.say(Diagnostic::error(codes::ROUTE, route.body.span, message).help(help)));
+            }
+            (None, count) => {
+                let axes = if let Ok(Val::Tensor(x)) = &x { Some(self.ty(*x).axes.clone()) } else { None };
+                Routed::Arms { count, axes }
+            }
+        };
+        let outer = self.routed.replace(routed);
         let policy = self.expr(scope, &route.policy);
         self.routed = outer;
-        let plan = match policy {
+        let mut plan = match policy {
             Ok(Val::Plan(plan)) => plan,
             // What is wrong within the experts is told all the same.
             Err(Reported) => {
-                let gained = scope.axis(&route.expert.text);
+                let gained = route.expert.as_ref().filter(|_| route.arms.is_empty()).and_then(|e| scope.axis(&e.text));
                 let (outer, around) = (self.gained.len(), self.experts.len());
                 self.gained.extend(gained);
                 self.experts.extend(gained);
                 scope.values.push(Default::default());
-                let _ = self.body(scope, &route.body.statements, route.body.value.as_deref(), route.body.span);
+                let _ = self.statements(scope, &route.body.statements);
+                if let Some(value) = &route.body.value {
+                    let _ = self.expr(scope, value);
+                }
+                for arm in &route.arms {
+                    let _ = self.arm(scope, arm);
+                }
                 scope.values.pop();
                 self.gained.truncate(outer);
                 self.experts.truncate(around);
@@ -64,34 +123,59 @@ impl Checker<'_> {
             }
         };
         let x = x?;
-        let named = self.named_axis(scope, &route.expert).unwrap_or(plan.expert);
-        if named != plan.expert {
-            let message =
-                format!("the route is over `{}`, its plan over `{}`", route.expert.text, self.stem(plan.expert));
-            return Err(self.say(Diagnostic::error(codes::ROUTE, route.expert.span, message)));
+        if let Some(name) = &route.expert {
+            let named = self.named_axis(scope, name).unwrap_or(plan.expert);
+            if named != plan.expert {
+                let message = format!("the route is over `{}`, its plan over `{}`", name.text, self.stem(plan.expert));
+                return Err(self.say(Diagnostic::error(codes::ROUTE, name.span, message)));
+            }
         }
         let ExprKind::Name(name) = &route.x.kind else {
             let message = "what is routed has a name, by which the experts know it";
             let help = "name it first: `let x = ..`";
             return Err(self.say(Diagnostic::error(codes::ROUTE, route.x.span, message).help(help)));
         };
+        let x = match &mut plan.dispatch {
+            Some(dispatch) => Val::Tensor(self.mixtures(plan.expert, dispatch, &x, route.x.span)?),
+            None => x,
+        };
+        if !route.arms.is_empty() {
+            return self.arms(scope, (route, name), &plan, &x, span);
+        }
         self.gained.push(plan.expert);
         self.experts.push(plan.expert);
-        scope.values.push(Default::default());
-        // The routed value keeps its name inside.
-        let depth = self.loops.len();
-        scope.bind(&name.text, x.clone(), depth, name.span);
-        if let Some(binding) = scope.find(&name.text) {
-            binding.used = true;
+        let sent = self.sent.len();
+        if let Some((slot, index)) = plan.chosen {
+            self.sent.push(Sent::Chosen { expert: plan.expert, slot, index, depth: self.loops.len() });
         }
+        scope.values.push(Default::default());
+        self.bind_routed(scope, name, x);
         let value = self.body(scope, &route.body.statements, route.body.value.as_deref(), route.body.span);
         scope.values.pop();
+        self.sent.truncate(sent);
         self.experts.pop();
         self.gained.pop();
         let value = value?;
         let value = self.as_tensor(&value, Elem::F32, route.body.span)?;
-        let elem = self.ty(value).elem;
         let mix = self.mix(scope, route, &plan, value)?;
+        self.mixed(&plan, mix, value, span)
+    }
+
+    /// The routed value keeps its name inside.
+    pub(super) fn bind_routed(&mut self, scope: &mut Scope, name: &Name, x: Val) {
+        let depth = self.loops.len();
+        scope.bind(&name.text, x, depth, name.span);
+        if let Some(binding) = scope.find(&name.text) {
+            binding.used = true;
+        }
+    }
+
+    /// What rows get of `value`, which has a value for each expert.
+    pub(super) fn mixed(&mut self, plan: &Plan, mix: Mix, value: NodeId, span: Span) -> Checked<Val> {
+        if let Some(dispatch) = &plan.dispatch {
+            return self.combined(plan, dispatch, value, span).map(Val::Tensor);
+        }
+        let elem = self.ty(value).elem;
         let mut axes = self.axes_without(value, &[plan.expert]);
         if let Mix::Concat { from, to } = mix {
             axes.retain(|a| *a != from);
@@ -111,12 +195,17 @@ impl Checker<'_> {
             value,
         };
         let y = self.push(kind, elem, axes, span)?;
-        self.or_fallback(&plan, y, span).map(Val::Tensor)
+        self.or_fallback(plan, y, span).map(Val::Tensor)
     }
 
     /// `mix sum`, `mix concat[d]`
-    fn mix(&mut self, scope: &Scope, route: &Route, plan: &Plan, value: NodeId) -> Checked<Mix> {
-        let how = &route.mix;
+    pub(super) fn mix(&mut self, scope: &Scope, route: &Route, plan: &Plan, value: NodeId) -> Checked<Mix> {
+        let none = Name { text: "none".into(), span: route.policy.span };
+        let how = route.mix.as_ref().unwrap_or(&none);
+        if plan.dispatch.is_some() && how.text != "sum" {
+            let message = "what experts make of mixtures meets by `mix sum`, with the weights of `combine`";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message)));
+        }
         let slots = self.size(plan.chosen.map_or(plan.expert, |(slot, _)| slot)).clone();
         let simple = MIXES.iter().find(|(name, _)| *name == how.text).map(|(_, mix)| *mix);
         if let (Some(_), Some(axis)) = (simple, &route.mix_axis) {
@@ -125,7 +214,10 @@ impl Checker<'_> {
         }
         match (simple, &route.mix_axis) {
             (Some(Mix::None), _) if slots.as_known() != Some(1) => {
-                let message = format!("`mix none` is for plans that choose one expert; this one chooses {slots}");
+                let message = match route.mix {
+                    Some(_) => format!("`mix none` is for plans that choose one expert; this one chooses {slots}"),
+                    None => format!("a plan that chooses {slots} experts needs a `mix`: how do their answers meet?"),
+                };
                 Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message)))
             }
             (Some(Mix::Mean | Mix::Max | Mix::LogSumExp), _) if plan.drops => {
@@ -166,6 +258,10 @@ impl Checker<'_> {
     pub fn plan_field(&mut self, plan: &Plan, name: &Name) -> Checked<Val> {
         match (name.text.as_str(), plan.chosen) {
             ("weight", _) => Ok(Val::Tensor(plan.weight)),
+            (_, None) if plan.dispatch.is_some() => {
+                let message = format!("a plan by `soft` chooses nobody, so it has no `{}`; it has weight", name.text);
+                Err(self.say(Diagnostic::error(codes::FIELD, name.span, message)))
+            }
             ("index", Some((_, index))) => Ok(Val::Tensor(index)),
             ("index", None) => {
                 let message = "a plan of all experts has no `index`: each row goes to each expert";
@@ -189,7 +285,8 @@ impl Checker<'_> {
         let expert = plan.expert;
         let elem = if weighs { self.ty(plan.weight).elem } else { Elem::F32 };
         let counted = match plan.chosen {
-            Some((_, index)) => {
+            Some((slot, index)) => {
+                let index = self.sent_only(plan, slot, index, span)?;
                 let numbers = self.push(Kind::Index(expert), Elem::I32, vec![expert], span)?;
                 let axes = self.union(&[numbers, index]);
                 let hit = self.push(Kind::Binary(Binary::Eq, index, numbers), Elem::Bool, axes.clone(), span)?;
@@ -209,8 +306,11 @@ impl Checker<'_> {
                 self.push(Kind::Broadcast(one), elem, axes, span)?
             }
         };
-        let over = self.axes_without(counted, &[expert]);
-        self.tensor(Kind::Reduce { with: Reduce::Sum, over, x: counted }, elem, vec![expert], span)
+        // Each expert of a route around has its own.
+        let mut kept = vec![expert];
+        kept.extend(self.experts.iter().copied().filter(|a| self.has(counted, *a)));
+        let over = self.axes_without(counted, &kept);
+        self.tensor(Kind::Reduce { with: Reduce::Sum, over, x: counted }, elem, kept, span)
     }
 
     /// The lines at the end of the last statement, if they begin with `-`: were they meant for the value?
@@ -237,6 +337,15 @@ impl Checker<'_> {
         last.map(|at| Span { start: value.span.start + at as u32, ..value.span })
     }
 
+    /// All statements, even those behind a wrong one.
+    pub(super) fn statements(&mut self, scope: &mut Scope, statements: &[Statement]) -> Checked<()> {
+        let mut done = Ok(());
+        for statement in statements {
+            done = self.statement(scope, statement).and(done);
+        }
+        done
+    }
+
     /// The statements and the value of a body.
     pub fn body(
         &mut self,
@@ -246,11 +355,8 @@ impl Checker<'_> {
         span: Span,
     ) -> Checked<Val> {
         let slip = if value.is_none() { self.continued(statements) } else { None };
-        let mut failed = false;
         // A statement that took the value as its own has been misread.
-        for statement in &statements[..statements.len() - usize::from(slip.is_some())] {
-            failed |= self.statement(scope, statement).is_err();
-        }
+        let failed = self.statements(scope, &statements[..statements.len() - usize::from(slip.is_some())]).is_err();
         if let Some(taken) = slip {
             let fix = format!("({})", self.text(taken));
             let diagnostic = Diagnostic::error(codes::RESULT, taken, "a body ends with its value")
