@@ -17,6 +17,7 @@
 //! Known weakness: a floating value that several groups read is evaluated in each, unless it is dear.
 
 mod attend;
+mod flagged;
 mod items;
 mod needed;
 mod prologue;
@@ -33,7 +34,7 @@ use crate::ops::{Class, Op};
 use crate::scalar::{Binary, Unary};
 
 pub use attend::Attention;
-pub use needed::{Needs, Only, lasting};
+pub use needed::{Needs, Only, is_leaf, lasting};
 pub use roles::{Grouped, Roles, axes_below, is_plain_view, order_above, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.
@@ -108,6 +109,8 @@ pub struct Fusion {
     pub order: Vec<GroupId>,
     /// Where a slower way was taken, in the order of the program.
     pub notes: Vec<Note>,
+    /// Groups that compute rows only where a value of other groups says so.
+    pub flagged: BTreeMap<GroupId, Only>,
     home: BTreeMap<Value, GroupId>,
     roots: BTreeSet<Value>,
 }
@@ -162,12 +165,14 @@ pub struct Outside<'a> {
     pub at_load: &'a dyn Fn(Value) -> bool,
     /// The axis along which neighbours of a leaf stand in memory.
     pub innermost: &'a dyn Fn(Value) -> Option<Axis>,
+    /// Which rows of values anybody needs.
+    pub needs: &'a Needs,
 }
 
 /// Fuses a graph for a kind of machine. `wanted` are the values that must be in buffers at the end (leaves among them that have one
 /// are left alone).
 pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, isa: Isa) -> Fusion {
-    let Outside { at_load, innermost } = outside;
+    let Outside { at_load, innermost, needs } = outside;
     let live = live_nodes(graph, wanted);
     let mut fuser = Fuser {
         graph,
@@ -196,7 +201,7 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, is
         fuser.demand(value);
     }
     fuser.store_what_is_dear(&live);
-    fuser.order(&live);
+    fuser.order(&live, needs);
     fuser.fusion
 }
 
@@ -513,7 +518,7 @@ impl Fuser<'_> {
     }
 
     /// Orders groups so that each runs after those whose roots it reads.
-    fn order(&mut self, live: &BTreeSet<NodeIndex>) {
+    fn order(&mut self, live: &BTreeSet<NodeIndex>, rows: &Needs) {
         let count = self.fusion.groups.len();
         let mut needs: Vec<BTreeSet<GroupId>> = vec![BTreeSet::new(); count];
         // The groups that a floating value reads, through other floating values.
@@ -533,6 +538,7 @@ impl Fuser<'_> {
             }
             reads.insert(id, groups);
         }
+        self.look_at_flags(rows, &mut needs);
         let mut placed = vec![false; count];
         while placed.contains(&false) {
             let ready = (0..count).find(|&g| !placed[g] && needs[g].iter().all(|n| placed[n.0]));

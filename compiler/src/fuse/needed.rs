@@ -5,7 +5,9 @@
 //! the carry needs it only where another one, which never turns back, is still false. So the rows that have left an early exit
 //! (see `lang/src/types/exit.rs`) cost nothing, and so does any other row that nobody will look at.
 //!
-//! Known weakness: the condition of a select must be a leaf, something that is there before all kernels of its graph, or a loop's result.
+//! Where the condition is no leaf, its own kernel has to run first: `flagged.rs` sees to that, and leaves out what cannot be told in time.
+//!
+//! Known weakness: one condition is kept for a value, of several around it the one that is a leaf, or else the innermost.
 
 use std::collections::BTreeMap;
 
@@ -122,7 +124,7 @@ impl Needs {
         let has = |v: Value, axis: Axis| graph.ty(v).axes.contains(axis);
         let fits = |c: Value| {
             let axes = &graph.ty(c).axes;
-            !axes.is_empty() && is_told(c) && axes.iter().all(|a| has(operand, a) && has(user, a))
+            !axes.is_empty() && axes.iter().all(|a| has(operand, a) && has(user, a))
         };
         let operands = graph.operands(user.node);
         let condition = match (op, number) {
@@ -134,8 +136,9 @@ impl Needs {
         };
         match (own, condition) {
             (Need::Nowhere, _) => Need::Nowhere,
-            (Need::Where(c, when), _) if fits(c) => Need::Where(c, when),
+            (Need::Where(c, when), _) if fits(c) && is_told(c) => Need::Where(c, when),
             (_, Some((c, when))) if fits(c) => Need::Where(c, when),
+            (Need::Where(c, when), _) if fits(c) => Need::Where(c, when),
             _ => Need::Everywhere,
         }
     }
@@ -162,16 +165,17 @@ pub struct Only {
 
 impl Only {
     /// Of the kernel that makes these values.
-    pub fn of(graph: &Graph, needs: &Needs, values: impl IntoIterator<Item = Value>) -> Option<Self> {
+    pub fn of(needs: &Needs, values: impl IntoIterator<Item = Value>) -> Option<Self> {
         let need = values.into_iter().map(|v| needs.of(v)).fold(Need::Nowhere, Need::join);
         match need {
-            Need::Where(flag, when) if is_leaf(graph, flag) => Some(Self { flag, when }),
+            Need::Where(flag, when) => Some(Self { flag, when }),
             _ => None,
         }
     }
 }
 
-fn is_leaf(graph: &Graph, value: Value) -> bool {
+/// Is a value there before all kernels of its graph?
+pub fn is_leaf(graph: &Graph, value: Value) -> bool {
     graph.op(value).class() == Class::Leaf && !matches!(graph.op(value), Op::Const(_))
 }
 

@@ -139,11 +139,11 @@ impl Planner<'_> {
                     or_zero,
                 ))
             }
-            None if batch.is_empty() => match self.only_rows(region, [value], &rows) {
+            None if batch.is_empty() => match self.only_rows((region, group), [value], &rows) {
                 Some(only) => {
                     let sorting = Sorting { by: By::Flag(only), rows: rows.clone() };
                     // Where the others' results are not needed either, they are of no segment that is looked at.
-                    let is_whole = self.only_rows(region, roots.iter().copied(), &rows) == Some(only);
+                    let is_whole = self.only_rows((region, group), roots.iter().copied(), &rows) == Some(only);
                     let segments = Size::known(if is_whole { 1 } else { 2 });
                     Some((self.sorted_rows(region, &sorting)?, segments, !is_whole))
                 }

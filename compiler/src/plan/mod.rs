@@ -196,7 +196,7 @@ impl<'g> Planner<'g> {
             &module.load,
             &module.sizes,
             &values,
-            Outside { at_load: &|_| false, innermost: &|_| None },
+            Outside { at_load: &|_| false, innermost: &|_| None, needs: &Needs::default() },
             self.isa,
         );
         let targets = wanted.into_iter().map(|i| (module.load.results[i], self.kept_plain(i))).collect();
@@ -224,6 +224,7 @@ impl<'g> Planner<'g> {
         let outside = Outside {
             at_load: &|v| self.regions[region.0].at_load.contains(&v),
             innermost: &|leaf| self.innermost(region, leaf),
+            needs: &self.regions[region.0].needs,
         };
         let fusion = fuse::fuse(graph, &self.module.sizes, wanted, outside, self.isa);
         let notes = fusion.notes.clone();

@@ -2,7 +2,7 @@
 
 use gatec_runtime::format::Isa;
 
-use crate::fuse::{Group, GroupId, Only};
+use crate::fuse::{Group, GroupId, Only, is_leaf};
 use crate::graph::{Axis, AxisSet, Value};
 use crate::kernel::{self, Access, Body, Elem, Expr, ExprId, Fold, Index, Loop, Nest, Stage, Store, Temp};
 use crate::ops::{Op, Running, Segment};
@@ -33,7 +33,7 @@ impl Planner<'_> {
         }
 
         let values = members.folds.iter().chain(&members.roots).copied();
-        let only = self.only_rows(region, values, &outer);
+        let only = self.only_rows((region, group), values, &outer);
         let mut builder = KernelBuilder::new(self, region, Some(group));
         let mut point = Point::new();
         let loops = builder.loops(&outer, &mut point);
@@ -87,18 +87,19 @@ impl Planner<'_> {
         builder.finish("copy", Body::Nest(Nest { outer: loops, only: None, walk: None, stages }), work)
     }
 
-    /// The rows of which a kernel that makes these values has to compute any, if that is told along these of its axes. On a GPU it
-    /// computes all.
+    /// The rows of which the kernel of a group that makes these values has to compute any, if that is told along these of its axes. On
+    /// a GPU it computes all.
     pub(super) fn only_rows(
         &self,
-        region: RegionId,
+        (region, group): (RegionId, GroupId),
         values: impl IntoIterator<Item = Value>,
         rows: &[Axis],
     ) -> Option<Only> {
         let graph = self.graph(region);
-        let only = Only::of(graph, &self.regions[region.0].needs, values)?;
+        let only = Only::of(&self.regions[region.0].needs, values)?;
+        let is_there = is_leaf(graph, only.flag) || self.regions[region.0].fusion.flagged.get(&group) == Some(&only);
         let fits = graph.ty(only.flag).axes.iter().all(|a| rows.contains(&a)) && self.isa != Isa::Sm80;
-        fits.then_some(only)
+        (is_there && fits).then_some(only)
     }
 
     /// By what the rows of a fold over segments are sorted.

@@ -38,7 +38,11 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::ROUTE, at, message).also(route.policy.span, also)));
         }
         let index = match plan.chosen {
-            Some((slot, index)) => Some((slot, self.in_range(plan, index, span)?)),
+            Some((slot, index)) => {
+                let index = self.in_range(plan, index, span)?;
+                // What a route around sends elsewhere no arm here needs to look at.
+                Some((slot, self.sent_here(slot, index, span)?))
+            }
             None => None,
         };
         scope.values.push(Default::default());
@@ -139,15 +143,18 @@ impl Checker<'_> {
             let call = Call { label: Some(arm.name.clone()), ..call.clone() };
             return self.expr(scope, &Expr { kind: ExprKind::Call(call), span: arm.value.span });
         }
-        if !scope.labels.insert(arm.name.text.clone()) && !scope.shared {
-            let message = format!("a second instance named `{}` in one place", arm.name.text);
-            return Err(self.say(Diagnostic::error(codes::LABEL, arm.name.span, message).help("give the arm another name")));
-        }
         let labels = std::mem::take(&mut scope.labels);
         scope.path.push(arm.name.text.clone());
         let val = self.expr(scope, &arm.value);
         scope.path.pop();
-        scope.labels = labels;
+        for label in std::mem::replace(&mut scope.labels, labels) {
+            let label = format!("{}.{label}", arm.name.text);
+            if !scope.labels.insert(label.clone()) && !scope.shared {
+                let message = format!("a second instance named `{label}` in one place");
+                let diagnostic = Diagnostic::error(codes::LABEL, arm.name.span, message);
+                return Err(self.say(diagnostic.help("give the arm another name")));
+            }
+        }
         val
     }
 

@@ -16,7 +16,8 @@ use crate::syntax::{Argument, Call, Expr, ExprKind};
 impl Checker<'_> {
     /// `per = batch`: axes of `x`, which varies with the rows, along which queues stand apart.
     pub(super) fn apart(&mut self, scope: &Scope, call: &Call, x: NodeId, not: &[AxisId]) -> Checked<Vec<AxisId>> {
-        let mut apart: Vec<AxisId> = self.experts.iter().copied().filter(|a| self.has(x, *a) && !not.contains(a)).collect();
+        let mut apart: Vec<AxisId> =
+            self.experts.iter().copied().filter(|a| self.has(x, *a) && !not.contains(a)).collect();
         let given = call.args.iter().find_map(|a| match a {
             Argument::Named(name, expr) if name.text == "per" => Some(expr),
             _ => None,
@@ -93,6 +94,16 @@ impl Checker<'_> {
     fn tensor_at(&mut self, node: NodeId, depth: usize, span: Span) -> Checked<NodeId> {
         let val = self.read(&Val::Tensor(node), depth, span)?;
         self.as_tensor(&val, Elem::F32, span)
+    }
+
+    /// A plan's choices, of rows that routes around send to what is being read.
+    pub(super) fn sent_here(&mut self, slot: AxisId, index: NodeId, span: Span) -> Checked<NodeId> {
+        let rows = self.axes_without(index, &[slot]);
+        let arms: Vec<Sent> = self.sent.iter().filter(|s| matches!(s, Sent::Rows { .. })).cloned().collect();
+        match self.sent_to(&arms, &rows, span)? {
+            Some(sent) => self.where_sent(sent, index, span),
+            None => Ok(index),
+        }
     }
 
     /// A plan's choices, of rows that the routes around it send here.

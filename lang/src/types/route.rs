@@ -175,6 +175,13 @@ impl Checker<'_> {
         if let Some(dispatch) = &plan.dispatch {
             return self.combined(plan, dispatch, value, span).map(Val::Tensor);
         }
+        let mut plan = plan.clone();
+        // What a route around sends to other arms is not computed here.
+        if let (Some((slot, index)), Mix::Sum | Mix::None | Mix::Concat { .. }) = (plan.chosen, mix) {
+            let here = self.sent_here(slot, index, span)?;
+            plan.drops |= here != index;
+            plan.chosen = Some((slot, here));
+        }
         let elem = self.ty(value).elem;
         let mut axes = self.axes_without(value, &[plan.expert]);
         if let Mix::Concat { from, to } = mix {
@@ -195,7 +202,7 @@ impl Checker<'_> {
             value,
         };
         let y = self.push(kind, elem, axes, span)?;
-        self.or_fallback(plan, y, span).map(Val::Tensor)
+        self.or_fallback(&plan, y, span).map(Val::Tensor)
     }
 
     /// `mix sum`, `mix concat[d]`

@@ -34,13 +34,7 @@ impl Checker<'_> {
     }
 
     /// What the slots of experts get.
-    pub(super) fn mixtures(
-        &mut self,
-        expert: AxisId,
-        dispatch: &mut Dispatch,
-        x: &Val,
-        at: Span,
-    ) -> Checked<NodeId> {
+    pub(super) fn mixtures(&mut self, expert: AxisId, dispatch: &mut Dispatch, x: &Val, at: Span) -> Checked<NodeId> {
         let x = self.as_tensor(x, Elem::F32, at)?;
         let weight = dispatch.weight;
         self.same_elem(x, weight, at)?;

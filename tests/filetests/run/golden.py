@@ -471,8 +471,9 @@ def route_choices():
     })
 
 
-for make in [
-    route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
-    quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
-]:
-    make()
+if __name__ == "__main__":
+    for make in [
+        route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
+        quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
+    ]:
+        make()

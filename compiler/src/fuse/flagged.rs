@@ -1,0 +1,107 @@
+//! Kernels that look at a flag before they compute a row: where the rows that somebody needs are told by a value of the same graph,
+//! an arm of a route's `index == 2` for example, its kernel runs before theirs.
+//!
+//! A leaf is there in any case (`needed.rs`). Any other flag has to be made first, and rows are sorted by it or asked one by one, which a row
+//! of few operations does not pay.
+
+use std::collections::BTreeSet;
+
+use gatec_runtime::format::Isa;
+
+use crate::graph::{AxisSet, Value};
+use crate::ops::Class;
+
+use super::{Core, Fuser, Group, GroupId, Needs, Only, is_leaf};
+
+/// The least operations of a row that sorting rows by a flag pays for; it takes about 40 instructions a row.
+const MIN_ROW_FLOPS: i64 = 1024;
+/// The least points of a nest for each row that a look at the flag pays for.
+const MIN_ROW_POINTS: i64 = 32;
+
+impl Fuser<'_> {
+    /// Finds the groups that look at flags of this graph; each needs the groups that the flag is made by, but for those that would read
+    /// each other in a circle.
+    pub(super) fn look_at_flags(&mut self, needs: &Needs, before: &mut [BTreeSet<GroupId>]) {
+        if self.isa == Isa::Sm80 {
+            return;
+        }
+        for number in 0..self.fusion.groups.len() {
+            let group = GroupId(number);
+            let Some(only) = self.flag_of(group, needs) else { continue };
+            let Some(makers) = self.makers(only.flag) else { continue };
+            let homes: BTreeSet<GroupId> = makers.iter().filter_map(|v| self.fusion.home(*v)).collect();
+            if homes.iter().any(|home| reaches(before, *home, group)) {
+                continue;
+            }
+            makers.into_iter().for_each(|v| self.store(v));
+            before[number].extend(homes);
+            self.fusion.flagged.insert(group, only);
+        }
+    }
+
+    /// The flag that a group would look at.
+    fn flag_of(&self, group: GroupId, needs: &Needs) -> Option<Only> {
+        let Group { core, roots, folds } = &self.fusion.groups[group.0];
+        let (values, enough): (Vec<Value>, Box<dyn Fn(&AxisSet) -> bool>) = match core {
+            Core::Contract { value, roles } if roles.grouped.is_none() && roles.batch.is_empty() => {
+                let work = self.points(&roles.sums.union(&roles.cols)).saturating_mul(2);
+                let rows = roles.rows.clone();
+                (vec![*value], Box::new(move |flag| flag.is_subset(&rows) && work >= MIN_ROW_FLOPS))
+            }
+            Core::Nest { outer } => {
+                let values: Vec<Value> = folds.iter().chain(roots).copied().collect();
+                let most = values.iter().map(|v| self.all_axes(*v)).fold(AxisSet::default(), |a, b| a.union(&b));
+                let outer = outer.clone();
+                let points = move |flag: &AxisSet| self.points(&most.minus(flag));
+                (values, Box::new(move |flag| flag.is_subset(&outer) && points(flag) >= MIN_ROW_POINTS))
+            }
+            _ => return None,
+        };
+        let only = Only::of(needs, values)?;
+        (!is_leaf(self.graph, only.flag) && enough(&self.graph.ty(only.flag).axes)).then_some(only)
+    }
+
+    /// The axes of a value and of what it folds.
+    fn all_axes(&self, value: Value) -> AxisSet {
+        let own = self.graph.ty(value).axes.clone();
+        self.graph.operands(value.node).iter().fold(own, |all, v| all.union(&self.graph.ty(*v).axes))
+    }
+
+    /// Points along axes; those whose number is not known when building are taken for many.
+    fn points(&self, axes: &AxisSet) -> i64 {
+        axes.iter().map(|a| self.sizes.known(a).unwrap_or(MIN_ROW_FLOPS)).fold(1, i64::saturating_mul)
+    }
+
+    /// The values of groups that a flag is made of, by what is evaluated wherever it is read; none, if it is made of anything else.
+    fn makers(&self, flag: Value) -> Option<BTreeSet<Value>> {
+        let (mut makers, mut seen, mut below) = (BTreeSet::new(), BTreeSet::new(), vec![flag]);
+        while let Some(value) = below.pop() {
+            if !seen.insert(value) {
+                continue;
+            }
+            match (self.fusion.home(value), self.graph.op(value).class()) {
+                (Some(_), _) => {
+                    makers.insert(value);
+                }
+                (None, Class::Leaf) => {}
+                (None, Class::Pointwise | Class::View) => below.extend(self.graph.operands(value.node)),
+                (None, _) => return None,
+            }
+        }
+        Some(makers)
+    }
+}
+
+/// Does `from` need `group`, itself or through others?
+fn reaches(before: &[BTreeSet<GroupId>], from: GroupId, group: GroupId) -> bool {
+    let (mut seen, mut below) = (BTreeSet::new(), vec![from]);
+    while let Some(at) = below.pop() {
+        if at == group {
+            return true;
+        }
+        if seen.insert(at) {
+            below.extend(&before[at.0]);
+        }
+    }
+    false
+}
