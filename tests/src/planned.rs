@@ -93,6 +93,45 @@ fn plans_of_quantised_weights_agree_with_the_interpreter() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// An arm's contractions run for the rows that it was chosen for, also in an arm of an arm; where a row is little work, for all rows.
+#[test]
+fn arms_are_computed_for_their_rows() {
+    let sparse = |d: u32, isa: Isa| {
+        let text = format!(
+            "axis d = {d}
+            axis e = 3
+            block ffn(x: f32[.., d]) -> f32[.., d] {{
+                param up: f32[d, d']
+                param down: f32[d', d]
+                relu(x @ up) @ down
+            }}
+            model m(x: f32[t, d], kind: i32[t]) -> f32[t, d] {{
+                param router: f32[d, e]
+                route x by top1(softmax[e](x @ router)) {{
+                    one: ffn(x)
+                    copy: x
+                    inner: route x by hash(kind) {{ one: ffn(x) other: tanh(third: ffn(x)) }}
+                }} mix sum
+            }}"
+        );
+        let program = gatec_lang::load_text("model.gate", &text, &[]).unwrap_or_else(|d| panic!("{}", d.render(false)));
+        let written = gatec::lower::lower(&program).expect("it lowers");
+        let module = gatec::pipeline::optimize(written, &Default::default()).expect("it optimises").module;
+        let planned = plan::plan(&module, isa, &[], &Default::default()).expect("it is planned");
+        let contracts = planned.kernels.iter().filter_map(|(_, kernel, _)| match &kernel.body {
+            Body::Contract(contract) => Some(contract.grouping.is_some()),
+            _ => None,
+        });
+        contracts.filter(|is_sparse| *is_sparse).count()
+    };
+    for isa in Isa::ALL {
+        // Equal kernels are one: those of the first and the second product of each arm.
+        let expected = if isa == Isa::Sm80 { 0..=0 } else { 2..=6 };
+        assert!(expected.contains(&sparse(32, isa)), "{isa}: {}", sparse(32, isa));
+        assert_eq!(sparse(8, isa), 0, "{isa}");
+    }
+}
+
 /// A panic is a failure of its seed.
 fn checked(seed: u64) -> Result<(), String> {
     std::panic::catch_unwind(|| check(seed)).unwrap_or_else(|_| Err(format!("seed {seed}: panicked")))
