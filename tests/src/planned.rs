@@ -94,9 +94,10 @@ fn plans_of_quantised_weights_agree_with_the_interpreter() {
 }
 
 /// An arm's contractions run for the rows that it was chosen for, also in an arm of an arm; where a row is little work, for all rows.
+/// A number that no arm has is an error.
 #[test]
 fn arms_are_computed_for_their_rows() {
-    let sparse = |d: u32, isa: Isa| {
+    let planned = |d: u32, isa: Isa| {
         let text = format!(
             "axis d = {d}
             axis e = 3
@@ -116,19 +117,32 @@ fn arms_are_computed_for_their_rows() {
         );
         let program = gatec_lang::load_text("model.gate", &text, &[]).unwrap_or_else(|d| panic!("{}", d.render(false)));
         let written = gatec::lower::lower(&program).expect("it lowers");
-        let module = gatec::pipeline::optimize(written, &Default::default()).expect("it optimises").module;
+        let module = gatec::pipeline::optimize(written.clone(), &Default::default()).expect("it optimises").module;
         let planned = plan::plan(&module, isa, &[], &Default::default()).expect("it is planned");
-        let contracts = planned.kernels.iter().filter_map(|(_, kernel, _)| match &kernel.body {
-            Body::Contract(contract) => Some(contract.grouping.is_some()),
-            _ => None,
-        });
-        contracts.filter(|is_sparse| *is_sparse).count()
+        (written, module, planned)
+    };
+    let sparse = |planned: &plan::Planned| {
+        let contracts = planned
+            .kernels
+            .iter()
+            .filter(|(_, kernel, _)| matches!(&kernel.body, Body::Contract(contract) if contract.grouping.is_some()));
+        contracts.count()
     };
     for isa in Isa::ALL {
-        // Equal kernels are one: those of the first and the second product of each arm.
+        assert_eq!(sparse(&planned(8, isa).2), 0, "{isa}");
+        let (written, module, planned) = planned(32, isa);
+        // Equal kernels are one: those of each first and each second product.
         let expected = if isa == Isa::Sm80 { 0..=0 } else { 2..=6 };
-        assert!(expected.contains(&sparse(32, isa)), "{isa}: {}", sparse(32, isa));
-        assert_eq!(sparse(8, isa), 0, "{isa}");
+        assert!(expected.contains(&sparse(&planned)), "{isa}: {}", sparse(&planned));
+        for (last, is_one) in [(1.0, true), (2.0, false), (-1.0, false)] {
+            let mut values = random::values(&written, 0, &[("t", 3)], 5);
+            values.inputs[1].data = vec![0.0, 1.0, last].into();
+            let (expected, found) = (interpret(&written, 0, &values), run(&module, &planned, 0, &values));
+            assert_eq!((expected.is_ok(), found.is_ok()), (is_one, is_one), "{isa}: {last}");
+            if let (Ok(expected), Ok(found)) = (expected, found) {
+                assert!(difference(&found[0], &expected[0]) < TOLERANCE, "{isa}");
+            }
+        }
     }
 }
 
