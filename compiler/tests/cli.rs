@@ -109,6 +109,28 @@ fn command_lines_give_what_their_snapshots_say() {
     });
 }
 
+/// Rewritten where snapshots are (`INSTA_UPDATE=always`).
+#[test]
+fn the_page_of_the_library_is_what_its_files_say() {
+    let mut page = String::from(
+        "# The standard library\n\nFiles of blocks that are part of the compiler: `use \"std/norms.gate\"`. `gatec doc std/norms.gate` shows one. \
+         Made from `lang/std`: `make bless` rewrites it.\n",
+    );
+    for (name, _) in gatec_lang::LIBRARY {
+        let done = run(&format!("gatec doc {name}"), Path::new("."));
+        assert_eq!(done.code, Some(0), "{}", done.said);
+        for line in String::from_utf8_lossy(&done.out).trim_end().lines() {
+            page += &format!("\n{}{line}", if line.starts_with('#') { "#" } else { "" });
+        }
+        page += "\n";
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/generated/std.md");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
+        std::fs::write(&path, &page).expect("the page is written");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page, "docs/generated/std.md is stale: make bless");
+}
+
 /// Files that are none of what gatec reads.
 fn garbage(dir: &Path) -> Vec<String> {
     let long = "(".repeat(1_000_000);

@@ -8,6 +8,7 @@
 pub mod diagnostics;
 mod files;
 mod fmt;
+mod library;
 pub mod program;
 pub mod size;
 pub mod syntax;
@@ -21,6 +22,7 @@ use diagnostics::{Diagnostic, Diagnostics};
 
 pub use diagnostics::codes;
 pub use fmt::format;
+pub use library::{LIBRARY, library};
 pub use program::Program;
 pub use size::Size;
 pub use syntax::bounds::MAX_BYTES as MAX_FILE_BYTES;

@@ -13,5 +13,3 @@ gatec fmt --check - < loose.gate
 gatec fmt loose.gate
 gatec fmt --check loose.gate
 gatec fmt broken.gate
-gatec explain E0101
-gatec explain E9999

@@ -2,8 +2,6 @@ gatec explain glu.gate --assume t=8
 gatec explain glu.gate --assume t=8 --worth
 gatec explain glu.gate --json
 gatec explain glu.gate --axis d=8 --axis d=16
-gatec explain E0203
-gatec explain E9999
 gatec build glu.gate --print-after=rewrite --emit=graph-opt=out.gir
 gatec build glu.gate --fuel 0 --emit=graph-opt
 gatec explain pairs.gate

@@ -1,13 +1,15 @@
 //! `gatec doc`: the interface of a model as a page: what entries take and give, what a session keeps, which tensors of a weight file it
-//! wants.
+//! wants, and its blocks. Of a file without a model, or one of the standard library, the blocks alone.
+
+mod blocks;
 
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use gatec_lang::Program;
 use gatec_lang::program::{AxisId, FileAxis, NamePiece, Param, Tensor};
+use gatec_lang::{Program, syntax};
 
 use super::html::escaped;
 use super::{Failure, SourceArgs, Talk};
@@ -15,7 +17,7 @@ use crate::{BuildError, artifact};
 
 #[derive(Args)]
 pub struct Doc {
-    /// The model
+    /// The model, a file of blocks, or a file of the standard library: std/norms.gate
     model: PathBuf,
     #[command(flatten)]
     source: SourceArgs,
@@ -29,9 +31,21 @@ pub struct Doc {
 
 impl Doc {
     pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
-        let program = gatec_lang::load(&self.model, &self.source.sizes()?).map_err(BuildError::Source)?;
-        let page = page(&program);
-        let text = if self.html { html(&program.name, &page) } else { markdown(&page) };
+        let name = self.model.display().to_string();
+        let text = match gatec_lang::library(&name) {
+            Some(text) => text.to_string(),
+            None => gatec_lang::read(&self.model).map_err(|e| Failure::file(&self.model, e))?,
+        };
+        // What does not parse is told with the model.
+        let tree = syntax::parse(0, &text).ok();
+        let (title, page) = match tree.filter(|tree| !blocks::has_model(tree)) {
+            Some(tree) => (name.clone(), library_page(&name, &text, &tree)),
+            None => {
+                let program = gatec_lang::load(&self.model, &self.source.sizes()?).map_err(BuildError::Source)?;
+                (program.name.clone(), page(&program, &text))
+            }
+        };
+        let text = if self.html { html(&title, &page) } else { markdown(&page) };
         match &self.output {
             Some(path) => artifact::replace(path, text.as_bytes()).map_err(|e| Failure::file(path, e))?,
             None => talk.data(text)?,
@@ -44,10 +58,21 @@ impl Doc {
 enum Part {
     Heading(u8, String),
     Text(String),
+    /// Of the language.
+    Code(String),
     Table(Vec<&'static str>, Vec<Vec<String>>),
 }
 
-fn page(program: &Program) -> Vec<Part> {
+/// What a file of blocks has.
+fn library_page(name: &str, text: &str, tree: &syntax::File) -> Vec<Part> {
+    let mut page = vec![Part::Heading(1, name.to_string())];
+    page.extend(paragraphs(&tree.doc));
+    page.extend(blocks::parts(2, text, tree));
+    page
+}
+
+/// The interface of a model; `text` is its file's.
+fn page(program: &Program, text: &str) -> Vec<Part> {
     let mut page = vec![Part::Heading(1, program.name.clone())];
     page.extend(paragraphs(&program.doc));
     let tensors = |list: &[Tensor]| list.iter().map(|t| vec![t.name.clone(), ty(program, t), line(&t.doc)]).collect();
@@ -80,6 +105,11 @@ fn page(program: &Program) -> Vec<Part> {
             vec!["parameter", "type", "in a weight file", ""],
             program.params.iter().map(row).collect(),
         ));
+    }
+    let blocks = syntax::parse(0, text).map(|tree| blocks::parts(3, text, &tree)).unwrap_or_default();
+    if !blocks.is_empty() {
+        page.push(Part::Heading(2, "Blocks".into()));
+        page.extend(blocks);
     }
     page
 }
@@ -130,6 +160,7 @@ fn markdown(page: &[Part]) -> String {
         let _ = match part {
             Part::Heading(level, title) => writeln!(text, "{} {title}\n", "#".repeat(usize::from(*level))),
             Part::Text(words) => writeln!(text, "{words}\n"),
+            Part::Code(code) => writeln!(text, "```text\n{code}\n```\n"),
             Part::Table(_, rows) if rows.is_empty() => Ok(()),
             Part::Table(header, rows) => {
                 let _ = writeln!(text, "| {} |\n|{}", header.join(" | "), " --- |".repeat(header.len()));
@@ -156,6 +187,7 @@ fn html(title: &str, page: &[Part]) -> String {
         let _ = match part {
             Part::Heading(level, title) => writeln!(text, "<h{level}>{}</h{level}>", escaped(title)),
             Part::Text(words) => writeln!(text, "<p>{}</p>", escaped(words)),
+            Part::Code(code) => writeln!(text, "<pre>{}</pre>", escaped(code)),
             Part::Table(_, rows) if rows.is_empty() => Ok(()),
             Part::Table(header, rows) => {
                 let cells: String = header.iter().map(|h| format!("<th>{}</th>", escaped(h))).collect();

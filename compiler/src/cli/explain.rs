@@ -1,4 +1,4 @@
-//! `gatec explain`: what the optimiser did to a model, or what an error code means.
+//! `gatec explain`: what the optimiser did to a model.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -19,7 +19,8 @@ use crate::{BuildError, artifact, lower};
 
 #[derive(Args)]
 pub struct Explain {
-    /// A model, or an error code such as E0203
+    /// The model
+    #[arg(value_name = "MODEL")]
     subject: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
@@ -44,13 +45,6 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(self, talk: &Talk) -> Result<ExitCode, Failure> {
-        if let Some(code) = error_code(&self.subject) {
-            let Some(entry) = gatec_lang::codes::find(code) else {
-                return Err(Failure::Other(format!("no error code `{code}`")));
-            };
-            talk.data(format!("{}: {}\n\n{}\n", entry.code, entry.title, entry.explanation))?;
-            return Ok(ExitCode::SUCCESS);
-        }
         let mut options = self.model.options()?;
         options.tuning = self.tuned.read(&self.subject)?;
         let (program, mut optimized) = crate::optimize(&self.subject, &options)?;
@@ -162,10 +156,4 @@ fn json(model: &str, report: &Report, slower: &[serde_json::Value], profiles: &[
         all["profile"] = serde_json::json!(profiles);
     }
     all
-}
-
-fn error_code(subject: &Path) -> Option<&str> {
-    let text = subject.to_str()?;
-    let digits = text.strip_prefix(['E', 'W'])?;
-    (digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit())).then_some(text)
 }

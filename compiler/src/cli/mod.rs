@@ -8,6 +8,7 @@ mod calibrate;
 mod check;
 mod doc;
 mod explain;
+mod explain_error;
 mod fmt;
 mod html;
 mod inspect;
@@ -73,18 +74,23 @@ enum Command {
         after_help = "Examples:\n  gatec run model.so --weights w.safetensors --input x=x.npy -o out.npz\n  gatec run model.gate --random --size tokens=8\n  gatec run model.so -w w.safetensors -i x=- -o - < x.npy > y.npy\n  gatec run model.gate --random --size tokens=64 --trace trace.json    (for ui.perfetto.dev)"
     )]
     Run(run::Run),
-    /// Show what the optimiser did to a model, or explain an error code
+    /// Show what the optimiser did to a model
     #[command(
-        after_help = "Examples:\n  gatec explain model.gate\n  gatec explain model.gate --assume tokens=512 --profile --threads 2\n  gatec explain model.gate --profile --html model.html\n  gatec explain E0203"
+        after_help = "Examples:\n  gatec explain model.gate\n  gatec explain model.gate --assume tokens=512 --profile --threads 2\n  gatec explain model.gate --profile --html model.html"
     )]
     Explain(explain::Explain),
+    /// Explain an error code: what it means, the mistake, the fix
+    #[command(after_help = "Examples:\n  gatec explain-error E0203\n  gatec explain-error")]
+    ExplainError(explain_error::ExplainError),
     /// Show what is in an artifact: entries, states, parameters, kernels, and the memory that it needs
     #[command(
         after_help = "Examples:\n  gatec inspect model.so\n  gatec inspect model.so --size tokens=512\n  gatec inspect model.so --json"
     )]
     Inspect(inspect::Inspect),
     /// Render a model's interface as a page
-    #[command(after_help = "Examples:\n  gatec doc model.gate > model.md\n  gatec doc model.gate --html -o model.html")]
+    #[command(
+        after_help = "Examples:\n  gatec doc model.gate > model.md\n  gatec doc model.gate --html -o model.html\n  gatec doc std/recurrent.gate"
+    )]
     Doc(doc::Doc),
     /// List the tensors that a model wants of a weight file, and hold a file against them
     #[command(
@@ -282,6 +288,7 @@ pub fn main() -> ExitCode {
         Command::Build(build) => build.run(&talk),
         Command::Run(run) => run.run(&talk),
         Command::Explain(explain) => explain.run(&talk),
+        Command::ExplainError(explain) => explain.run(&talk),
         Command::Inspect(inspect) => inspect.run(&talk),
         Command::Doc(doc) => doc.run(&talk),
         Command::Weights(weights) => weights.run(&talk),

@@ -29,13 +29,21 @@ pub struct File {
 
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// `use "file.gate"`: the path, and its place.
-    Use(String, Span),
+    Use(Use),
     Axis(Axis),
     Const(Const),
     /// `fn`, `block`, `model`.
     Callable(Callable),
     Network(Network),
+}
+
+/// `use "file.gate"`, `use a, b from "file.gate"`
+#[derive(Clone, Debug)]
+pub struct Use {
+    pub path: String,
+    pub path_span: Span,
+    /// Those of its names that are used; all of them where none is written.
+    pub names: Option<Vec<Name>>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +92,8 @@ pub struct Callable {
     pub name: Name,
     /// Without a type: a block (`f: block`).
     pub args: Vec<(Name, Option<Ty>)>,
+    /// `; h = 64, k`: axes of the block's own, and their sizes where a call gives none.
+    pub sizes: Vec<(Name, Option<Expr>)>,
     pub result: Option<Vec<(Option<Name>, Ty)>>,
     pub body: Body,
     pub doc: String,
@@ -308,4 +318,27 @@ pub struct Route {
     pub mix: Option<Name>,
     /// `mix concat[axis]`
     pub mix_axis: Option<Name>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Rule, pairs};
+
+    /// Programs of the reference, which `tests/reference.rs` checks.
+    #[test]
+    fn every_construct_of_the_grammar_stands_in_an_example_of_the_reference() {
+        let text = include_str!("../../../docs/language.md");
+        let mut seen: BTreeSet<Rule> = BTreeSet::new();
+        for program in text.split("```gate\n").skip(1).filter_map(|b| b.split("```").next()) {
+            let file = pairs(0, program).unwrap_or_else(|d| panic!("{}", d.message));
+            seen.extend(std::iter::once(file).flat_map(|p| p.into_inner().flatten()).map(|p| p.as_rule()));
+        }
+        // What leaves no trace in the tree: the file itself, words, and rules that are only looked for.
+        let silent = [Rule::file, Rule::keyword, Rule::WHITESPACE, Rule::COMMENT];
+        let missing: Vec<&Rule> =
+            Rule::all_rules().iter().filter(|r| !seen.contains(r) && !silent.contains(r)).collect();
+        assert!(missing.is_empty(), "docs/language.md has no example of {missing:?}");
+    }
 }

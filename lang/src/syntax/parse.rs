@@ -103,9 +103,12 @@ impl Tree<'_> {
     fn item(&self, pair: P) -> Item {
         match pair.as_rule() {
             Rule::use_ => {
-                let string = Parts::of(pair).next();
-                let span = self.span(&string);
-                Item::Use(string.into_inner().map(|p| p.as_str().to_string()).collect(), span)
+                let mut parts = Parts::of(pair);
+                let used = parts.take(Rule::used);
+                let names = used.map(|p| p.into_inner().map(|p| self.name(p)).collect());
+                let string = parts.next();
+                let path_span = self.span(&string);
+                Item::Use(Use { path: string.into_inner().map(|p| p.as_str().to_string()).collect(), path_span, names })
             }
             Rule::axis => Item::Axis(self.axis(pair)),
             Rule::constant => Item::Const(self.constant(pair)),
@@ -172,6 +175,11 @@ impl Tree<'_> {
             (self.name(parts.next()), parts.take(Rule::ty).map(|p| self.ty(p)))
         });
         let args = args.collect();
+        let sizes = signature.all(Rule::own_size).into_iter().map(|p| {
+            let mut parts = Parts::of(p);
+            (self.name(parts.next()), parts.take(Rule::expr).map(|p| self.expr(p)))
+        });
+        let sizes = sizes.collect();
         let result = signature.take(Rule::result).map(|p| {
             let fields = p.into_inner().map(|part| match part.as_rule() {
                 Rule::declared_field => {
@@ -183,7 +191,7 @@ impl Tree<'_> {
             fields.collect()
         });
         let body = self.body(parts.next());
-        Callable { kind, name, args, result, body, doc: self.doc(span), span }
+        Callable { kind, name, args, sizes, result, body, doc: self.doc(span), span }
     }
 
     fn network(&self, pair: P) -> Network {

@@ -28,12 +28,36 @@ impl Checker<'_> {
         id
     }
 
+    /// The axis of that size that a name stands for (a call may have bound it to one of another name), or else a new one.
+    pub fn axis_of_size(&mut self, scope: &Scope, name: &Name, size: Size) -> AxisId {
+        match scope.axes.get(&name.text) {
+            Some(id) if *self.size(*id) == size => *id,
+            _ => self.axis_id(&name.text, size, name.span),
+        }
+    }
+
+    /// In a loop over an axis, a value that has another one of its name: which one a name in the loop means would be open.
+    pub fn not_shadowed(&mut self, axis: AxisId, axes: &[AxisId], span: Span) -> Checked<()> {
+        let Some(other) = self.namesake(axis, axes) else { return Ok(()) };
+        let name = self.stem(axis).to_string();
+        let (is, runs) = (self.show_size(other), self.show_size(axis));
+        let message = format!("this has an axis `{name}` of {is}, in a loop over another `{name}`, of {runs}");
+        let help = format!("rename one of them: the loop, or `x[{name} -> other]`");
+        Err(self.say(Diagnostic::error(codes::SHADOWED, span, message).help(help)))
+    }
+
     pub fn declare_axes<'a>(&mut self, axes: impl Iterator<Item = &'a syntax::Axis>, sizes: &[(String, i64)]) {
         let mut unknown: Vec<&(String, i64)> = sizes.iter().collect();
         let mut seen: Vec<(&Name, AxisId)> = Vec::new();
         for axis in axes {
             if let Some((first, _)) = seen.iter().find(|(n, _)| n.text == axis.name.text) {
                 let first = first.span;
+                self.twice(&axis.name, first);
+                continue;
+            }
+            // A network's axes stand beside the file's.
+            if let Some(first) = self.known().axes.get(&axis.name.text).copied() {
+                let first = self.program.axes[first.0 as usize].span;
                 self.twice(&axis.name, first);
                 continue;
             }

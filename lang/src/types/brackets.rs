@@ -32,7 +32,8 @@ impl Checker<'_> {
             old.push(self.axis_of(scope, name, &ty)?);
         }
         let rest = self.axes_without(x, &old);
-        if let Some(name) = to.iter().find(|name| rest.iter().any(|a| self.stem(*a) == name.text)) {
+        let has = |a: &AxisId, name: &Name| self.stem(*a) == name.text || scope.axes.get(&name.text) == Some(a);
+        if let Some(name) = to.iter().find(|name| rest.iter().any(|a| has(a, name))) {
             let message = format!("the value already has an axis `{}`: it is {}", name.text, self.show(&ty));
             return Err(self.say(Diagnostic::error(codes::BRACKETS, name.span, message)));
         }
@@ -61,9 +62,10 @@ impl Checker<'_> {
         }
     }
 
-    /// The axis that brackets name anew; from here on the name stands for it, if it stood for none.
+    /// The axis that brackets name anew: the one that the name stands for, if that has the size. From here on the name stands for it,
+    /// if it stood for none.
     pub fn new_axis(&mut self, scope: &mut Scope, name: &Name, size: Size) -> AxisId {
-        let axis = self.axis_id(&name.text, size, name.span);
+        let axis = self.axis_of_size(scope, name, size);
         scope.ask(&name.text);
         scope.axes.entry(name.text.clone()).or_insert(axis);
         axis

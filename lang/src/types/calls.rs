@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::scope::Scope;
-use super::{Checked, Checker, MAX_CALLS, Reported, Template, Val};
+use super::{Checked, Checker, MAX_CALLS, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, Kind, Node, Span};
-use crate::size::Size;
 use crate::syntax::{Argument, Call, Callable, CallableKind, ExprKind, Name, Ty};
 
 /// What is called, where it is more than a name of the file.
@@ -14,8 +13,10 @@ use crate::syntax::{Argument, Call, Callable, CallableKind, ExprKind, Name, Ty};
 struct Instance {
     /// Of a part, which has its place from its declaration.
     path: Option<Vec<String>>,
-    /// Of a part, from its declaration.
-    sizes: Vec<(Name, Size)>,
+    /// Axes that it was given where it was named: of a part, or of an argument.
+    given: Vec<(Name, AxisId)>,
+    /// Its first arguments, likewise.
+    first: Vec<Val>,
     /// Axes of the block around a part's declaration; else the caller's count.
     around: Option<BTreeMap<String, AxisId>>,
     /// Axes that parameters of a part gain; else those of the routes and repeats around the call.
@@ -30,10 +31,14 @@ impl<'s> Checker<'s> {
         }
         let instance = scope.find(name).and_then(|binding| {
             let found = match binding.val.clone() {
-                Val::Part { block, path, sizes, around, gained } => {
-                    (block, Instance { path: Some(path), sizes, around: Some(around), gained: Some(gained) })
+                Val::Part { block, path, around, gained } => {
+                    let (given, first) = (block.sizes.clone(), block.first.clone());
+                    (block, Instance { path: Some(path), given, first, around: Some(around), gained: Some(gained) })
                 }
-                Val::Block(block) => (block, Instance::default()),
+                Val::Block(block) => {
+                    let (given, first) = (block.sizes.clone(), block.first.clone());
+                    (block, Instance { given, first, ..Instance::default() })
+                }
                 _ => return None,
             };
             binding.used = true;
@@ -61,50 +66,6 @@ impl<'s> Checker<'s> {
             Some(val) => val,
             None => Err(self.unknown(scope, &call.callee)),
         }
-    }
-
-    /// An argument that is a block: by its name, or one that came in as an argument itself, or a part.
-    fn block_argument(
-        &mut self,
-        scope: &mut Scope,
-        call: &Call,
-        i: usize,
-        declared: &Name,
-        span: Span,
-    ) -> Checked<Val> {
-        let named = call.args.iter().find_map(|a| match a {
-            Argument::Named(n, expr) if n.text == declared.text => Some(expr),
-            _ => None,
-        });
-        let mut positional = call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None });
-        let Some(expr) = named.or_else(|| positional.nth(i)) else {
-            let message = format!("`{}` lacks its argument `{}`, a block", call.callee.text, declared.text);
-            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
-        };
-        if let ExprKind::Name(name) = &expr.kind {
-            if let Some(binding) = scope.find(&name.text)
-                && let Val::Part { .. } | Val::Block(_) | Val::Function(..) = &binding.val
-            {
-                binding.used = true;
-                return Ok(binding.val.clone());
-            }
-            if self.known().callables.contains_key(&name.text) {
-                return Ok(Val::Block(Template { name: name.text.clone(), file: self.here }));
-            }
-            if let Some((_, f)) = super::pointwise::UNARY.iter().find(|(n, _)| *n == name.text) {
-                return Ok(Val::Function(*f, name.text.clone()));
-            }
-        }
-        let message = format!("argument `{}` of `{}` is a block", declared.text, call.callee.text);
-        let mut diagnostic = Diagnostic::error(codes::ARGUMENTS, expr.span, message).help("give the name of one");
-        let functions = super::pointwise::UNARY.iter().map(|(name, _)| *name);
-        let names: Vec<&str> = self.known().callables.keys().map(String::as_str).chain(functions).collect();
-        if let ExprKind::Name(name) = &expr.kind
-            && let Some(near) = near(&name.text, names)
-        {
-            diagnostic = diagnostic.fix(name.span, near);
-        }
-        Err(self.say(diagnostic))
     }
 
     fn unknown(&mut self, scope: &Scope, name: &Name) -> Reported {
@@ -181,16 +142,22 @@ impl<'s> Checker<'s> {
                 path
             }
         };
-        let mut given = instance.sizes;
+        // Axes that a signature declares are neither the caller's nor the file's.
+        for (name, _) in &callable.sizes {
+            inner.axes.remove(&name.text);
+            inner.bound.remove(&name.text);
+            inner.ask(&name.text);
+        }
+        let mut given = instance.given;
         given.extend(self.given_sizes(scope, &call.sizes)?);
         let named: Vec<Name> = given.iter().map(|(name, _)| name.clone()).collect();
         let mut own = BTreeMap::new();
-        for (name, size) in given {
-            let id = self.axis_id(&name.text, size, span);
+        for (name, id) in given {
             inner.axes.insert(name.text.clone(), id);
             own.insert(name.text, id);
         }
-        self.bind_arguments(scope, (&mut inner, &mut own), callable, call, span)?;
+        self.bind_arguments(scope, (&mut inner, &mut own), (callable, &instance.first), call, span)?;
+        self.default_sizes((&mut inner, &mut own), callable, call, span)?;
         inner.bound.extend(own);
         let start = self.nodes.len();
         self.calling.push(callable.span);
@@ -208,6 +175,30 @@ impl<'s> Checker<'s> {
         // What the block takes from the one around, that one has been asked for.
         asked.iter().filter(|name| scope.bound.contains_key(*name)).for_each(|name| scope.ask(name));
         Ok(in_order(val, callable))
+    }
+
+    /// Axes that the signature declares and that neither the call nor its arguments say.
+    fn default_sizes(
+        &mut self,
+        (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
+        callable: &Callable,
+        call: &Call,
+        span: Span,
+    ) -> Checked<()> {
+        for (name, default) in &callable.sizes {
+            if own.contains_key(&name.text) {
+                continue;
+            }
+            let Some(default) = default else {
+                let message = format!("`{}` lacks the size of its axis `{}`", callable.name.text, name.text);
+                let help = format!("say it after a semicolon: `{}(..; {} = 64)`", call.callee.text, name.text);
+                return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message).help(help)));
+            };
+            let id = self.in_file(callable.span.file, |this| this.given_axis(inner, name, default))?;
+            inner.axes.insert(name.text.clone(), id);
+            own.insert(name.text.clone(), id);
+        }
+        Ok(())
     }
 
     /// Sizes are given for axes that the block, or one that it calls, has.
@@ -228,24 +219,30 @@ impl<'s> Checker<'s> {
         &mut self,
         scope: &mut Scope,
         (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
-        callable: &Callable,
+        (callable, first): (&Callable, &[Val]),
         call: &Call,
         span: Span,
     ) -> Checked<()> {
+        let most = callable.args.len().saturating_sub(first.len());
         let positional: Vec<_> =
             call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None }).collect();
         if call.args.iter().any(|a| matches!(a, Argument::Window { .. } | Argument::Dropped(..)))
-            || positional.len() > callable.args.len()
+            || positional.len() > most
         {
-            let message =
-                format!("`{}` takes {} arguments, not {}", callable.name.text, callable.args.len(), call.args.len());
+            let found = first.len() + call.args.len();
+            let message = format!("`{}` takes {} arguments, not {found}", callable.name.text, callable.args.len());
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
         }
-        let names: Vec<&str> = callable.args.iter().map(|(n, _)| n.text.as_str()).collect();
-        self.only(call, callable.args.len(), &names, span)?;
+        let names: Vec<&str> = callable.args.iter().skip(first.len()).map(|(n, _)| n.text.as_str()).collect();
+        self.only(call, most, &names, span)?;
         let mut failed = false;
         let mut vals = Vec::new();
         for (i, (name, ty)) in callable.args.iter().enumerate() {
+            if let Some(given) = first.get(i) {
+                vals.push((name, given.clone()));
+                continue;
+            }
+            let i = i - first.len();
             let Some(ty) = ty else {
                 let val = self.block_argument(scope, call, i, name, span);
                 failed |= val.is_err();
@@ -343,6 +340,12 @@ impl<'s> Checker<'s> {
             if let Some(near) = near(&axis.text, free.iter().map(|id| self.stem(*id))) {
                 diagnostic = diagnostic.help(format!("rename an axis: `x[{near} -> {}]`", axis.text));
             }
+        }
+        if let (None, [axis, ..], [id, ..]) = (&diagnostic.help, open.as_slice(), free.as_slice()) {
+            // Blocks name axes of weights: an axis of a known size is more likely meant.
+            let id = free.iter().find(|id| self.size(**id).is_known()).unwrap_or(id);
+            let say = format!("`{}(..; {} = {})`", callable.name.text, axis.text, self.stem(*id));
+            diagnostic = diagnostic.help(format!("say which axis is `{}`: {say}", axis.text));
         }
         Err(self.say(diagnostic))
     }

@@ -77,6 +77,12 @@ impl<'s> Checker<'s> {
     fn continue_entry(&mut self, scope: &mut Scope, callable: &'s Callable) -> Checked<()> {
         let mut inputs = Vec::new();
         let mut failed = false;
+        if let Some((name, _)) = callable.sizes.first() {
+            let message = format!("nobody calls `{}` with the size of an axis", callable.name.text);
+            let help = format!("declare it in the file: `axis {} = 64`", name.text);
+            self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message).help(help));
+            failed = true;
+        }
         for (i, (name, ty)) in callable.args.iter().enumerate() {
             let tensor = match ty {
                 Some(ty) => self.boundary(scope, &name.text, ty),

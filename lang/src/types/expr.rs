@@ -2,7 +2,7 @@
 
 use super::route::{Dispatch, Plan};
 use super::scope::Scope;
-use super::{Checked, Checker, Reported, Val};
+use super::{Checked, Checker, MAX_CALLS, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{Elem, Kind, NodeId, Span};
 use crate::size::Size;
@@ -53,7 +53,14 @@ impl Checker<'_> {
             return self.read(&val, depth, name.span);
         }
         if let Some(constant) = self.known().consts.get(&name.text).copied() {
-            return self.in_file(constant.name.span.file, |this| this.constant(constant));
+            if self.calling.contains(&constant.name.span) || self.calling.len() >= MAX_CALLS {
+                let message = format!("the constant `{}` is made of itself", name.text);
+                return Err(self.say(Diagnostic::error(codes::RECURSION, name.span, message)));
+            }
+            self.calling.push(constant.name.span);
+            let val = self.in_file(constant.name.span.file, |this| this.constant(constant));
+            self.calling.pop();
+            return val;
         }
         let known: Vec<String> = scope.names().map(str::to_string).chain(self.known().consts.keys().cloned()).collect();
         let message = format!("no value `{}` here", name.text);
@@ -76,6 +83,7 @@ impl Checker<'_> {
                 let mut node = *node;
                 for i in depth..self.loops.len() {
                     let axis = self.loops[i].axis;
+                    self.not_shadowed(axis, &self.ty(node).axes.clone(), span)?;
                     if self.has(node, axis) {
                         let elem = self.ty(node).elem;
                         let axes = self.axes_without(node, &[axis]);

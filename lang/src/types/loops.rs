@@ -73,7 +73,7 @@ impl Checker<'_> {
     fn scan_once(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
         let Some(times) = &scan.times else { return self.scanned(scope, scan, span) };
         let size = self.size_expr(scope, times)?;
-        let axis = self.axis_id(&scan.axis.text, size, scan.axis.span);
+        let axis = self.axis_of_size(scope, &scan.axis, size);
         let before = scope.axes.insert(scan.axis.text.clone(), axis);
         let done = self.scanned(scope, scan, span);
         // A result may have the axis: its name stands for it from here on, as that of brackets does.
@@ -113,7 +113,7 @@ impl Checker<'_> {
             let message = "how often a `repeat` runs must be known when building";
             return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, repeat.count.span, message)));
         }
-        let axis = self.axis_id(&repeat.axis.text, size, repeat.axis.span);
+        let axis = self.axis_of_size(scope, &repeat.axis, size);
         let before = scope.axes.insert(repeat.axis.text.clone(), axis);
         let done = self.repeated(scope, repeat, axis, span);
         match before {
@@ -330,6 +330,7 @@ impl Checker<'_> {
             }
         }
         ty.axes.sort();
+        self.not_shadowed(axis, &ty.axes, name.span)?;
         init = self.fit(init, &ty, &format!("carry `{}`", name.text), name.span)?;
         Ok(Carry { name: name.clone(), init, ty, is_open })
     }

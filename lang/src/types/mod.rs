@@ -6,6 +6,7 @@
 
 mod arms;
 mod axes;
+mod block_arguments;
 mod brackets;
 mod builtin;
 mod calls;
@@ -31,7 +32,7 @@ mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::diagnostics::{Diagnostic, Diagnostics, codes};
+use crate::diagnostics::{Diagnostic, Diagnostics, codes, near};
 use crate::files::Files;
 use crate::program::{self, AxisId, Binary, Elem, Kind, Node, NodeId, Program, Span, Type, Unary};
 use crate::size::Size;
@@ -60,7 +61,6 @@ pub(crate) enum Val {
     Part {
         block: Template,
         path: Vec<String>,
-        sizes: Vec<(syntax::Name, Size)>,
         /// Axes of the block in which it is declared.
         around: BTreeMap<String, AxisId>,
         /// Axes that its parameters gain: those of the routes and repeats around its declaration, not around its calls.
@@ -83,11 +83,14 @@ pub(crate) struct Names<'s> {
     pub axes: BTreeMap<String, AxisId>,
 }
 
-/// A block by its name in a file.
+/// A block by its name in a file, and what it was given where it was named.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
     pub name: String,
     pub file: usize,
+    pub sizes: Vec<(syntax::Name, AxisId)>,
+    /// Its first arguments, which are blocks.
+    pub first: Vec<Val>,
 }
 
 /// What is being checked.
@@ -169,6 +172,10 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
     let Checker { mut out, program, .. } = checker;
     out.list.sort_by_key(|d| (d.severity == crate::diagnostics::Severity::Warning, d.span.file, d.span.start));
     let good = !out.has_errors();
+    // What is read where something is wrong has not been looked at.
+    if !good {
+        out.list.retain(|d| d.code != codes::UNUSED);
+    }
     (good.then_some(program), out)
 }
 
@@ -176,9 +183,10 @@ impl<'s> Checker<'s> {
     fn files(&mut self, files: &'s Files, sizes: &[(String, i64)]) {
         for (number, uses) in files.uses.iter().enumerate() {
             let mut names = Names::default();
-            let used = uses.iter().filter(|used| **used != number);
-            for tree in std::iter::once(&number).chain(used).map(|n| &files.trees[*n]) {
-                self.declare(&mut names, tree, number);
+            let used = uses.iter().filter(|used| used.file != number);
+            self.declare(&mut names, &files.trees[number], number, None);
+            for used in used {
+                self.declare(&mut names, &files.trees[used.file], number, used.names.as_deref());
             }
             self.names.push(names);
         }
@@ -191,8 +199,10 @@ impl<'s> Checker<'s> {
         self.model(&files.trees[0]);
     }
 
-    /// What a tree declares, for file `number`; its models are for nobody else.
-    fn declare(&mut self, names: &mut Names<'s>, tree: &'s syntax::File, number: usize) {
+    /// What a tree declares, for file `number`: all of it, or what that file asks for. Its models are for nobody else.
+    fn declare(&mut self, names: &mut Names<'s>, tree: &'s syntax::File, number: usize, only: Option<&[syntax::Name]>) {
+        let is_asked = |name: &syntax::Name| only.is_none_or(|only| only.iter().any(|n| n.text == name.text));
+        let mut offered: Vec<&str> = Vec::new();
         for item in &tree.items {
             match item {
                 Item::Callable(callable) => {
@@ -201,17 +211,33 @@ impl<'s> Checker<'s> {
                     if is_model && name.span.file as usize != number {
                         continue;
                     }
+                    offered.push(&name.text);
+                    if !is_asked(name) {
+                        continue;
+                    }
                     if let Some(first) = names.callables.insert(name.text.clone(), callable) {
                         self.twice(name, first.name.span);
                     }
                 }
                 Item::Const(constant) => {
+                    offered.push(&constant.name.text);
+                    if !is_asked(&constant.name) {
+                        continue;
+                    }
                     if let Some(first) = names.consts.insert(constant.name.text.clone(), constant) {
                         self.twice(&constant.name, first.name.span);
                     }
                 }
-                Item::Axis(_) | Item::Network(_) | Item::Use(..) => {}
+                Item::Axis(_) | Item::Network(_) | Item::Use(_) => {}
             }
+        }
+        for name in only.into_iter().flatten().filter(|name| !offered.contains(&name.text.as_str())) {
+            let message = format!("the file has no block, function or constant `{}`", name.text);
+            let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
+            self.say(match near(&name.text, offered.iter().copied()) {
+                Some(near) => diagnostic.fix(name.span, near),
+                None => diagnostic.help(format!("it has {}", offered.join(", "))),
+            });
         }
     }
 
@@ -275,7 +301,7 @@ impl<'s> Checker<'s> {
         format!("{}({})", elem.name(), self.text(span))
     }
 
-    fn twice(&mut self, name: &syntax::Name, first: Span) -> Reported {
+    pub fn twice(&mut self, name: &syntax::Name, first: Span) -> Reported {
         let message = format!("`{}` is declared twice", name.text);
         self.say(Diagnostic::error(codes::TWICE, name.span, message).label("again here").also(first, "first here"))
     }

@@ -2,10 +2,9 @@
 
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Template, Val};
-use crate::diagnostics::{Diagnostic, codes};
+use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, Elem, Kind, NodeId, Param, Source, Span, State, Tensor, Type};
-use crate::size::Size;
-use crate::syntax::{self, Expr, Name, Statement, Ty};
+use crate::syntax::{self, Expr, ExprKind, Name, Statement, Ty};
 
 impl Checker<'_> {
     pub fn statement(&mut self, scope: &mut Scope, statement: &Statement) -> Checked<()> {
@@ -51,9 +50,13 @@ impl Checker<'_> {
                     let mut path = scope.path.clone();
                     path.push(name.text.clone());
                     let part = Val::Part {
-                        block: Template { name: block.text.clone(), file: self.here },
+                        block: Template {
+                            name: block.text.clone(),
+                            file: self.here,
+                            sizes: given.clone(),
+                            first: Vec::new(),
+                        },
                         path,
-                        sizes: given.clone(),
                         around: around.clone(),
                         gained: self.gained.clone(),
                     };
@@ -274,12 +277,38 @@ impl Checker<'_> {
         self.say(Diagnostic::error(codes::ELEMS, span, message).help(format!("cast it: `{want}(..)`")))
     }
 
-    /// Sizes after a call's semicolon, as axes of the instance.
-    pub fn given_sizes(&mut self, scope: &mut Scope, sizes: &[(Name, Expr)]) -> Checked<Vec<(Name, Size)>> {
-        let mut given = Vec::new();
+    /// What stands after a call's semicolon, as axes of the instance.
+    pub fn given_sizes(&mut self, scope: &mut Scope, sizes: &[(Name, Expr)]) -> Checked<Vec<(Name, AxisId)>> {
+        let mut given: Vec<(Name, AxisId)> = Vec::new();
         for (name, expr) in sizes {
-            given.push((name.clone(), self.size_expr(scope, expr)?));
+            if let Some((first, _)) = given.iter().find(|(n, _)| n.text == name.text) {
+                return Err(self.twice(name, first.span));
+            }
+            given.push((name.clone(), self.given_axis(scope, name, expr)?));
         }
         Ok(given)
+    }
+
+    /// `h = 64` is an axis of that name and size, `h = hidden` the axis `hidden` of the place where it is written.
+    pub fn given_axis(&mut self, scope: &mut Scope, name: &Name, expr: &Expr) -> Checked<AxisId> {
+        if let ExprKind::Name(axis) = &expr.kind
+            && (scope.axes.contains_key(&axis.text) || axis.text.ends_with('\'') && scope.find(&axis.text).is_none())
+        {
+            return self.named_axis(scope, axis);
+        }
+        if let ExprKind::Name(unknown) = &expr.kind
+            && scope.find(&unknown.text).is_none()
+            && !self.known().consts.contains_key(&unknown.text)
+        {
+            let message = format!("no axis and no number `{}` here", unknown.text);
+            let diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, unknown.span, message);
+            let axes: Vec<&str> = scope.axes.keys().map(String::as_str).collect();
+            return Err(self.say(match near(&unknown.text, axes) {
+                Some(near) => diagnostic.fix(unknown.span, near),
+                None => diagnostic,
+            }));
+        }
+        let size = self.size_expr(scope, expr)?;
+        Ok(self.axis_id(&name.text, size, name.span))
     }
 }

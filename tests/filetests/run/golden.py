@@ -3,6 +3,7 @@
     python golden.py            # writes NAME.safetensors beside NAME.gate
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -470,10 +471,294 @@ def route_choices():
         "out.by_row": ((np.arange(e) < count[..., None])[..., None] * each(w)).sum(2),
     })
 
+def named(name, **shapes):
+    """Parameters of an instance."""
+    return {f"{name}.{key}": rand(*shape) for key, shape in shapes.items()}
+
+
+def of(params, name):
+    """Those of an instance again, by their own names."""
+    return {key[len(name) + 1 :]: x for key, x in params.items() if key.startswith(name + ".")}
+
+
+def std_recurrent():
+    b, t, d, h = 3, 9, 5, 4
+    x = rand(b, t, d)
+    both = lambda gates: {f"w{g}": (d, h) for g in gates} | {f"u{g}": (h, h) for g in gates} | {f"b{g}": (h,) for g in gates}
+    p = named("lstm.step", **both("ifgo")) | named("gru.step", **both("rzn"), bu=(h,)) | named("mgu.step", **both("fn"))
+    p |= named("rhn.step", wh=(d, h), wt=(d, h), rh=(2, h, h), rt=(2, h, h), bh=(2, h), bt=(2, h))
+    p |= named("min_gru", wz=(d, h), wn=(d, h), bz=(h,), bn=(h,)) | named("same", wz=(d, d), wn=(d, d), bz=(d,), bn=(d,))
+    p |= named("min_lstm", wf=(d, h), wi=(d, h), wn=(d, h), bf=(h,), bi=(h,), bn=(h,))
+
+    def run(step, width=h, states=1):
+        s, out = [np.zeros((b, width)) for _ in range(states)], []
+        for i in range(t):
+            s = step(x[:, i], *s)
+            out.append(s[0])
+        return np.stack(out, 1)
+
+    def lstm(x, hid, cell):
+        q = of(p, "lstm.step")
+        i, f, g, o = (x @ q["w" + k] + hid @ q["u" + k] + q["b" + k] for k in "ifgo")
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(cell), cell
+
+    def gru(x, hid):
+        q = of(p, "gru.step")
+        r, z = (sigmoid(x @ q["w" + k] + hid @ q["u" + k] + q["b" + k]) for k in "rz")
+        n = np.tanh(x @ q["wn"] + q["bn"] + r * (hid @ q["un"] + q["bu"]))
+        return ((1 - z) * n + z * hid,)
+
+    def mgu(x, hid):
+        q = of(p, "mgu.step")
+        f = sigmoid(x @ q["wf"] + hid @ q["uf"] + q["bf"])
+        return ((1 - f) * hid + f * np.tanh(x @ q["wn"] + (f * hid) @ q["un"] + q["bn"]),)
+
+    def rhn(x, s):
+        q = of(p, "rhn.step")
+        for i in range(2):
+            new = np.tanh((x @ q["wh"] if i == 0 else 0) + s @ q["rh"][i] + q["bh"][i])
+            gate = sigmoid((x @ q["wt"] if i == 0 else 0) + s @ q["rt"][i] + q["bt"][i])
+            s = new * gate + s * (1 - gate)
+        return (s,)
+
+    def min_gru(name):
+        q = of(p, name)
+        def step(x, hid):
+            z = sigmoid(x @ q["wz"] + q["bz"])
+            return ((1 - z) * hid + z * (x @ q["wn"] + q["bn"]),)
+        return step
+
+    def min_lstm(x, hid):
+        q = of(p, "min_lstm")
+        f, i = sigmoid(x @ q["wf"] + q["bf"]), sigmoid(x @ q["wi"] + q["bi"])
+        return ((f * hid + i * (x @ q["wn"] + q["bn"])) / (f + i),)
+
+    write("std-recurrent", p | {
+        "in.x": x, "out.lstm": run(lstm, states=2), "out.gru": run(gru), "out.mgu": run(mgu), "out.rhn": run(rhn),
+        "out.min_gru": run(min_gru("min_gru")), "out.min_lstm": run(min_lstm), "out.same": run(min_gru("same"), d),
+    })
+
+
+def std_attention():
+    b, t, s, d = 2, 7, 5, 12
+    x, memory = rand(b, t, d), rand(b, s, d)
+    heads = lambda n, k: dict(wq=(d, n, k), wk=(d, n, k), wv=(d, n, k), wo=(n, k, d))
+    groups = lambda n, m, k: dict(wq=(d, n, m, k), wk=(d, n, k), wv=(d, n, k), wo=(n, m, k, d))
+    p = named("full", **heads(3, 4)) | named("causal", **heads(2, 5)) | named("near", **heads(2, 6)) | named("own", **heads(2, 6))
+    p |= named("cross", **heads(2, 6)) | named("grouped_query", **groups(2, 3, 4)) | named("one", **groups(1, 2, 4))
+    p |= named("gated_multi_head", **heads(3, 4), wg=(d, 3, 4))
+    p |= named("linear_attention", wq=(d, 2, 4), wk=(d, 2, 4), wv=(d, 2, 3), wo=(2, 3, d))
+    p |= named("gated_linear_attention", wq=(d, 2, 3), wk=(d, 2, 3), wv=(d, 2, 6), wg=(d, 2, 6), wa=(d, 2), ua=(2, 2, 3), ba=(2, 3),
+               scale=(6,), wo=(2, 6, d))
+    back = np.arange(t)[:, None] - np.arange(t)
+    project = lambda x, w: np.einsum("btd,dhk->bhtk", x, w)
+    joined = lambda seen, w: np.einsum("bhtk,hkd->btd", seen, w)
+
+    def attend(q, k, v, sees=None):
+        score = np.einsum("bhtk,bhsk->bhts", q, k) / np.sqrt(q.shape[-1])
+        return np.einsum("bhts,bhsk->bhtk", softmax(score if sees is None else np.where(sees, score, -np.inf)), v)
+
+    def multi_head(name, sees=None, memory=x, gate=False):
+        w = of(p, name)
+        seen = attend(project(x, w["wq"]), project(memory, w["wk"]), project(memory, w["wv"]), sees)
+        return joined(seen * sigmoid(project(x, w["wg"])) if gate else seen, w["wo"])
+
+    def turned(x):
+        half = x.shape[-1] // 2
+        angle = np.arange(t)[:, None] * 10000.0 ** (-np.arange(half) / half)
+        z = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angle)
+        return np.concatenate([z.real, z.imag], -1)
+
+    def grouped(name, turn=lambda x: x):
+        w = of(p, name)
+        n, m = w["wq"].shape[1:3]
+        y = 0
+        for i in range(n):
+            k, v = turn(project(x, w["wk"][:, i : i + 1])), project(x, w["wv"][:, i : i + 1])
+            for j in range(m):
+                seen = attend(turn(project(x, w["wq"][:, i, j][:, None])), k, v, back >= 0)
+                y = y + joined(seen, w["wo"][i, j][None])
+        return y
+
+    def linear():
+        w = of(p, "linear_attention")
+        positive = lambda x: np.where(x > 0, x + 1, np.exp(x))
+        weight = np.einsum("bhtk,bhsk->bhts", positive(project(x, w["wq"])), positive(project(x, w["wk"]))) * (back >= 0)
+        return joined(np.einsum("bhts,bhsv->bhtv", weight / weight.sum(-1, keepdims=True), project(x, w["wv"])), w["wo"])
+
+    def decays():
+        w = of(p, "gated_linear_attention")
+        q, k, v = project(x, w["wq"]) / np.sqrt(3), project(x, w["wk"]), project(x, w["wv"])
+        keep = sigmoid(np.einsum("btr,rhk->bhtk", x @ w["wa"], w["ua"]) + w["ba"][:, None]) ** (1 / 16)
+        state, seen = np.zeros((b, 2, 3, 6)), []
+        for i in range(t):
+            state = keep[:, :, i, :, None] * state + k[:, :, i, :, None] * v[:, :, i, None]
+            seen.append(np.einsum("bhk,bhkv->bhv", q[:, :, i], state))
+        seen = np.stack(seen, 2)
+        seen = seen / np.sqrt((seen**2).mean(-1, keepdims=True) + 1e-6) * w["scale"]
+        gate = project(x, w["wg"])
+        return joined(seen * gate * sigmoid(gate), w["wo"])
+
+    write("std-attention", p | {
+        "in.x": x, "in.memory": memory, "out.full": multi_head("full"), "out.causal": multi_head("causal", back >= 0),
+        "out.near": multi_head("near", (back >= 0) & (back < 3)), "out.own": multi_head("own", back % 2 == 0),
+        "out.cross": multi_head("cross", memory=memory), "out.grouped": grouped("grouped_query", turned), "out.one": grouped("one"),
+        "out.gated": multi_head("gated_multi_head", back >= 0, gate=True), "out.linear": linear(), "out.decays": decays(),
+    })
+
+
+def gelu(x):
+    return x * (1 + np.vectorize(math.erf)(x / np.sqrt(2))) / 2
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def std_layers():
+    b, t, d, h = 3, 6, 6, 5
+    x = rand(b, t, d)
+    gated = lambda h: dict(gate=(d, h), up=(d, h), down=(h, d))
+    plain = lambda h: dict(up=(d, h), up_bias=(h,), down=(h, d), down_bias=(d,))
+    both = dict(scale=(d,), shift=(d,))
+    p = named("rms_norm", scale=(d,)) | named("layer_norm", **both) | named("batch_norm", **both, mean=(d,), variance=(d,))
+    p["batch_norm.variance"] = np.abs(p["batch_norm.variance"]) + 0.5
+    p |= named("group_norm", **both) | named("pre.norm", scale=(d,)) | named("pre.f", **plain(7))
+    p |= named("post.norm", **both) | named("post.f", **gated(h)) | named("highway", w=(d, d), b=(d,)) | named("highway.f.f", **gated(24))
+    p |= named("mlp", **plain(h)) | named("gated_mlp", **gated(24))
+    for name in ["glu", "bilinear", "reglu", "geglu", "swiglu"]:
+        p |= named(name, **gated(h))
+
+    def mlp(act, name, x=x):
+        w = of(p, name)
+        return act(x @ w["up"] + w["up_bias"]) @ w["down"] + w["down_bias"]
+
+    def unit(act, name, x=x):
+        w = of(p, name)
+        return (act(x @ w["gate"]) * (x @ w["up"])) @ w["down"]
+
+    rms = lambda x, name: x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * p[name + ".scale"]
+    centred = lambda x, axis: (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+    moved = lambda x, name: x * p[name + ".scale"] + p[name + ".shift"]
+    gate = sigmoid(x @ p["highway.w"] + p["highway.b"])
+    write("std-layers", p | {
+        "in.x": x, "out.rms": rms(x, "rms_norm"), "out.layer": moved(centred(x, -1), "layer_norm"),
+        "out.batch": moved((x - p["batch_norm.mean"]) / np.sqrt(p["batch_norm.variance"] + 1e-5), "batch_norm"),
+        "out.group": moved(centred(x.reshape(b, t, 3, 2), (1, 3)).reshape(x.shape), "group_norm"),
+        "out.unit": x / np.linalg.norm(x, axis=-1, keepdims=True),
+        "out.pre": x + mlp(gelu, "pre.f", rms(x, "pre.norm")), "out.post": moved(centred(x + unit(silu, "post.f"), -1), "post.norm"),
+        "out.highway": gate * (x + unit(silu, "highway.f.f")) + (1 - gate) * x, "out.mlp": mlp(relu, "mlp"),
+        "out.gated": unit(np.tanh, "gated_mlp"), "out.glu": unit(sigmoid, "glu"), "out.bilinear": unit(lambda x: x, "bilinear"),
+        "out.reglu": unit(relu, "reglu"), "out.geglu": unit(gelu, "geglu"), "out.swiglu": unit(silu, "swiglu"),
+    })
+
+
+def std_routers():
+    n, d, h = 13, 5, 3
+    x = rand(n, d)
+    gated = lambda e: dict(gate=(e, d, h), up=(e, d, h), down=(e, h, d))
+    p = {"router": rand(d, 4)}
+    for name, e in [("mixture", 4), ("switch", 4), ("choosing_experts", 4), ("dense_mixture", 3)]:
+        p |= named(name, router=(d, e)) | named(name + ".experts", **gated(e))
+    p |= named("biased_mixture", router=(d, 6), bias=(6,))
+    p |= named("biased_mixture.experts", up=(6, d, h), up_bias=(6, h), down=(6, h, d), down_bias=(6, d))
+    p |= named("biased_mixture.shared", up=(d, h), up_bias=(h,), down=(h, d), down_bias=(d,))
+
+    def each(name):
+        """What every expert says of every row: [rows, experts, d]."""
+        w = of(p, name + ".experts")
+        hidden = silu(np.einsum("nd,edh->neh", x, w["gate"])) * np.einsum("nd,edh->neh", x, w["up"])
+        return np.einsum("neh,ehd->ned", hidden, w["down"])
+
+    def weighed(weight, said):
+        return (weight[..., None] * said).sum(1)
+
+    def chosen(score, k, by=None):
+        mask = np.zeros_like(score)
+        np.put_along_axis(mask, best(score if by is None else by, k), 1, -1)
+        return mask
+
+    two = softmax(x @ p["mixture.router"])
+    weight = two * chosen(two, 2)
+    w, v = of(p, "biased_mixture.experts"), of(p, "biased_mixture.shared")
+    three = sigmoid(x @ p["biased_mixture.router"])
+    three = three * chosen(three, 3, three + p["biased_mixture.bias"])
+    hidden = relu(np.einsum("nd,edh->neh", x, w["up"]) + w["up_bias"])
+    said = np.einsum("neh,ehd->ned", hidden, w["down"]) + w["down_bias"]
+    shared = relu(x @ v["up"] + v["up_bias"]) @ v["down"] + v["down_bias"]
+    one = softmax(x @ p["switch.router"])
+    index, kept = limited(best(one, 1), at(one, best(one, 1)), math.ceil(1.25 * n / 4), 4)
+    taken = np.zeros_like(one)
+    for row in range(n):
+        if index[row, 0] >= 0:
+            taken[row, index[row, 0]] = kept[row, 0]
+    choosing = softmax(x @ p["choosing_experts.router"])
+    rows = math.ceil(2 * n / 4)
+    mask = np.zeros_like(choosing)
+    for i in range(4):
+        mask[np.argsort(-choosing[:, i], kind="stable")[:rows], i] = 1
+    dense = softmax(x @ p["dense_mixture.router"])
+    logits = x @ p["router"]
+    score = softmax(logits)
+    write("std-routers", p | {
+        "in.x": x, "out.two": weighed(weight / weight.sum(-1, keepdims=True), each("mixture")),
+        "out.biased": weighed(three / three.sum(-1, keepdims=True), said) + shared, "out.one": weighed(taken, each("switch")),
+        "out.choosing": weighed(mask * choosing, each("choosing_experts")), "out.dense": weighed(dense, each("dense_mixture")),
+        "out.balance": np.array(4 * (score.mean(0) * chosen(score, 1).mean(0)).sum()),
+        "out.z": np.array((np.log(np.exp(logits).sum(-1)) ** 2).mean()),
+    })
+
+
+def std_graph():
+    n, m, d, o = 4, 9, 6, 4
+    x, y = rand(n, d), rand(m, d)
+    # Node 3 has no neighbour.
+    start, end = rng.integers(0, n, m).astype(np.int32), rng.integers(0, n - 1, m).astype(np.int32)
+    p = named("gcn", w=(d, o), b=(o,)) | named("sage", own=(d, o), near=(d, o), b=(o,))
+    p |= named("gin", eps=(), up=(d, 5), up_bias=(5,), down=(5, d), down_bias=(d,))
+    p |= named("gat", w=(d, 2, 3), a=(2, 3), c=(2, 3), b=(2, 3)) | named("gated_graph", w=(d, d), b=(d,))
+    p |= named("gated_graph.update", **{a + k: (d,) if a == "b" else (d, d) for a in "wub" for k in "rzn"}, bu=(d,))
+    p |= named("gated_gcn", **{k: (d, d) for k in ["own", "near", "to_gate", "from_gate", "edge_gate"]}, b=(d,), c=(d,))
+    into = lambda values: np.stack([values[end == i].sum(0) for i in range(n)])
+    degree = np.bincount(end, minlength=n)
+
+    gcn, sage, gin, gat, gg, gated = (of(p, k) for k in ["gcn", "sage", "gin", "gat", "gated_graph", "gated_gcn"])
+    near = np.eye(n)
+    for a, b in zip(start, end):
+        near[b, a] += 1
+    root = 1 / np.sqrt(1 + degree)
+    mean = into(x[start]) / np.maximum(degree, 1)[:, None]
+    z = (1 + gin["eps"]) * x + into(x[start])
+    h = np.einsum("nd,dhk->nhk", x, gat["w"])
+    score = (h * gat["a"]).sum(-1)[start] + (h * gat["c"]).sum(-1)[end]
+    weight = np.exp(np.where(score > 0, score, 0.2 * score))
+    weight = weight / into(weight)[end]
+    s, q = x, of(p, "gated_graph.update")
+    for _ in range(2):
+        v = into((s @ gg["w"] + gg["b"])[start])
+        r, u = (sigmoid(v @ q["w" + k] + s @ q["u" + k] + q["b" + k]) for k in "rz")
+        s = (1 - u) * np.tanh(v @ q["wn"] + q["bn"] + r * (s @ q["un"] + q["bu"])) + u * s
+    logit = (x @ gated["to_gate"])[end] + (x @ gated["from_gate"])[start] + y @ gated["edge_gate"] + gated["c"]
+    gate = sigmoid(logit)
+    total = into(gate * (x @ gated["near"])[start]) / (into(gate) + 1e-6)
+    write("std-graph", p | {
+        "in.x": x, "in.y": y, "in.start": start, "in.end": end, "out.gcn": (root[:, None] * near * root) @ (x @ gcn["w"]) + gcn["b"],
+        "out.sage": x @ sage["own"] + mean @ sage["near"] + sage["b"],
+        "out.gin": relu(z @ gin["up"] + gin["up_bias"]) @ gin["down"] + gin["down_bias"],
+        "out.gat": into(weight[..., None] * h[start]) + gat["b"], "out.gated": s,
+        "out.nodes": x + relu(x @ gated["own"] + total + gated["b"]), "out.edges": y + relu(logit),
+    })
+
 
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
+        std_recurrent, std_attention, std_layers, std_routers, std_graph,
     ]:
         make()

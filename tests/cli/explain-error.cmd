@@ -1,0 +1,4 @@
+gatec explain-error E0203
+gatec explain-error w0301
+gatec explain-error E9999
+gatec explain-error
