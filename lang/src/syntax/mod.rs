@@ -278,6 +278,8 @@ pub struct Scan {
     /// `scan step in 20`: an axis of its own.
     pub times: Option<Expr>,
     pub reverse: bool,
+    /// `lengths = n`: each sequence has its own.
+    pub lengths: Option<Expr>,
     pub carries: Vec<Carried>,
     pub statements: Vec<Statement>,
     pub nexts: Vec<Expr>,

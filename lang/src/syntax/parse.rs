@@ -499,11 +499,12 @@ impl Tree<'_> {
         let axis = self.name(parts.next());
         let times = parts.take(Rule::times).map(|p| self.expr(Parts::of(p).next()));
         let reverse = parts.take(Rule::reverse).is_some();
+        let lengths = parts.take(Rule::lengths).map(|p| self.expr(Parts::of(p).next()));
         let carries = parts.take(Rule::carry).map(|p| self.carries(p)).unwrap_or_default();
         let (statements, nexts) = self.loop_body(parts.next());
         let until = parts.take(Rule::until).map(|p| self.expr(Parts::of(p).next()));
         let yields = self.expr(Parts::of(parts.next()).next());
-        Scan { axis, times, reverse, carries, statements, nexts, until, yields }
+        Scan { axis, times, reverse, lengths, carries, statements, nexts, until, yields }
     }
 
     fn repeat(&self, pair: P) -> Repeat {

@@ -16,23 +16,23 @@ pub(crate) struct Around {
 }
 
 /// A carry while its loop is checked.
-struct Carry {
-    name: Name,
+pub(super) struct Carry {
+    pub(super) name: Name,
     init: NodeId,
-    ty: Type,
+    pub(super) ty: Type,
     /// It has no declared type, or one with `..`: expert axes of the routes around may come to it.
     is_open: bool,
 }
 
 /// What a `yield` asks for: a value of each iteration, or the last of a carry.
-enum Yielded {
+pub(super) enum Yielded {
     Each(NodeId),
     Last(usize),
 }
 
 /// All that a loop yields, and the names of the record that it makes.
-struct Yields {
-    list: Vec<Yielded>,
+pub(super) struct Yields {
+    pub(super) list: Vec<Yielded>,
     names: Option<Vec<String>>,
 }
 
@@ -84,18 +84,28 @@ impl Checker<'_> {
     }
 
     fn scanned(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
-        let carries = match self.named_axis(scope, &scan.axis) {
-            Ok(axis) => self.carries(scope, &scan.carries, axis).map(|carries| (axis, carries)),
-            Err(Reported) => Err(Reported),
-        };
-        let (axis, carries) = match carries {
+        let axis = self.named_axis(scope, &scan.axis);
+        let carries = axis.and_then(|axis| {
+            let carries = self.carries(scope, &scan.carries, axis)?;
+            let mask = scan.lengths.as_ref().map(|lengths| self.lengths(scope, lengths, axis, &carries)).transpose()?;
+            Ok((axis, carries, mask))
+        });
+        let (axis, carries, mask) = match carries {
             Ok(known) => known,
             Err(Reported) => return Err(self.look_into(scope, &scan.carries, &scan.statements, &scan.nexts)),
         };
         let start = self.enter(scope, &carries, Around { axis, repeats: false }, span)?;
-        let mut nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
+        let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
+        let mut nexts = match (mask, nexts) {
+            (Some(mask), Ok((nexts, exits))) => self.keep_carries(mask, &carries, nexts).map(|nexts| (nexts, exits)),
+            (_, nexts) => nexts,
+        };
         let until = self.until(scope, scan.until.as_ref(), &carries, &mut nexts);
         let yielded = self.loop_yields(scope, Some(&scan.yields), &carries, &nexts);
+        let yielded = match (mask, yielded) {
+            (Some(mask), Ok(yields)) => self.clear_yields(mask, yields, scan.yields.span),
+            (_, yielded) => yielded,
+        };
         self.leave(scope);
         let ((mut nexts, _), until, yielded) = (nexts?, until?, yielded?);
         let mut inits: Vec<NodeId> = carries.iter().map(|c| c.init).collect();

@@ -15,6 +15,7 @@ mod contract;
 mod entry;
 mod exit;
 mod expr;
+mod lengths;
 mod loops;
 mod params;
 mod pointwise;

@@ -760,5 +760,6 @@ if __name__ == "__main__":
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
+        3, 0, 6,
     ]:
         make()
