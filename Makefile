@@ -32,6 +32,7 @@ demo: target/llvm-version ## Compile a network that hears speech, and run it on 
 
 test: target/llvm-version ## Everything that CI checks
 	@.ci/ptxas
+	@.ci/weights
 	cargo fmt --all --check
 	cargo check --quiet -p gatec-runtime
 	cargo clippy --quiet --workspace --all-targets $(WORKSPACE) -- -D warnings

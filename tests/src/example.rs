@@ -34,6 +34,8 @@ pub struct Case {
     axes: BTreeMap<String, i64>,
     /// Weights of the runs that name none.
     weights: Option<PathBuf>,
+    /// The script that writes those weights, where they are not in git.
+    fetched: Option<PathBuf>,
     golden: PathBuf,
     /// The largest difference that is right, by element type: relative to the largest expected magnitude, or to 1.
     pub tolerance: BTreeMap<String, f64>,
@@ -137,14 +139,24 @@ impl Example {
         [Self::of("examples"), Self::of("examples/zoo")].into_iter().flatten().collect()
     }
 
-    /// Those of a folder of the repository.
+    /// Those of a folder of the repository. One whose weights have not been fetched is left out, which is said.
     pub fn of(folder: &str) -> Vec<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
         let folders = std::fs::read_dir(&root).expect("the folder of examples");
         let mut folders: Vec<PathBuf> =
             folders.flatten().map(|f| f.path()).filter(|f| f.join("case.toml").exists()).collect();
         folders.sort();
-        folders.into_iter().map(Self::open).collect()
+        folders.into_iter().map(Self::open).filter(Self::is_whole).collect()
+    }
+
+    #[allow(clippy::print_stderr, reason = "says what is not run")]
+    fn is_whole(&self) -> bool {
+        let (Some(weights), Some(script)) = (&self.case.weights, &self.case.fetched) else { return true };
+        let is_there = self.folder.join(weights).exists();
+        if !is_there {
+            eprintln!("not run: {}, whose weights {} has not written", self.name(), script.display());
+        }
+        is_there
     }
 
     fn open(folder: PathBuf) -> Self {
