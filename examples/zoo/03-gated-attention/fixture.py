@@ -67,7 +67,7 @@ def rope(x):
     inv = THETA ** (-2 * torch.arange(k // 2, dtype=torch.float64) / k)
     angle = (torch.arange(n, dtype=torch.float64)[:, None] * inv).repeat(1, 2)[:, None]
     rotated = torch.cat([-x[..., k // 2:], x[..., :k // 2]], -1)
-    return x * torch.cos(angle) + rotated * torch.sin(angle)
+    return x * torch.cos(angle).to(x.dtype) + rotated * torch.sin(angle).to(x.dtype)
 
 
 def attention(w, layer, x, entry):
@@ -80,7 +80,7 @@ def attention(w, layer, x, entry):
     v = gate(w, layer, "g2", linear("v_proj").view(b, n, K, WIDTH), x, entry)
     q = rope(gate(w, layer, "g4", rms(q, w[f"model.layers.{layer}.self_attn.q_norm.weight"]), x, entry))
     key = rope(gate(w, layer, "g3", rms(key, w[f"model.layers.{layer}.self_attn.k_norm.weight"]), x, entry))
-    y = torch.zeros(b, n, H, WIDTH, dtype=torch.float64)
+    y = torch.zeros(b, n, H, WIDTH, dtype=x.dtype)
     for h in range(H):
         score = q[:, :, h] @ key[:, :, h // (H // K)].transpose(1, 2) / WIDTH**0.5
         score = score.masked_fill(torch.ones(n, n, dtype=torch.bool).triu(1), -torch.inf)
@@ -147,6 +147,21 @@ def main():
             golden[f"{name}.{entry}"] = decoder(w, value, entry).float().contiguous()
     save_file(stored, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 256, "H": 8, "K": 2, "WIDTH": 32, "F": 768, "V": 1000, "LAYERS": 2}
+MEDIUM["PLACES"] = {"g1": ("y", 8), "g2": ("val", 2), "g3": ("key", 2), "g4": ("q", 8)}
+
+
+def medium():
+    """Two layers on 128 words."""
+    torch.manual_seed(3)
+    entry = "g1_elementwise_sigma"
+    return {
+        "entry": entry, "weights": weights(), "inputs": {"ids": torch.randint(V, (1, 128))},
+        "network": lambda w, x: {"logits": decoder(w, x["ids"], entry)},
+        "axes": {"d": D, "head": H, "kv": K, "r": H // K, "k": WIDTH, "f": F, "word": V, "layer": LAYERS},
+    }
 
 
 if __name__ == "__main__":

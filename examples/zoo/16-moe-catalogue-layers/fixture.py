@@ -42,8 +42,8 @@ def swiglu(w, name, x, e=...):
     return (silu(x @ gate) * (x @ up)) @ down
 
 
-def rows(y, width=D):
-    return {"y": np.array(y).reshape(-1, width)}
+def rows(y, width=None):
+    return {"y": np.array(y).reshape(-1, width or D)}
 
 
 def mixtral(w, x):
@@ -216,6 +216,18 @@ def main():
                 golden[f"{layer.__name__}.{case}.{k}"] = np.ascontiguousarray(v)
     save_file(w, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 256, "H": 512}
+
+
+def medium():
+    """Mixtral's layer, 64 tokens."""
+    rng = np.random.default_rng(8)
+    return {
+        "entry": "mixtral", "weights": weights(rng), "inputs": {"x": rng.normal(size=(64, D))},
+        "network": lambda w, x: mixtral(w, x["x"]), "axes": {"d": D, "h": H},
+    }
 
 
 if __name__ == "__main__":

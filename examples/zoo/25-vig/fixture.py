@@ -145,5 +145,22 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"D": 192, "HEADS": 3, "K": 32, "V": 64, "R": 16, "HIDDEN": 512, "LAYERS": 2, "CLASSES": 1000, "GRID": (3, 4)}
+
+
+def medium():
+    """Two layers of ViG-T on a grid of 14 x 14."""
+    torch.manual_seed(25)
+
+    def network(w, x):
+        logits, out = trunk(sub(w, "all_blocks"), x["u"], F.silu)
+        return {"logits": logits, "out": out}
+
+    return {
+        "entry": "tiny", "weights": make_weights(), "inputs": {"u": torch.randn(1, 14, 14, D)}, "network": network,
+        "axes": {"d": D, "head": HEADS, "k": K, "v": V, "r": R, "f": HIDDEN, "depth": LAYERS, "class": CLASSES},
+    }
+
+
 if __name__ == "__main__":
     main()

@@ -169,5 +169,19 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"D": 256, "H": 4, "K": 32, "V": 64, "R": 16, "M": 768, "WORDS": 1000}
+
+
+def medium():
+    """Two layers on 128 words."""
+    random = np.random.default_rng(30)
+    empty = np.zeros((LAYERS, 1, H, K, V))
+    return {
+        "entry": "read", "weights": make_weights(random), "inputs": {"ids": random.integers(0, WORDS, (1, 128))},
+        "network": lambda w, x: {"logits": read(w, x["ids"], empty)[0]},
+        "axes": {"d": D, "head": H, "k": K, "v": V, "r": R, "layer": LAYERS, "word": WORDS},
+    }
+
+
 if __name__ == "__main__":
     main()

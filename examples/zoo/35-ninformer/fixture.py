@@ -125,5 +125,18 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"SIDE": 64, "PATCH": 8, "D": 256, "HIDDEN": 512, "LAYERS": 4, "CLASSES": 10, "N": 64}
+
+
+def medium():
+    """Four layers on four images of 64 x 64."""
+    torch.manual_seed(35)
+    return {
+        "entry": "ninformer", "weights": make_weights(), "inputs": {"image": torch.randn(4, CIN, SIDE, SIDE)},
+        "network": lambda w, x: {"logits": classifier(sub(w, "ninformer"), VARIANTS["ninformer"], x["image"])},
+        "axes": {"height": SIDE, "width": SIDE, "patch": PATCH, "d": D, "f": HIDDEN, "depth": LAYERS, "c": CLASSES},
+    }
+
+
 if __name__ == "__main__":
     main()
