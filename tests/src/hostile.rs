@@ -185,6 +185,8 @@ fn wrong_calls_are_told_with_names_and_numbers_and_leave_the_session_usable() {
         for index in [4, -1, i32::MAX, i32::MIN] {
             let error = session.run(&[("index", View::flat(&[0, index]))]).unwrap_err();
             assert!(matches!(error, RunError::IndexOutOfRange { .. }), "{error}");
+            let start = format!("`index[t = 1]` is {index}, an index out of range: axis `n` has 4 elements, in kernel");
+            assert!(error.to_string().starts_with(&start), "{error}");
         }
         assert!(session.run(&[("index", View::flat(&[0, 3]))]).is_ok());
         // A failed call changes no state.
@@ -192,6 +194,65 @@ fn wrong_calls_are_told_with_names_and_numbers_and_leave_the_session_usable() {
         session.run(&[("x", View::flat(&[1.0f32, 2.0, 3.0]))]).unwrap();
         assert!(session.run(&[("x", View::flat(&[1.0f32, 2.0]))]).is_err());
         assert_eq!(session.state::<f32>("sum").unwrap(), [1.0, 2.0, 3.0]);
+    }
+}
+
+const INDICES: &str = "
+axis d = 3
+axis n = 4
+
+network indices {
+    param table: f32[n, d]
+    state at: i32[] = 4.0
+
+    /// Sequences of different length.
+    entry walk(x: f32[b, t, d], lengths: i32[b]) -> f32[b, d] {
+        scan t lengths = lengths carry (sum: f32[b, d] = 0.0) { next sum + x } yield last sum
+    }
+    /// Read in a loop, an iteration at a time.
+    entry deep(index: i64[t, b]) -> f32[t, b, d] {
+        scan t { let row = table[n = index] } yield row * 2.0
+    }
+    entry nodes(x: f32[edge, d], node: i32[edge]) -> f32[n, d] { segment_sum[edge -> n](x, node) }
+    entry kept(by: f32[]) -> f32[d] { by * table[n = at] }
+    /// Computed: no element of an input is wrong.
+    entry made(index: i32[t]) -> f32[t, d] { table[n = index + 1] }
+}
+";
+
+#[test]
+fn a_wrong_index_is_told_with_its_tensor_place_and_value() {
+    let bytes = built(INDICES);
+    let float = |n: usize| vec![1.0f32; n];
+    for isa in runnable(&Artifact::from_bytes(bytes.as_slice()).unwrap()) {
+        let options = LoadOptions::default().isa(isa).threads(2);
+        let model = Model::from_bytes(bytes.as_slice(), WeightSource::Random(1), &options).unwrap();
+        let mut session = model.session("walk").unwrap();
+        let x = float(30);
+        let x = || View::shaped(&x, &[2, 5, 3]).unwrap();
+        for bad in [6, -1, i32::MIN] {
+            let error = told(&mut session, &[("x", x()), ("lengths", View::flat(&[5, bad]))]);
+            let start =
+                format!("`lengths[b = 1]` is {bad}, an index out of range: axis `t_ends` has 6 elements, in kernel");
+            assert!(error.starts_with(&start), "{error}");
+        }
+        assert!(session.run(&[("x", x()), ("lengths", View::flat(&[5, 0]))]).is_ok());
+        session.enter("deep").unwrap();
+        let index = [0i64, 1, 2, 3, -7, 4];
+        let error = told(&mut session, &[("index", View::shaped(&index, &[3, 2]).unwrap())]);
+        assert!(error.starts_with("`index[t = 2, b = 0]` is -7, an index out of range: axis `n` has 4"), "{error}");
+        session.enter("nodes").unwrap();
+        let x = float(6);
+        let x = View::shaped(&x, &[2, 3]).unwrap();
+        let error = told(&mut session, &[("x", x), ("node", View::flat(&[9, 1]))]);
+        assert!(error.starts_with("`node[edge = 0]` is 9, an index out of range: axis `n` has 4"), "{error}");
+        session.enter("kept").unwrap();
+        let error = told(&mut session, &[("by", View::flat(&[1.0f32]))]);
+        assert!(error.starts_with("`at` is 4, an index out of range: axis `n` has 4"), "{error}");
+        session.enter("made").unwrap();
+        let error = told(&mut session, &[("index", View::flat(&[0, 3]))]);
+        assert!(error.starts_with("an index out of range in kernel"), "{error}");
+        assert!(session.run(&[("index", View::flat(&[0, 2]))]).is_ok());
     }
 }
 

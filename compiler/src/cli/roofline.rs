@@ -221,6 +221,7 @@ fn manifest(isa: Isa) -> Manifest {
         outputs: vec![tensor("out", "threads", &symbol("threads"))],
         reads: vec![],
         sets: vec![],
+        indices: vec![],
     };
     let plan = |kernel: u32, x: &SizeExpr, dims: &[&str]| Plan {
         buffers: vec![

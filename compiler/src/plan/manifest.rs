@@ -84,6 +84,19 @@ impl Writer<'_> {
         format::Param { tensor: self.tensor(&param.tensor, &param_order(param)), parts, part_shape }
     }
 
+    /// Inputs and states whose elements are indices of an axis.
+    fn indices(&self, graph: &Graph) -> Vec<format::Indices> {
+        let mut found = Vec::new();
+        for (place, axis, may_be_negative) in super::indices::indices(graph) {
+            let axis = format::Axis { name: axis.name().into(), size: self.size(axis) };
+            let one = format::Indices { place, axis, may_be_negative };
+            if !found.contains(&one) {
+                found.push(one);
+            }
+        }
+        found
+    }
+
     fn at_most(&self, name: &str, size: i64) -> Option<format::AtMost> {
         let symbol = self.module.symbols.iter().position(|(symbol, _)| symbol == name)?;
         Some(format::AtMost { symbol: symbol as u32, size })
@@ -101,6 +114,7 @@ impl Writer<'_> {
             outputs: tensors(&entry.outputs),
             reads,
             sets: entry.next_states.iter().map(|&i| i as u32).collect(),
+            indices: self.indices(&entry.graph),
         }
     }
 }

@@ -8,6 +8,7 @@ mod attend;
 mod builder;
 mod contract;
 mod expand;
+mod indices;
 mod join;
 mod layout;
 mod manifest;

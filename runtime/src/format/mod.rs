@@ -111,6 +111,21 @@ pub struct Entry {
     /// States that it reads or sets, by index.
     pub reads: Vec<u32>,
     pub sets: Vec<u32>,
+    /// Where it takes indices from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indices: Vec<Indices>,
+}
+
+/// Elements of an input or a state are indices of an axis. Kernels check those that they read; this is for the message that says which one
+/// was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Indices {
+    /// [`Place::Input`] or [`Place::State`].
+    pub place: Place,
+    pub axis: Axis,
+    /// A negative one is no mistake.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_negative: bool,
 }
 
 /// The symbol of that number is at most so large.

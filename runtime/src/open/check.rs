@@ -73,6 +73,13 @@ impl Check<'_> {
             for state in entry.reads.iter().chain(&entry.sets) {
                 self.index("state", *state, manifest.states.len());
             }
+            for indices in &entry.indices {
+                match indices.place {
+                    Place::Input(i) => drop(self.index("input", i, entry.inputs.len())),
+                    Place::State(i) => drop(self.index("state", i, manifest.states.len())),
+                    place => self.fault(format_args!("{place:?} holds no indices")),
+                }
+            }
             for most in &entry.at_most {
                 self.index("symbol", most.symbol, manifest.symbols.len());
             }

@@ -57,7 +57,7 @@ impl Port {
         Some(())
     }
 
-    fn start(&self) -> *mut u8 {
+    pub(super) fn start(&self) -> *mut u8 {
         self.given.unwrap_or(self.own.start())
     }
 }
@@ -255,6 +255,7 @@ impl Session {
             return Err(RunError::IndexOutOfRange {
                 kernel: call.map(|call| model::label(variant, call)).unwrap_or_default(),
                 lines_of: call.map(|call| call.lines.clone()).unwrap_or_default(),
+                found: self.bad_index().map(Box::new),
             });
         }
         for state in &manifest.entries[self.entry].sets {

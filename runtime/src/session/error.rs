@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::BadIndex;
 use crate::format::{Elem, Isa};
 use crate::open::OpenError;
 use crate::weights::WeightErrors;
@@ -63,8 +64,9 @@ pub enum RunError {
     StateSize { name: String, was: u64, now: u64 },
     #[error("the GPU: {message}")]
     Device { message: String },
-    #[error("an index out of range in kernel `{kernel}`{}", lines(lines_of))]
-    IndexOutOfRange { kernel: String, lines_of: Vec<(String, u32)> },
+    /// `found` is the first wrong one that stands in an input or a state; `None` where the index was computed.
+    #[error("{}in kernel `{kernel}`{}", wrong(found.as_deref()), lines(lines_of))]
+    IndexOutOfRange { kernel: String, lines_of: Vec<(String, u32)>, found: Option<Box<BadIndex>> },
 }
 
 fn names(names: &[String]) -> String {
@@ -79,6 +81,10 @@ fn sizes(bound: &[(String, i64)]) -> String {
         [] => "these sizes".into(),
         all => all.iter().map(|(name, size)| format!("{name} = {size}")).collect::<Vec<_>>().join(", "),
     }
+}
+
+fn wrong(found: Option<&BadIndex>) -> String {
+    found.map_or_else(|| "an index out of range ".into(), |bad| format!("{bad}, "))
 }
 
 fn lines(lines: &[(String, u32)]) -> String {

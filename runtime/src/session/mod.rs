@@ -4,6 +4,7 @@ mod bound;
 mod counts;
 mod engine;
 mod error;
+mod index;
 mod model;
 mod outputs;
 mod profile;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use counts::{ExitCounts, LayerCounts, RouterCounts};
 pub use error::{LoadError, RunError};
+pub use index::BadIndex;
 pub use model::{LoadOptions, Model};
 pub use outputs::Outputs;
 pub use profile::{CallProfile, Touched};
