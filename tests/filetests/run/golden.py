@@ -471,6 +471,7 @@ def route_choices():
         "out.by_row": ((np.arange(e) < count[..., None])[..., None] * each(w)).sum(2),
     })
 
+
 def named(name, **shapes):
     """Parameters of an instance."""
     return {f"{name}.{key}": rand(*shape) for key, shape in shapes.items()}
@@ -755,11 +756,46 @@ def std_graph():
     })
 
 
+def lengths():
+    b, t, d, k = 4, 6, 3, 2
+    x, w, u, v = rand(b, t, d), rand(d, d), rand(d, d), rand(d, k)
+    n, all_n, each = np.array([3, 0, 6, 1], np.int32), 4, np.array([[6, 0, 2, 3], [1, 5, 0, 4]], np.int32)
+    forth, back, read = np.zeros((b, t, d)), np.zeros((b, t, d)), np.zeros((b, t, k))
+    forth_end, back_end, held = np.full((b, d), 0.5), np.full((b, d), 0.5), np.zeros((b, k, d))
+    count, place = np.zeros(b, np.int32), np.zeros((b, t), np.int32)
+
+    def decayed(row, length):
+        end = np.zeros(d)
+        for step in row[:length]:
+            end = end / 2 + step
+        return end
+
+    for i in range(b):
+        total, done = 0.0, False
+        for j in range(n[i]):
+            forth_end[i] = forth[i, j] = np.tanh(x[i, j] @ w + forth_end[i] @ u)
+            held[i] = sigmoid(x[i, j]) * held[i] + np.outer(np.tanh(x[i, j] @ v), x[i, j])
+            read[i, j] = held[i] @ x[i, j]
+            if not done:
+                total, count[i] = total + x[i, j].max(), count[i] + 1
+                done = total > 1.5
+            place[i, j] = count[i] + 10 * j
+        for j in reversed(range(n[i])):
+            back_end[i] = np.tanh(x[i, j] @ w + back_end[i] @ u)
+            back[i, j] = 2 * back_end[i]
+    write("lengths", {
+        "in.x": x, "in.n": n, "in.all_n": np.array(all_n, np.int32), "in.each": each, "w": w, "u": u, "v": v, "out.forth": forth,
+        "out.forth_end": forth_end, "out.back": back, "out.back_end": back_end, "out.read": read, "out.held": held, "out.count": count,
+        "out.place": place, "out.all": np.stack([decayed(row, all_n) for row in x]),
+        "out.parts": np.stack([[decayed(row, length) for row, length in zip(x, one)] for one in each]),
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
-        3, 0, 6,
+        lengths,
     ]:
         make()
