@@ -58,6 +58,7 @@ fn manifest(isa: Isa, kernel: &str) -> Manifest {
         params: vec![],
         states: vec![],
         entries: vec![Entry {
+            indices: Vec::new(),
             at_most: Vec::new(),
             name: "one".into(),
             inputs: vec![],

@@ -42,23 +42,28 @@ impl Fuser<'_> {
     /// The flag that a group would look at.
     fn flag_of(&self, group: GroupId, needs: &Needs) -> Option<Only> {
         let Group { core, roots, folds } = &self.fusion.groups[group.0];
-        let (values, enough): (Vec<Value>, Box<dyn Fn(&AxisSet) -> bool>) = match core {
+        let (values, rows) = match core {
             Core::Contract { value, roles } if roles.grouped.is_none() && roles.batch.is_empty() => {
-                let work = self.points(&roles.sums.union(&roles.cols)).saturating_mul(2);
-                let rows = roles.rows.clone();
-                (vec![*value], Box::new(move |flag| flag.is_subset(&rows) && work >= MIN_ROW_FLOPS))
+                (vec![*value], &roles.rows)
             }
-            Core::Nest { outer } => {
-                let values: Vec<Value> = folds.iter().chain(roots).copied().collect();
-                let most = values.iter().map(|v| self.all_axes(*v)).fold(AxisSet::default(), |a, b| a.union(&b));
-                let outer = outer.clone();
-                let points = move |flag: &AxisSet| self.points(&most.minus(flag));
-                (values, Box::new(move |flag| flag.is_subset(&outer) && points(flag) >= MIN_ROW_POINTS))
-            }
+            Core::Nest { outer } => (folds.iter().chain(roots).copied().collect(), outer),
             _ => return None,
         };
-        let only = Only::of(needs, values)?;
-        (!is_leaf(self.graph, only.flag) && enough(&self.graph.ty(only.flag).axes)).then_some(only)
+        let only = Only::of(needs, values.iter().copied())?;
+        let flag = &self.graph.ty(only.flag).axes;
+        if is_leaf(self.graph, only.flag) || !flag.is_subset(rows) {
+            return None;
+        }
+        let pays = match core {
+            Core::Contract { roles, .. } => {
+                self.points(&roles.sums.union(&roles.cols)).saturating_mul(2) >= MIN_ROW_FLOPS
+            }
+            _ => {
+                let all = values.iter().fold(AxisSet::default(), |all, v| all.union(&self.all_axes(*v)));
+                self.points(&all.minus(flag)) >= MIN_ROW_POINTS
+            }
+        };
+        pays.then_some(only)
     }
 
     /// The axes of a value and of what it folds.
