@@ -46,6 +46,7 @@ fn manifest() -> Manifest {
         }],
         states: vec![],
         entries: vec![Entry {
+            indices: Vec::new(),
             at_most: Vec::new(),
             name: "twice".into(),
             inputs: vec![elements("x")],
