@@ -214,7 +214,7 @@ network indices {
         scan t { let row = table[n = index] } yield row * 2.0
     }
     entry nodes(x: f32[edge, d], node: i32[edge]) -> f32[n, d] { segment_sum[edge -> n](x, node) }
-    entry kept(by: f32[]) -> f32[d] { by * table[n = at] }
+    entry kept(gain: f32[]) -> f32[d] { gain * table[n = at] }
     /// Computed: no element of an input is wrong.
     entry made(index: i32[t]) -> f32[t, d] { table[n = index + 1] }
 }
@@ -247,7 +247,7 @@ fn a_wrong_index_is_told_with_its_tensor_place_and_value() {
         let error = told(&mut session, &[("x", x), ("node", View::flat(&[9, 1]))]);
         assert!(error.starts_with("`node[edge = 0]` is 9, an index out of range: axis `n` has 4"), "{error}");
         session.enter("kept").unwrap();
-        let error = told(&mut session, &[("by", View::flat(&[1.0f32]))]);
+        let error = told(&mut session, &[("gain", View::flat(&[1.0f32]))]);
         assert!(error.starts_with("`at` is 4, an index out of range: axis `n` has 4"), "{error}");
         session.enter("made").unwrap();
         let error = told(&mut session, &[("index", View::flat(&[0, 3]))]);
