@@ -88,6 +88,8 @@ pub struct Tensor {
     pub name: String,
     pub elem: Elem,
     pub order: Vec<AxisId>,
+    /// Of an input, a scalar: its value where a caller does not set it.
+    pub default: Option<f64>,
     pub doc: String,
     pub span: Span,
 }

@@ -22,6 +22,11 @@ fn nesting_a_million_deep_is_refused() {
         "scan t { next (",
         "x[t = t - 1 else ",
         "f[t: ",
+        "if ",
+        "if a * match ",
+        "if a { b } else { ",
+        "for a in ",
+        "match a { 1: ",
     ] {
         let program = format!("model m(x: f32[t]) -> f32[t] {{ {} }}", text.repeat(1_000_000 / text.len()));
         let (program, diagnostics) = check_text("deep.gate", &program, &[]);
@@ -49,6 +54,14 @@ fn nesting_as_deep_as_allowed_is_parsed_at_once() {
         "repeat l in ",
         "route x over e by (",
         "x[t = (a: f(",
+        "if ",
+        "if a { b } else { ",
+        "for a in ",
+        "for a in [b, c] { ",
+        "match a { 1: ",
+        "match a { 1: { ",
+        "x.{",
+        "f(a; b.c = ",
     ] {
         for depth in [10, 20, 40, 80] {
             let program = format!("model m(x: f32[t]) -> f32[t] {{ {} }}", text.repeat(depth));
@@ -119,6 +132,17 @@ fn blocks_that_call_blocks_without_end_are_refused() {
     let (program, diagnostics) = check_text("wide.gate", &text, &[]);
     assert!(program.is_none());
     assert!(diagnostics.list.iter().any(|d| d.code == "E0002"), "{}", diagnostics.render(false));
+}
+
+#[test]
+fn copies_of_copies_without_end_are_refused() {
+    let text =
+        format!("model m(x: f32[t]) -> f32[t] {{ {} x {} }}", "for a in [p, q] { ".repeat(40), "}.p ".repeat(40));
+    let (program, diagnostics) = check_text("copies.gate", &text, &[]);
+    assert!(program.is_none());
+    assert!(diagnostics.list.iter().any(|d| d.code == "E0002"), "{}", diagnostics.render(false));
+    let many = format!("model m(x: f32[t]) -> f32[t] {{ {} {{ x }} }}", "if true { x } else ".repeat(2000));
+    assert!(check_text("sides.gate", &many, &[]).0.is_some());
 }
 
 const MODEL: &str = include_str!("../../examples/mixtral-ffn/model.gate");

@@ -81,6 +81,11 @@ impl Stored {
         Self { elem, shape, words, length: bytes.len() }
     }
 
+    pub fn scalar(elem: Elem, value: f64) -> Self {
+        let (bytes, size) = gatec_runtime::weights::narrow(value, elem);
+        Self::new(elem, Vec::new(), &bytes[..size])
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words)[..self.length]
     }

@@ -65,6 +65,18 @@ impl Built {
 
     /// Runs an entry once with these values.
     pub fn run(&self, entry: usize, values: &Values, isa: Isa, threads: usize) -> Result<Results, String> {
+        self.run_without(entry, values, isa, threads, &[])
+    }
+
+    /// The same, but inputs of these numbers are not set: they have defaults.
+    pub fn run_without(
+        &self,
+        entry: usize,
+        values: &Values,
+        isa: Isa,
+        threads: usize,
+        left_out: &[usize],
+    ) -> Result<Results, String> {
         let about = &self.module.entries[entry];
         let weights = Weights::from_bytes(weights(&self.module, values)?).map_err(|e| e.to_string())?;
         let (bytes, isa) = match &self.tiles {
@@ -86,7 +98,8 @@ impl Built {
             .map(|(tensor, boundary)| Bytes::of(&tensor.ordered(&boundary.order)))
             .collect();
         let mut views = Vec::new();
-        for (input, boundary) in inputs.iter().zip(&about.inputs) {
+        let given = inputs.iter().zip(&about.inputs).enumerate().filter(|(i, _)| !left_out.contains(i));
+        for (_, (input, boundary)) in given {
             let view = View::bytes(input.elem, input.bytes(), Some(&input.shape)).map_err(|e| e.to_string())?;
             views.push((boundary.name.as_str(), view));
         }

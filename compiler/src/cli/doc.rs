@@ -126,7 +126,8 @@ fn line(text: &str) -> String {
 /// `f32[t, d = 64]`, outermost axis first.
 fn ty(program: &Program, tensor: &Tensor) -> String {
     let axes: Vec<String> = tensor.order.iter().map(|axis| axis_and_size(program, *axis)).collect();
-    format!("{}[{}]", tensor.elem.name(), axes.join(", "))
+    let default = tensor.default.map_or(String::new(), |default| format!(" = {default}"));
+    format!("{}[{}]{default}", tensor.elem.name(), axes.join(", "))
 }
 
 fn axis_and_size(program: &Program, axis: AxisId) -> String {

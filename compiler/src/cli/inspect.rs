@@ -120,7 +120,11 @@ impl fmt::Display for About<'_> {
         manifest.doc.lines().try_for_each(|line| writeln!(f, "  {line}"))?;
         for entry in manifest.callable() {
             writeln!(f, "\nentry {}", entry.name)?;
-            entry.inputs.iter().try_for_each(|t| writeln!(f, "  in   {}", self.tensor(t)))?;
+            for (i, t) in entry.inputs.iter().enumerate() {
+                let default = entry.defaults.iter().find(|default| default.input as usize == i);
+                let default = default.map_or(String::new(), |default| format!(" = {}", default.value));
+                writeln!(f, "  in   {}{default}", self.tensor(t))?;
+            }
             entry.outputs.iter().try_for_each(|t| writeln!(f, "  out  {}", self.tensor(t)))?;
             for (what, numbers) in [("reads", &entry.reads), ("sets ", &entry.sets)] {
                 if !numbers.is_empty() {

@@ -218,6 +218,7 @@ fn manifest(isa: Isa) -> Manifest {
         at_most: Vec::new(),
         name: name.into(),
         inputs: vec![tensor("x", "elements", x)],
+        defaults: Vec::new(),
         outputs: vec![tensor("out", "threads", &symbol("threads"))],
         reads: vec![],
         sets: vec![],

@@ -157,7 +157,7 @@ impl LoadArgs {
     }
 }
 
-/// A random input of an entry for each that is not given; symbolic axes have these sizes.
+/// A random input of an entry for each that is not given and has no default; symbolic axes have these sizes.
 pub fn random_inputs(
     sizes: &[(String, i64)],
     manifest: &Manifest,
@@ -168,7 +168,8 @@ pub fn random_inputs(
     let bound: Vec<i64> = manifest.symbols.iter().map(|s| known(&s.name)).collect();
     let Some(entry) = manifest.entries.iter().find(|e| e.name == entry) else { return Ok(()) };
     for (number, input) in entry.inputs.iter().enumerate() {
-        if given.iter().any(|(name, _)| *name == input.name) {
+        let has_default = entry.defaults.iter().any(|default| default.input as usize == number);
+        if has_default || given.iter().any(|(name, _)| *name == input.name) {
             continue;
         }
         let too_large = || Failure::Other(format!("a random `{}` of these sizes fits no memory", input.name));

@@ -220,6 +220,8 @@ pub struct Entry {
     /// Sizes of symbols for which this form was chosen.
     pub assumed: Option<Vec<(String, i64)>>,
     pub inputs: Vec<Boundary>,
+    /// Inputs that a caller may leave out, scalars, by number, and what they are then.
+    pub defaults: Vec<(usize, f64)>,
     pub outputs: Vec<Boundary>,
     pub next_states: Vec<usize>,
     pub graph: Graph,

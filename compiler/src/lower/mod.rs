@@ -75,6 +75,7 @@ pub fn lower(program: &Program) -> Result<Module, LowerError> {
             at_most: Vec::new(),
             assumed: None,
             inputs: entry.inputs.iter().map(|t| names.boundary(t)).collect(),
+            defaults: entry.inputs.iter().enumerate().filter_map(|(i, t)| Some((i, t.default?))).collect(),
             outputs: entry.outputs.iter().map(|t| names.boundary(t)).collect(),
             next_states: entry.next_states.iter().map(|(state, _)| *state).collect(),
             graph,

@@ -43,7 +43,14 @@ impl Writer {
         NodeId(self.nodes.len() as u32 - 1)
     }
     fn tensor(&self, name: &str, axes: &[&str]) -> Tensor {
-        Tensor { name: name.into(), elem: F32, order: self.axes(axes), doc: String::new(), span: Span::default() }
+        Tensor {
+            name: name.into(),
+            elem: F32,
+            order: self.axes(axes),
+            default: None,
+            doc: String::new(),
+            span: Span::default(),
+        }
     }
     fn input(&mut self, name: &str, axes: &[&str]) -> NodeId {
         self.inputs.push(self.tensor(name, axes));

@@ -111,6 +111,11 @@ impl Writer<'_> {
             name: entry.name.clone(),
             at_most: entry.at_most.iter().filter_map(|(name, size)| self.at_most(name, *size)).collect(),
             inputs: tensors(&entry.inputs),
+            defaults: entry
+                .defaults
+                .iter()
+                .map(|&(i, value)| format::InputDefault { input: i as u32, value })
+                .collect(),
             outputs: tensors(&entry.outputs),
             reads,
             sets: entry.next_states.iter().map(|&i| i as u32).collect(),

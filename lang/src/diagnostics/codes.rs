@@ -60,5 +60,6 @@ codes! {
     LABEL = "E0215": "two instances have one name";
     QUANTIZED = "E0216": "the quantised type is wrong";
     SHADOWED = "E0217": "an axis has the name of the loop's";
+    CHOICE = "E0221": "the choice cannot be made when building";
     UNUSED = "W0301": "never used";
 }

@@ -66,6 +66,15 @@ impl<'t> Writer<'t> {
             }
             Rule::network => self.network(pair),
             Rule::block | Rule::model | Rule::entry | Rule::route => self.with_broken_body(pair),
+            Rule::if_ => self.sides(pair),
+            Rule::match_ => self.arms(pair),
+            Rule::chosen => {
+                let end = pair.as_span().end();
+                while self.tokens[self.next].start < end {
+                    self.tight = true;
+                    self.word();
+                }
+            }
             Rule::signature => self.signature(pair),
             Rule::arguments | Rule::sizes => {
                 self.tight = true;
@@ -130,6 +139,45 @@ impl<'t> Writer<'t> {
             self.pair(part);
         }
         self.close_brace(end, kind);
+    }
+
+    /// `if a { .. } else { .. }`: one line, or no side is one.
+    fn sides(&mut self, pair: P<'t>) {
+        let end = pair.as_span().end();
+        let breaks = pair.clone().into_inner().flatten().any(|p| p.as_rule() == Rule::statement);
+        for part in pair.into_inner() {
+            self.words_to(part.as_span().start());
+            match part.as_rule() {
+                Rule::body => self.braces(part, breaks),
+                Rule::else_if => {
+                    for part in part.into_inner() {
+                        self.words_to(part.as_span().start());
+                        match part.as_rule() {
+                            Rule::body => self.braces(part, breaks),
+                            _ => self.pair(part),
+                        }
+                    }
+                }
+                _ => self.pair(part),
+            }
+        }
+        self.words_to(end);
+    }
+
+    /// `match x { .. }`, an arm a line.
+    fn arms(&mut self, pair: P<'t>) {
+        let end = pair.as_span().end();
+        let (arms, value): (Vec<P>, Vec<P>) = pair.into_inner().partition(|p| p.as_rule() == Rule::case);
+        for part in value {
+            self.words_to(part.as_span().start());
+            self.pair(part);
+        }
+        self.open_brace(arms.is_empty());
+        for arm in arms {
+            self.pending = Some(Break::Hard);
+            self.pair(arm);
+        }
+        self.close_brace(end, Break::Hard);
     }
 
     fn network(&mut self, pair: P<'t>) {
@@ -236,7 +284,7 @@ impl<'t> Writer<'t> {
         // One part that takes several lines itself needs no lines around it.
         let hugs = matches!(parts.as_slice(), [only] if has_braces(only)) && !self.has_comment_around(&parts[0]);
         // Sizes after a semicolon end without a comma; what is in parentheses alone is no list.
-        let ends_with_comma = !parts.iter().any(|p| p.as_rule() == Rule::size_arg)
+        let ends_with_comma = !parts.iter().any(|p| matches!(p.as_rule(), Rule::size_arg | Rule::given))
             && !matches!(parts.as_slice(), [only] if only.as_rule() == Rule::expr);
         let outer = std::mem::replace(&mut self.keeps_blanks, false);
         self.open();
@@ -418,7 +466,7 @@ impl<'t> Writer<'t> {
 /// Does a part hold a body in braces?
 fn has_braces(pair: &P) -> bool {
     let mut inside = pair.clone().into_inner().flatten();
-    inside.any(|p| matches!(p.as_rule(), Rule::body | Rule::experts | Rule::loop_body))
+    inside.any(|p| matches!(p.as_rule(), Rule::body | Rule::experts | Rule::loop_body | Rule::match_))
 }
 
 /// Does no blank stand between two words?
@@ -428,7 +476,7 @@ fn is_tight(before: &str, after: &str) -> bool {
         // `x[t = ..2]`, `f32[t, ..]`, and a number that ends with its point.
         (before, "..") => !matches!(before, "=" | ",") && !before.ends_with('.'),
         ("(" | "[" | "." | "..", _) | (_, "," | ";" | ")" | "]" | ":" | ".") => true,
-        (before, "[") => is_word(before),
+        (before, "[") => before != "in" && is_word(before),
         _ => false,
     }
 }

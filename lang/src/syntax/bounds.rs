@@ -7,6 +7,8 @@ use crate::program::Span;
 pub const MAX_BYTES: usize = 4 << 20;
 /// Brackets open at once, loops and prefix operators included.
 pub const MAX_NESTING: usize = 100;
+/// Words behind which an expression stands before the braces: one may stand in another's.
+const HEADS: &[&str] = &["if", "match", "for", "route", "repeat", "scan"];
 /// Operators in one statement.
 pub const MAX_OPERATORS: usize = 1000;
 
@@ -18,9 +20,10 @@ pub fn check(file: u32, text: &str) -> Option<Diagnostic> {
         return Some(Diagnostic::error(codes::TOO_LARGE, at(0), message));
     }
     let bytes = text.as_bytes();
-    let (mut open, mut prefixes, mut operators) = (0usize, 0usize, 0usize);
+    let (mut open, mut prefixes, mut operators, mut heads) = (0usize, 0usize, 0usize, 0usize);
     let mut i = 0;
     while i < bytes.len() {
+        heads += usize::from(begins_head(bytes, i));
         match bytes[i] {
             b'/' if bytes.get(i + 1) == Some(&b'/') => {
                 while i < bytes.len() && bytes[i] != b'\n' {
@@ -37,6 +40,7 @@ pub fn check(file: u32, text: &str) -> Option<Diagnostic> {
             b'(' | b'[' | b'{' => {
                 open += 1;
                 prefixes = 0;
+                heads -= usize::from(bytes[i] == b'{' && heads > 0);
             }
             b')' | b']' | b'}' => {
                 open = open.saturating_sub(1);
@@ -58,7 +62,7 @@ pub fn check(file: u32, text: &str) -> Option<Diagnostic> {
             b' ' | b'\t' | b'\r' | b'\n' => {}
             _ => prefixes = 0,
         }
-        if open + prefixes > MAX_NESTING {
+        if open + prefixes + heads > MAX_NESTING {
             let message = format!("nested deeper than {MAX_NESTING}");
             return Some(Diagnostic::error(codes::TOO_DEEP, at(i), message));
         }
@@ -69,4 +73,14 @@ pub fn check(file: u32, text: &str) -> Option<Diagnostic> {
         i += 1;
     }
     None
+}
+
+/// Does one of the words begin there? As the name of a field it is none.
+fn begins_head(bytes: &[u8], at: usize) -> bool {
+    let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let is_longer = |b: &u8| is_word(b) || matches!(b, b'\'' | b':');
+    let is_inside = at > 0 && (is_word(&bytes[at - 1]) || bytes[at - 1] == b'.');
+    let is_head =
+        |word: &str| bytes[at..].starts_with(word.as_bytes()) && !bytes.get(at + word.len()).is_some_and(is_longer);
+    !is_inside && HEADS.iter().any(|word| is_head(word))
 }

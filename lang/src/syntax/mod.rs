@@ -1,8 +1,10 @@
 //! The syntax tree: what was written, with its places.
 
 pub mod bounds;
+mod choice;
 mod parse;
 mod route;
+mod source;
 mod tokens;
 mod wrong;
 
@@ -90,14 +92,31 @@ pub enum CallableKind {
 pub struct Callable {
     pub kind: CallableKind,
     pub name: Name,
-    /// Without a type: a block (`f: block`).
-    pub args: Vec<(Name, Option<Ty>)>,
+    pub args: Vec<Declared>,
     /// `; h = 64, k`: axes of the block's own, and their sizes where a call gives none.
     pub sizes: Vec<(Name, Option<Expr>)>,
     pub result: Option<Vec<(Option<Name>, Ty)>>,
     pub body: Body,
     pub doc: String,
     pub span: Span,
+}
+
+/// An argument of a signature.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    pub name: Name,
+    pub is: DeclaredAs,
+    /// `= 1.0`: what it is if a call does not say.
+    pub default: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub enum DeclaredAs {
+    Tensor(Ty),
+    /// `f: block`
+    Block,
+    /// `cell: name`, `gated: bool`, `n: number`: known when building.
+    Known(Name),
 }
 
 #[derive(Clone, Debug)]
@@ -130,7 +149,7 @@ pub struct Body {
 #[derive(Clone, Debug)]
 pub enum Statement {
     Param { names: Vec<Name>, ty: Ty, source: Option<Source> },
-    Part { names: Vec<Name>, block: Name, sizes: Vec<(Name, Expr)> },
+    Part { names: Vec<Name>, block: Name, sizes: Vec<(Name, Expr)>, place: Option<Place> },
     State { names: Vec<Name>, ty: Ty, init: Expr },
     Let { names: Vec<Name>, is_record: bool, value: Expr },
     NextState { name: Name, value: Expr },
@@ -150,8 +169,31 @@ pub struct Exit {
 pub struct Source {
     pub name: String,
     pub name_span: Span,
-    /// Each axis of the file, of several names if merged; `_` is a name here.
-    pub order: Option<Vec<Vec<Name>>>,
+    /// Each axis of the file.
+    pub order: Option<Vec<FileAxis>>,
+}
+
+/// A sum of products: `h`, `head * k`, `wq + wk + wv`.
+#[derive(Clone, Debug)]
+pub struct FileAxis {
+    pub terms: Vec<Vec<FileFactor>>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub enum FileFactor {
+    /// An axis; `_` is a name here. A term of one name may be a parameter.
+    Name(Name),
+    /// `(gate, up)`: parameters, one after the other.
+    OneOf(Vec<Name>),
+}
+
+/// `from "encoder.{layer}"` behind an instance.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub name: String,
+    /// With its quotes.
+    pub span: Span,
 }
 
 #[derive(Clone, Debug)]
@@ -164,6 +206,8 @@ pub struct Expr {
 pub enum ExprKind {
     Number(f64),
     Bool(bool),
+    /// `"rhn"`: a name known when building.
+    Text(String),
     Name(Name),
     Unary(Prefix, Box<Expr>),
     Binary(Infix, Box<Expr>, Box<Expr>),
@@ -174,6 +218,8 @@ pub enum ExprKind {
         b: Box<Expr>,
     },
     Field(Box<Expr>, Name),
+    /// `r.{task}`: the field that a name known when building says.
+    FieldOf(Box<Expr>, Name),
     Brackets(Box<Expr>, Vec<Bracket>),
     Record(Vec<(Name, Expr)>),
     /// `(a, b)`: several values, which only `next` takes.
@@ -182,7 +228,41 @@ pub enum ExprKind {
     Scan(Box<Scan>),
     Repeat(Box<Repeat>),
     Route(Box<Route>),
+    If(Box<If>),
+    Match(Box<Match>),
+    For(Box<For>),
     Last(Name),
+}
+
+/// `if a { .. } else if b { .. } else { .. }`: decided when building.
+#[derive(Clone, Debug)]
+pub struct If {
+    pub sides: Vec<(Expr, Body)>,
+    pub otherwise: Option<Body>,
+}
+
+/// `match cell { "rhn": .. else: .. }`: decided when building.
+#[derive(Clone, Debug)]
+pub struct Match {
+    pub value: Expr,
+    /// No patterns: `else`.
+    pub arms: Vec<(Vec<Expr>, Body)>,
+}
+
+/// `for task in [seg, depth] { .. }`, `for member in 5 { .. }`: copies with parameters of their own.
+#[derive(Clone, Debug)]
+pub struct For {
+    pub name: Name,
+    pub over: Copies,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub enum Copies {
+    /// `[seg, depth]`
+    Names(Vec<Name>),
+    /// So many, along an axis.
+    Count(Box<Expr>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,8 +295,11 @@ pub struct Call {
     /// `sum[d](x)`, `pad[t: 1..1](x)`, `segment_sum[edge -> node](x, index)`, `top[t -> k: 8](x)`
     pub axes: Vec<CallAxis>,
     pub args: Vec<Argument>,
-    /// After the semicolon.
+    /// After the semicolon: sizes of axes, or values of parameters; the block says which.
     pub sizes: Vec<(Name, Expr)>,
+    /// After the semicolon: values of parameters of instances within, by their path.
+    pub given: Vec<(Vec<Name>, Expr)>,
+    pub place: Option<Place>,
 }
 
 #[derive(Clone, Debug)]

@@ -172,7 +172,15 @@ impl Tree<'_> {
         let mut signature = Parts::of(parts.next());
         let args = signature.all(Rule::declared).into_iter().map(|p| {
             let mut parts = Parts::of(p);
-            (self.name(parts.next()), parts.take(Rule::ty).map(|p| self.ty(p)))
+            let name = self.name(parts.next());
+            let is = parts.next();
+            let is = match is.as_rule() {
+                Rule::a_block => DeclaredAs::Block,
+                Rule::known => DeclaredAs::Known(self.name(is)),
+                _ => DeclaredAs::Tensor(self.ty(is)),
+            };
+            let default = parts.take(Rule::default).map(|p| self.expr(Parts::of(p).next()));
+            Declared { name, is, default }
         });
         let args = args.collect();
         let sizes = signature.all(Rule::own_size).into_iter().map(|p| {
@@ -224,7 +232,7 @@ impl Tree<'_> {
         Ty { elem, axes, blocks, rest, span }
     }
 
-    fn body(&self, pair: P) -> Body {
+    pub(super) fn body(&self, pair: P) -> Body {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let statements = self.statements(&mut parts);
@@ -251,7 +259,8 @@ impl Tree<'_> {
                 let mut names: Vec<Name> = parts.all(Rule::ident).into_iter().map(|p| self.name(p)).collect();
                 let Some(block) = names.pop() else { unreachable!("the grammar puts a block here") };
                 let sizes = parts.take(Rule::sizes).map(|p| self.sizes(&mut Parts::of(p))).unwrap_or_default();
-                Statement::Part { names, block, sizes }
+                let place = parts.take(Rule::place).map(|p| self.place(p));
+                Statement::Part { names, block, sizes, place }
             }
             Rule::state => {
                 let names = parts.all(Rule::ident).into_iter().map(|p| self.name(p)).collect();
@@ -273,17 +282,6 @@ impl Tree<'_> {
                 Statement::Let { names, is_record, value: self.expr(parts.next()) }
             }
         }
-    }
-
-    fn source(&self, pair: P) -> Source {
-        let mut parts = Parts::of(pair);
-        let string = parts.next();
-        let name_span = self.span(&string);
-        let name = string.into_inner().map(|p| p.as_str().to_string()).collect();
-        let order = parts
-            .take(Rule::file_order)
-            .map(|p| p.into_inner().map(|axis| axis.into_inner().map(|p| self.name(p)).collect()).collect());
-        Source { name, name_span, order }
     }
 
     fn sizes(&self, parts: &mut Parts) -> Vec<(Name, Expr)> {
@@ -355,6 +353,7 @@ impl Tree<'_> {
                     let brackets = inner.into_inner().map(|p| self.bracket(Parts::of(p).next())).collect();
                     ExprKind::Brackets(Box::new(expr), brackets)
                 }
+                Rule::chosen => ExprKind::FieldOf(Box::new(expr), self.name(Parts::of(inner).next())),
                 _ => ExprKind::Field(Box::new(expr), self.name(inner)),
             };
             expr = Expr { kind, span };
@@ -386,7 +385,7 @@ impl Tree<'_> {
         parts.take(rule).map(|p| Box::new(self.expr(p)))
     }
 
-    fn primary(&self, pair: P) -> Expr {
+    pub(super) fn primary(&self, pair: P) -> Expr {
         let span = self.span(&pair);
         let kind = match pair.as_rule() {
             Rule::number => ExprKind::Number(pair.as_str().parse().unwrap_or(f64::NAN)),
@@ -396,6 +395,8 @@ impl Tree<'_> {
                 word => ExprKind::Bool(word == "true"),
             },
             Rule::name => ExprKind::Name(self.name(Parts::of(pair).next())),
+            Rule::string => ExprKind::Text(pair.into_inner().map(|p| p.as_str()).collect()),
+            Rule::if_ | Rule::match_ | Rule::for_ => self.choice(pair),
             Rule::tuple => {
                 let mut all: Vec<Expr> = pair.into_inner().map(|p| self.expr(p)).collect();
                 match all.len() {
@@ -426,6 +427,9 @@ impl Tree<'_> {
 
     fn call(&self, pair: P) -> Call {
         let mut parts = Parts::of(pair);
+        let called = parts.next();
+        let place = parts.take(Rule::place).map(|p| self.place(p));
+        let mut parts = Parts::of(called);
         let mut callee = Parts::of(parts.next());
         let name = self.name(callee.next());
         let axes = callee.take(Rule::call_axes).map(|p| {
@@ -440,8 +444,19 @@ impl Tree<'_> {
         });
         let mut arguments = Parts::of(parts.next());
         let args = arguments.all(Rule::argument).into_iter().map(|p| self.argument(Parts::of(p).next())).collect();
-        let sizes = self.sizes(&mut arguments);
-        Call { label: None, callee: name, axes: axes.unwrap_or_default(), args, sizes }
+        let (mut sizes, mut given) = (Vec::new(), Vec::new());
+        for p in arguments.all(Rule::given) {
+            let mut parts = Parts::of(p);
+            let mut path = vec![self.name(parts.next())];
+            path.extend(parts.all(Rule::field).into_iter().map(|p| self.name(p)));
+            let value = self.expr(parts.next());
+            match path.len() {
+                1 => sizes.push((path.remove(0), value)),
+                _ => given.push((path, value)),
+            }
+        }
+        let axes = axes.unwrap_or_default();
+        Call { label: None, callee: name, axes, args, sizes, given, place }
     }
 
     fn argument(&self, pair: P) -> Argument {

@@ -1,10 +1,11 @@
 //! Arguments that are blocks: by their names, or with what they are given before they are called.
 
+use super::defaults::given;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::Span;
-use crate::syntax::{Argument, Call, Expr, ExprKind, Name};
+use crate::syntax::{Argument, Call, Declared, DeclaredAs, Expr, ExprKind, Name};
 
 impl Checker<'_> {
     /// An argument that is a block: by its name, or one that came in as an argument itself, or a part.
@@ -16,12 +17,7 @@ impl Checker<'_> {
         declared: &Name,
         span: Span,
     ) -> Checked<Val> {
-        let named = call.args.iter().find_map(|a| match a {
-            Argument::Named(n, expr) if n.text == declared.text => Some(expr),
-            _ => None,
-        });
-        let mut positional = call.args.iter().filter_map(|a| if let Argument::Expr(e) = a { Some(e) } else { None });
-        let Some(expr) = named.or_else(|| positional.nth(i)) else {
+        let Some(expr) = given(call, i, declared) else {
             let message = format!("`{}` lacks its argument `{}`, a block", call.callee.text, declared.text);
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
         };
@@ -45,7 +41,7 @@ impl Checker<'_> {
     fn block_written(&mut self, scope: &mut Scope, expr: &Expr) -> Option<Checked<Val>> {
         let with = match &expr.kind {
             ExprKind::Name(name) => return self.block_named(scope, name).map(Ok),
-            ExprKind::Call(with) if with.label.is_none() && with.axes.is_empty() => with,
+            ExprKind::Call(with) if with.label.is_none() && with.axes.is_empty() && is_plain(with) => with,
             _ => return None,
         };
         let Val::Block(mut block) = self.block_named(scope, &with.callee)? else { return None };
@@ -70,8 +66,8 @@ impl Checker<'_> {
     fn takes_block(&mut self, block: &Template, at: Span) -> Checked<()> {
         let Some(callable) = self.names[block.file].callables.get(&block.name).copied() else { return Ok(()) };
         match callable.args.get(block.first.len()) {
-            Some((_, None)) => Ok(()),
-            Some((name, Some(_))) => {
+            Some(Declared { is: DeclaredAs::Block, .. }) => Ok(()),
+            Some(Declared { name, .. }) => {
                 let message = format!("`{}` gets `{}` when it is called, not here", block.name, name.text);
                 let help = "in the place of a block stands its name, with blocks and sizes: `mlp(gelu; h = 16)`";
                 Err(self.say(Diagnostic::error(codes::ARGUMENTS, at, message).help(help)))
@@ -102,4 +98,9 @@ impl Checker<'_> {
         let (_, f) = super::pointwise::UNARY.iter().find(|(n, _)| *n == name.text)?;
         Some(Val::Function(*f, name.text.clone()))
     }
+}
+
+/// Only a call says where parameters stand, and what they are.
+fn is_plain(with: &Call) -> bool {
+    with.given.is_empty() && with.place.is_none()
 }

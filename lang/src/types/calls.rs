@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::scope::Scope;
+use super::scope::{Binding, Given, Scope};
 use super::{Checked, Checker, MAX_CALLS, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Kind, Node, Span};
-use crate::syntax::{Argument, Call, Callable, CallableKind, ExprKind, Name, Ty};
+use crate::program::{AxisId, Kind, NamePiece, Node, Span};
+use crate::syntax::{Argument, Call, Callable, CallableKind, DeclaredAs, ExprKind, Name, Ty};
 
 /// What is called, where it is more than a name of the file.
 #[derive(Default)]
 struct Instance {
     /// Of a part, which has its place from its declaration.
     path: Option<Vec<String>>,
+    /// Of a part, from its declaration, if not its path.
+    place: Option<Vec<NamePiece>>,
+    /// Of a part, what the block in which it is declared was given.
+    given: Given,
     /// Axes that it was given where it was named: of a part, or of an argument.
-    given: Vec<(Name, AxisId)>,
+    axes: Vec<(Name, AxisId)>,
     /// Its first arguments, likewise.
     first: Vec<Val>,
     /// Axes of the block around a part's declaration; else the caller's count.
@@ -31,13 +35,14 @@ impl<'s> Checker<'s> {
         }
         let instance = scope.find(name).and_then(|binding| {
             let found = match binding.val.clone() {
-                Val::Part { block, path, around, gained } => {
-                    let (given, first) = (block.sizes.clone(), block.first.clone());
-                    (block, Instance { path: Some(path), given, first, around: Some(around), gained: Some(gained) })
+                Val::Part { block, path, place, given, around, gained } => {
+                    let (axes, first) = (block.sizes.clone(), block.first.clone());
+                    let (path, around, gained) = (Some(path), Some(around), Some(gained));
+                    (block, Instance { path, place, given, axes, first, around, gained })
                 }
                 Val::Block(block) => {
-                    let (given, first) = (block.sizes.clone(), block.first.clone());
-                    (block, Instance { given, first, ..Instance::default() })
+                    let (axes, first) = (block.sizes.clone(), block.first.clone());
+                    (block, Instance { axes, first, ..Instance::default() })
                 }
                 _ => return None,
             };
@@ -55,6 +60,7 @@ impl<'s> Checker<'s> {
         {
             let (f, function) = (*f, function.clone());
             binding.used = true;
+            self.no_place(call)?;
             let sizes: Vec<Name> = call.sizes.iter().map(|(name, _)| name.clone()).collect();
             self.only_axes(&function, &sizes, &BTreeSet::new())?;
             return self.call_unary(scope, f, call, span);
@@ -63,7 +69,7 @@ impl<'s> Checker<'s> {
             return self.instantiate(scope, callable, call, Instance::default(), span);
         }
         match self.builtin(scope, call, span) {
-            Some(val) => val,
+            Some(val) => self.no_place(call).and(self.nothing_given(call)).and(val),
             None => Err(self.unknown(scope, &call.callee)),
         }
     }
@@ -112,13 +118,16 @@ impl<'s> Checker<'s> {
             inner.bound = instance.around.unwrap_or_else(|| scope.bound.clone());
             inner.axes.extend(inner.bound.clone());
         }
+        inner.place.clone_from(if instance.path.is_some() { &instance.place } else { &scope.place });
         inner.path = match (&instance.path, callable.kind) {
             (Some(path), _) => {
                 inner.shared = true;
+                self.no_place(call)?;
                 path.clone()
             }
             (None, CallableKind::Fn) => {
                 inner.is_pure = true;
+                self.no_place(call)?;
                 scope.path.clone()
             }
             (None, _) if scope.is_pure => {
@@ -137,9 +146,14 @@ impl<'s> Checker<'s> {
                         Some(_) => diagnostic,
                     }));
                 }
-                let mut path = scope.path.clone();
-                path.push(label.text.clone());
-                path
+                inner.path.clone_from(&scope.path);
+                inner.given.clone_from(&scope.given);
+                inner.descend(&label.text);
+                if let Some(place) = &call.place {
+                    let gained = self.gained.clone();
+                    inner.place = Some(self.file_name(scope, (&place.name, place.span), &gained)?);
+                }
+                inner.path
             }
         };
         // Axes that a signature declares are neither the caller's nor the file's.
@@ -148,8 +162,17 @@ impl<'s> Checker<'s> {
             inner.bound.remove(&name.text);
             inner.ask(&name.text);
         }
-        let mut given = instance.given;
-        given.extend(self.given_sizes(scope, &call.sizes)?);
+        if instance.path.is_some() {
+            inner.given = instance.given;
+        }
+        let own = if call.sizes.is_empty() { BTreeSet::new() } else { self.own_params(callable) };
+        let (params, sizes): (Vec<_>, Vec<_>) =
+            call.sizes.iter().cloned().partition(|(name, _)| own.contains(&name.text));
+        let values = self.given_values(scope, &params, &call.given)?;
+        inner.given.0.extend(values.0.clone());
+        let sized = self.given_sizes(scope, &sizes).inspect_err(|Reported| self.misspelt_param(callable, &sizes));
+        let mut given = instance.axes;
+        given.extend(sized?);
         let named: Vec<Name> = given.iter().map(|(name, _)| name.clone()).collect();
         let mut own = BTreeMap::new();
         for (name, id) in given {
@@ -172,6 +195,7 @@ impl<'s> Checker<'s> {
         self.check_result(&inner, callable, &val, (&named, start))?;
         let asked = inner.asked.into_inner();
         self.only_axes(&callable.name.text, &named, &asked)?;
+        self.only_params(callable, &values)?;
         // What the block takes from the one around, that one has been asked for.
         asked.iter().filter(|name| scope.bound.contains_key(*name)).for_each(|name| scope.ask(name));
         Ok(in_order(val, callable))
@@ -233,23 +257,27 @@ impl<'s> Checker<'s> {
             let message = format!("`{}` takes {} arguments, not {found}", callable.name.text, callable.args.len());
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
         }
-        let names: Vec<&str> = callable.args.iter().skip(first.len()).map(|(n, _)| n.text.as_str()).collect();
+        let names: Vec<&str> = callable.args.iter().skip(first.len()).map(|arg| arg.name.text.as_str()).collect();
         self.only(call, most, &names, span)?;
         let mut failed = false;
         let mut vals = Vec::new();
-        for (i, (name, ty)) in callable.args.iter().enumerate() {
+        for (i, declared) in callable.args.iter().enumerate() {
+            let name = &declared.name;
             if let Some(given) = first.get(i) {
                 vals.push((name, given.clone()));
                 continue;
             }
             let i = i - first.len();
-            let Some(ty) = ty else {
-                let val = self.block_argument(scope, call, i, name, span);
+            let DeclaredAs::Tensor(ty) = &declared.is else {
+                let val = match &declared.is {
+                    DeclaredAs::Known(kind) => self.known_declared(scope, call, (i, declared, kind), span),
+                    _ => self.block_argument(scope, call, i, name, span),
+                };
                 failed |= val.is_err();
                 vals.push((name, val.unwrap_or(Val::Error)));
                 continue;
             };
-            let found = self.argument(scope, call, i, &name.text, span);
+            let found = self.argument_or_default(scope, call, (i, declared, ty), span);
             let node = found.and_then(|(val, at)| {
                 let elem = self.elem(ty)?;
                 let node = self.as_tensor(&val, elem, at)?;
@@ -460,10 +488,12 @@ impl<'s> Checker<'s> {
     }
 
     pub fn warn_of_unused(&mut self, scope: &Scope) {
-        let unused: Vec<(String, Span)> = scope
-            .values
+        scope.values.iter().for_each(|names| self.warn_of_unused_among(names));
+    }
+
+    pub fn warn_of_unused_among(&mut self, names: &BTreeMap<String, Binding>) {
+        let unused: Vec<(String, Span)> = names
             .iter()
-            .flatten()
             .filter(|(name, b)| !b.used && !name.starts_with('_') && !matches!(b.val, Val::Error))
             .map(|(name, b)| (name.clone(), b.span))
             .collect();

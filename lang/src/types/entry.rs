@@ -1,11 +1,12 @@
 //! Models, networks and their entries.
 
+use super::choice::KINDS;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{Entry, Kind, NodeId, Tensor, Type};
 use crate::size::Size;
-use crate::syntax::{Callable, Name, Network, Ty};
+use crate::syntax::{Callable, Declared, DeclaredAs, Name, Network, Ty};
 
 /// What a file builds.
 pub(crate) enum Top<'s> {
@@ -62,6 +63,7 @@ impl<'s> Checker<'s> {
     fn start(&mut self) {
         self.nodes.clear();
         self.next_states.clear();
+        self.copies = 0;
         self.loops.clear();
         self.gained.clear();
         self.experts.clear();
@@ -83,12 +85,20 @@ impl<'s> Checker<'s> {
             self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message).help(help));
             failed = true;
         }
-        for (i, (name, ty)) in callable.args.iter().enumerate() {
-            let tensor = match ty {
-                Some(ty) => self.boundary(scope, &name.text, ty),
-                None => {
-                    let message = format!("`{}` takes tensors only: `{}` is a block", callable.name.text, name.text);
-                    Err(self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message)))
+        for (i, Declared { name, is, default }) in callable.args.iter().enumerate() {
+            let tensor = match is {
+                DeclaredAs::Tensor(ty) => self.boundary(scope, &name.text, ty).and_then(|tensor| {
+                    let default = default.as_ref().map(|expr| self.scalar(name, ty, expr)).transpose()?;
+                    Ok(Tensor { default, ..tensor })
+                }),
+                DeclaredAs::Known(kind) if !KINDS.contains(&kind.text.as_str()) => Err(self.wrong_kind(name, kind)),
+                DeclaredAs::Block | DeclaredAs::Known(_) => {
+                    let (is, help) = match is {
+                        DeclaredAs::Block => ("a block", "call the block by its name"),
+                        _ => ("known when building", "declare it in the file: `const .. = ..`"),
+                    };
+                    let message = format!("`{}` takes tensors only: `{}` is {is}", callable.name.text, name.text);
+                    Err(self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message).help(help)))
                 }
             };
             let Ok(tensor) = tensor else {
@@ -138,7 +148,7 @@ impl<'s> Checker<'s> {
             return Err(self.say(Diagnostic::error(codes::AXES, ty.span, message)));
         }
         let (elem, order) = self.written(scope, ty)?;
-        Ok(Tensor { name: name.to_string(), elem, order, doc: String::new(), span: ty.span })
+        Ok(Tensor { name: name.to_string(), elem, order, default: None, doc: String::new(), span: ty.span })
     }
 
     fn outputs(&mut self, scope: &mut Scope, callable: &Callable, val: &Val) -> Checked<(Vec<Tensor>, Vec<NodeId>)> {

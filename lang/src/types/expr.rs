@@ -4,7 +4,7 @@ use super::route::{Dispatch, Plan};
 use super::scope::Scope;
 use super::{Checked, Checker, MAX_CALLS, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{Elem, Kind, NodeId, Span};
+use crate::program::{Kind, NodeId, Span};
 use crate::size::Size;
 use crate::syntax::{ConstValue, Expr, ExprKind, Name};
 
@@ -12,15 +12,17 @@ impl Checker<'_> {
     pub fn expr(&mut self, scope: &mut Scope, expr: &Expr) -> Checked<Val> {
         match &expr.kind {
             ExprKind::Number(n) => Ok(Val::Number(*n)),
-            ExprKind::Bool(b) => {
-                let node = self.push(Kind::Number(f64::from(u8::from(*b))), Elem::Bool, Vec::new(), expr.span)?;
-                Ok(Val::Tensor(node))
-            }
+            ExprKind::Bool(b) => Ok(Val::Bool(*b)),
+            ExprKind::Text(name) => Ok(Val::Text(name.clone())),
             ExprKind::Name(name) => self.name(scope, name),
             ExprKind::Unary(f, x) => self.prefix(scope, *f, x, expr.span),
             ExprKind::Binary(f, a, b) => self.infix(scope, *f, a, b, expr.span),
             ExprKind::At { axes, a, b } => self.contract(scope, axes.as_deref(), a, b, expr.span),
             ExprKind::Field(x, name) => self.field(scope, x, name),
+            ExprKind::FieldOf(x, name) => {
+                let field = self.known_name(scope, name)?;
+                self.field(scope, x, &Name { text: field, span: name.span })
+            }
             ExprKind::Brackets(x, all) => self.brackets(scope, x, all),
             ExprKind::Record(fields) => {
                 let mut record: Vec<(String, Val)> = Vec::new();
@@ -39,6 +41,9 @@ impl Checker<'_> {
             ExprKind::Scan(scan) => self.scan(scope, scan, expr.span),
             ExprKind::Repeat(repeat) => self.repeat(scope, repeat, expr.span),
             ExprKind::Route(route) => self.route(scope, route, expr.span),
+            ExprKind::If(choice) => self.chosen_side(scope, choice, expr.span),
+            ExprKind::Match(choice) => self.chosen_arm(scope, choice, expr.span),
+            ExprKind::For(each) => self.copies(scope, each),
             ExprKind::Last(name) => {
                 let message = format!("`last {}` stands in the `yield` of a loop only", name.text);
                 Err(self.say(Diagnostic::error(codes::LOOP, expr.span, message)))
@@ -162,6 +167,7 @@ impl Checker<'_> {
                 Err(self.say(diagnostic))
             }
             Val::Plan(plan) => self.plan_field(&plan.clone(), name),
+            Val::Part { .. } => self.param_of(&val, name),
             _ => {
                 let message = format!("this has no fields, so no `{}`", name.text);
                 Err(self.say(Diagnostic::error(codes::FIELD, name.span, message)))

@@ -11,10 +11,14 @@ mod brackets;
 mod builtin;
 mod calls;
 mod capacity;
+mod choice;
 mod contract;
+mod defaults;
 mod entry;
 mod exit;
 mod expr;
+mod fused;
+mod given;
 mod lengths;
 mod loops;
 mod params;
@@ -35,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, codes, near};
 use crate::files::Files;
-use crate::program::{self, AxisId, Binary, Elem, Kind, Node, NodeId, Program, Span, Type, Unary};
+use crate::program::{self, AxisId, Binary, Elem, Kind, NamePiece, Node, NodeId, Program, Span, Type, Unary};
 use crate::size::Size;
 use crate::syntax::{self, Item};
 
@@ -53,6 +57,10 @@ pub(crate) enum Val {
     Tensor(NodeId),
     /// A number known when building; it takes the element type of what it meets.
     Number(f64),
+    /// Known when building.
+    Bool(bool),
+    /// A name known when building: `"rhn"`.
+    Text(String),
     /// The size of an axis that is bound when the model runs, plus a whole number; it takes the element type of what it meets, too.
     Size(AxisId, f64),
     Record(Vec<(String, Val)>),
@@ -64,6 +72,10 @@ pub(crate) enum Val {
         path: Vec<String>,
         /// Axes of the block in which it is declared.
         around: BTreeMap<String, AxisId>,
+        /// What the names of its tensors in a weight file begin with, where that is not its path.
+        place: Option<Vec<NamePiece>>,
+        /// Values of its parameters, if the block in which it is declared was given some.
+        given: scope::Given,
         /// Axes that its parameters gain: those of the routes and repeats around its declaration, not around its calls.
         gained: Vec<AxisId>,
     },
@@ -127,10 +139,14 @@ pub(crate) struct Checker<'s> {
     /// Blocks that are being instantiated.
     calling: Vec<Span>,
     next_states: Vec<(usize, NodeId)>,
+    /// Bodies of `for` that were written out.
+    copies: usize,
 }
 
 /// Nodes of one entry: blocks that call blocks grow fast.
 const MAX_NODES: usize = 200_000;
+/// Copies of one entry: those in copies multiply, though they may compute nothing.
+const MAX_COPIES: usize = 10_000;
 /// Blocks within blocks.
 const MAX_CALLS: usize = 64;
 
@@ -168,6 +184,7 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         sent: Vec::new(),
         calling: Vec::new(),
         next_states: Vec::new(),
+        copies: 0,
     };
     checker.files(files, sizes);
     let Checker { mut out, program, .. } = checker;
@@ -395,6 +412,12 @@ impl<'s> Checker<'s> {
         match val {
             Val::Tensor(node) => Ok(*node),
             Val::Number(n) => self.push(Kind::Number(*n), elem, Vec::new(), span),
+            Val::Bool(b) => self.push(Kind::Number(f64::from(u8::from(*b))), Elem::Bool, Vec::new(), span),
+            Val::Text(name) => {
+                let message = format!("a tensor is expected, this is the name \"{name}\"");
+                let help = "names are known when building: `match` and `if` choose by them";
+                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help(help)))
+            }
             Val::Size(axis, plus) => {
                 let elem = if elem == Elem::Bool { Elem::F32 } else { elem };
                 let size = self.push(Kind::SizeOf(*axis), elem, Vec::new(), span)?;

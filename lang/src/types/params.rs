@@ -3,7 +3,7 @@
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Elem, Kind, NodeId, Param, Source, Span, State, Tensor, Type};
+use crate::program::{AxisId, Elem, Kind, NamePiece, NodeId, Param, Source, Span, State, Tensor, Type};
 use crate::syntax::{self, Expr, ExprKind, Name, Statement, Ty};
 
 impl Checker<'_> {
@@ -35,13 +35,26 @@ impl Checker<'_> {
                         failed = true;
                         continue;
                     }
-                    let val = self.param(scope, name, ty, source.as_ref());
+                    let val = self.param(scope, (name, names), ty, source.as_ref());
                     failed |= val.is_err();
                     self.bind(scope, name, val.unwrap_or(Val::Error), false);
                 }
                 if failed { Err(Reported) } else { Ok(()) }
             }
-            Statement::Part { names, block, sizes } => {
+            Statement::Part { names, block, sizes, place } => {
+                let place = match place {
+                    Some(place) if names.len() > 1 => {
+                        let message = "several parts do not stand in one place: they would be one";
+                        let help = "declare each with a `from` of its own";
+                        names.iter().for_each(|name| self.bind(scope, name, Val::Error, true));
+                        return Err(self.say(Diagnostic::error(codes::PARAM, place.span, message).help(help)));
+                    }
+                    Some(place) => {
+                        let gained = self.gained.clone();
+                        Some(self.file_name(scope, (&place.name, place.span), &gained)?)
+                    }
+                    None => None,
+                };
                 let given = self.given_sizes(scope, sizes)?;
                 // Whoever calls the part, it may ask for each axis of the block around.
                 let around = scope.bound.clone();
@@ -49,6 +62,9 @@ impl Checker<'_> {
                 for name in names {
                     let mut path = scope.path.clone();
                     path.push(name.text.clone());
+                    let within = |place: &Vec<NamePiece>| {
+                        place.iter().cloned().chain([NamePiece::Text(format!(".{}", name.text))]).collect()
+                    };
                     let part = Val::Part {
                         block: Template {
                             name: block.text.clone(),
@@ -57,6 +73,8 @@ impl Checker<'_> {
                             first: Vec::new(),
                         },
                         path,
+                        given: scope.given.within(&name.text),
+                        place: place.clone().or_else(|| scope.place.as_ref().map(within)),
                         around: around.clone(),
                         gained: self.gained.clone(),
                     };
@@ -121,10 +139,20 @@ impl Checker<'_> {
         if fields.is_empty() { Err(Reported) } else { Ok(()) }
     }
 
-    fn param(&mut self, scope: &Scope, name: &Name, ty: &Ty, source: Option<&syntax::Source>) -> Checked<Val> {
+    /// `names` are those that are declared together.
+    pub(super) fn param(
+        &mut self,
+        scope: &mut Scope,
+        (name, names): (&Name, &[Name]),
+        ty: &Ty,
+        source: Option<&syntax::Source>,
+    ) -> Checked<Val> {
         if ty.rest {
             let message = "a parameter names all its axes";
             return Err(self.say(Diagnostic::error(codes::PARAM, ty.span, message)));
+        }
+        if let Some(given) = scope.given.0.get(&name.text).cloned() {
+            return self.given_param(scope, &given, name, ty);
         }
         if let Some(val) = self.quantized(scope, name, ty, source)? {
             return Ok(val);
@@ -133,10 +161,15 @@ impl Checker<'_> {
         let gained = self.gained_beside(&order);
         let all: Vec<AxisId> = gained.iter().chain(&order).copied().collect();
         self.known_sizes(&all, ty.span)?;
+        if let Some(source) = source
+            && let Some(axis) = super::fused::fused_axis(source)
+        {
+            let held = super::fused::Held { name, names, elem, gained: &gained, order: &order };
+            return self.held_param(scope, held, source, axis);
+        }
         let path = self.path_of(scope, name);
-        let node = self
-            .declared_param(path.clone(), elem, all, name.span, |this| this.source(&path, &gained, &order, source))?;
-        Ok(Val::Tensor(node))
+        let source = self.source(scope, &name.text, &gained, &order, source)?;
+        self.declared_param(path, elem, all, name.span, source).map(Val::Tensor)
     }
 
     /// Axes that a parameter gains from the routes and repeats around, beside those that are written.
@@ -166,9 +199,8 @@ impl Checker<'_> {
         elem: Elem,
         order: Vec<AxisId>,
         span: Span,
-        source: impl FnOnce(&mut Self) -> Checked<Source>,
+        source: Source,
     ) -> Checked<NodeId> {
-        let source = source(self)?;
         let id = match self.param_ids.get(&path) {
             Some(&id) => {
                 let old = &self.program.params[id];
@@ -191,7 +223,8 @@ impl Checker<'_> {
             }
             None => {
                 self.one_shape(&path, &source, span)?;
-                let tensor = Tensor { name: path.clone(), elem, order: order.clone(), doc: String::new(), span };
+                let tensor =
+                    Tensor { name: path.clone(), elem, order: order.clone(), default: None, doc: String::new(), span };
                 self.program.params.push(Param { tensor, source });
                 self.param_spans.push(span);
                 self.used_params.push(false);
@@ -215,8 +248,14 @@ impl Checker<'_> {
         let id = match self.program.states.iter().position(|s| s.tensor.name == name.text) {
             Some(id) => id,
             None => {
-                let tensor =
-                    Tensor { name: name.text.clone(), elem, order: order.clone(), doc: String::new(), span: name.span };
+                let tensor = Tensor {
+                    name: name.text.clone(),
+                    elem,
+                    order: order.clone(),
+                    default: None,
+                    doc: String::new(),
+                    span: name.span,
+                };
                 self.program.states.push(State { tensor, init });
                 self.program.states.len() - 1
             }

@@ -57,6 +57,7 @@ impl Checker<'_> {
     pub fn pair(&mut self, a: (&Val, Span), b: (&Val, Span), span: Span) -> Checked<(NodeId, NodeId)> {
         let elem = |this: &Self, val: &Val| match val {
             Val::Tensor(node) => Some(this.ty(*node).elem),
+            Val::Bool(_) => Some(Elem::Bool),
             _ => None,
         };
         let with = elem(self, a.0).or(elem(self, b.0)).unwrap_or(Elem::F32);
@@ -76,13 +77,14 @@ impl Checker<'_> {
     }
 
     pub fn binary(&mut self, f: Binary, a: (&Val, Span), b: (&Val, Span), span: Span) -> Checked<Val> {
-        if let (Val::Number(x), Val::Number(y)) = (a.0, b.0) {
-            return Ok(Val::Number(fold(f, *x, *y)));
+        if let Some(known) = known_binary(f, a.0, b.0) {
+            return Ok(known);
         }
         if let (Val::Size(axis, plus), Val::Number(n), Binary::Add | Binary::Sub) = (a.0, b.0, f)
             && n.fract() == 0.0
         {
-            return Ok(Val::Size(*axis, fold(f, *plus, *n)));
+            let plus = if f == Binary::Add { plus + n } else { plus - n };
+            return Ok(Val::Size(*axis, plus));
         }
         let (left, right) = self.pair(a, b, span)?;
         let elem = self.ty(left).elem;
@@ -125,6 +127,7 @@ impl Checker<'_> {
         let val = self.expr(scope, x)?;
         match (f, &val) {
             (Prefix::Neg, Val::Number(n)) => Ok(Val::Number(-n)),
+            (Prefix::Not, Val::Bool(b)) => Ok(Val::Bool(!b)),
             (Prefix::Neg, _) => self.unary(Unary::Neg, &val, x.span, span),
             (Prefix::Not, _) => {
                 let node = self.as_tensor(&val, Elem::Bool, x.span)?;
@@ -169,9 +172,32 @@ fn known(f: Unary) -> Option<fn(f64) -> f64> {
     })
 }
 
-fn fold(f: Binary, a: f64, b: f64) -> f64 {
-    let truth = |t: bool| if t { 1.0 } else { 0.0 };
-    match f {
+/// What two values that are known when building make.
+fn known_binary(f: Binary, a: &Val, b: &Val) -> Option<Val> {
+    match (f, a, b) {
+        (_, Val::Number(a), Val::Number(b)) => compared(f, a, b).or_else(|| fold(f, *a, *b).map(Val::Number)),
+        (Binary::And, Val::Bool(a), Val::Bool(b)) => Some(Val::Bool(*a && *b)),
+        (Binary::Or, Val::Bool(a), Val::Bool(b)) => Some(Val::Bool(*a || *b)),
+        (Binary::Eq | Binary::Ne, Val::Bool(a), Val::Bool(b)) => compared(f, a, b),
+        (Binary::Eq | Binary::Ne, Val::Text(a), Val::Text(b)) => compared(f, a, b),
+        _ => None,
+    }
+}
+
+fn compared<T: PartialOrd>(f: Binary, a: &T, b: &T) -> Option<Val> {
+    Some(Val::Bool(match f {
+        Binary::Eq => a == b,
+        Binary::Ne => a != b,
+        Binary::Lt => a < b,
+        Binary::Le => a <= b,
+        Binary::Gt => a > b,
+        Binary::Ge => a >= b,
+        _ => return None,
+    }))
+}
+
+fn fold(f: Binary, a: f64, b: f64) -> Option<f64> {
+    Some(match f {
         Binary::Add => a + b,
         Binary::Sub => a - b,
         Binary::Mul => a * b,
@@ -180,13 +206,6 @@ fn fold(f: Binary, a: f64, b: f64) -> f64 {
         Binary::Pow => a.powf(b),
         Binary::Min => a.min(b),
         Binary::Max => a.max(b),
-        Binary::Eq => truth(a == b),
-        Binary::Ne => truth(a != b),
-        Binary::Lt => truth(a < b),
-        Binary::Le => truth(a <= b),
-        Binary::Gt => truth(a > b),
-        Binary::Ge => truth(a >= b),
-        Binary::And => truth(a != 0.0 && b != 0.0),
-        Binary::Or => truth(a != 0.0 || b != 0.0),
-    }
+        _ => return None,
+    })
 }

@@ -48,12 +48,17 @@ impl Checker<'_> {
     /// A parameter's value, if its type is quantised.
     pub(super) fn quantized(
         &mut self,
-        scope: &Scope,
+        scope: &mut Scope,
         name: &Name,
         ty: &Ty,
         source: Option<&syntax::Source>,
     ) -> Checked<Option<Val>> {
         let Some(bits) = bits(ty) else { return Ok(None) };
+        if let Some(axis) = source.and_then(super::fused::fused_axis) {
+            let message = "a quantised parameter is a tensor of its own in the file";
+            let help = "quantise what the file holds as one parameter, and slice its value";
+            return Err(self.say(Diagnostic::error(codes::QUANTIZED, axis.span, message).help(help)));
+        }
         let order = self.axes_written(scope, ty)?;
         let scheme = self.scheme(ty, &order, bits)?;
         let stored = scheme.bytes.unwrap_or(scheme.axis);
@@ -63,8 +68,8 @@ impl Checker<'_> {
         let gained = self.gained_beside(&order);
         let all: Vec<AxisId> = gained.iter().chain(&order).copied().collect();
         self.known_sizes(&all, ty.span)?;
-        let (path, file) =
-            (self.path_of(scope, name), self.source(&self.path_of(scope, name), &gained, &order, source)?);
+        let path = self.path_of(scope, name);
+        let file = self.source(scope, &name.text, &gained, &order, source)?;
         if file.name.iter().any(|piece| matches!(piece, NamePiece::Index { axis, .. } if *axis == scheme.axis)) {
             let message = format!("`{}` is in blocks: it cannot stand in the names of tensors", self.stem(scheme.axis));
             let span = source.map_or(name.span, |s| s.name_span);
@@ -75,11 +80,10 @@ impl Checker<'_> {
             order: file.order.iter().map(|axis| swapped(axis, scheme.axis, with)).collect(),
         };
         let (x_elem, x_file) = (if bits == 8 { Elem::I8 } else { Elem::U8 }, file_of(stored, ""));
-        let x = self.declared_param(path.clone(), x_elem, swap(&all, stored), name.span, |_| Ok(x_file))?;
+        let x = self.declared_param(path.clone(), x_elem, swap(&all, stored), name.span, x_file)?;
         let scale_file = file_of(scheme.block, ".scale");
         let scale_order = swap(&all, scheme.block);
-        let scale =
-            self.declared_param(format!("{path}.scale"), Elem::F16, scale_order, name.span, |_| Ok(scale_file))?;
+        let scale = self.declared_param(format!("{path}.scale"), Elem::F16, scale_order, name.span, scale_file)?;
         let axes: Vec<AxisId> = self.axes_without(x, &[stored]).into_iter().chain([scheme.axis]).collect();
         let Scheme { axis, block, size, bytes } = scheme;
         let [values, scales] = [path.clone(), format!("{path}.scale")].map(|path| self.param_ids[&path]);

@@ -1,35 +1,37 @@
 //! `from "layers.{layer + 1}.w"[h, d]`: where a parameter stands in a weight file.
 
-use super::{Checked, Checker, Reported};
+use super::scope::{Binding, Scope};
+use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, FileAxis, NamePiece, Source, Span};
 use crate::size::Size;
-use crate::syntax::{self, Name};
+use crate::syntax::{self, FileFactor, Name};
 
 impl Checker<'_> {
-    /// `gained` are the axes of the routes and repeats around, `order` those that are written. Without a `from` the file has
+    /// Where a parameter of the name `own` stands. `gained` are the axes of the routes and repeats around, `order` those that are written. Without a `from` the file has
     /// the parameter's own name and order.
     pub fn source(
         &mut self,
-        path: &str,
+        scope: &mut Scope,
+        own: &str,
         gained: &[AxisId],
         order: &[AxisId],
         source: Option<&syntax::Source>,
     ) -> Checked<Source> {
         let all: Vec<AxisId> = gained.iter().chain(order).copied().collect();
-        let Some(source) = source else {
-            let order = all.into_iter().map(FileAxis::Axis).collect();
-            return Ok(Source { name: vec![NamePiece::Text(path.into())], order });
+        let name = match source {
+            Some(source) => self.file_name(scope, (&source.name, source.name_span), &all)?,
+            None => match scope.instance() {
+                Some(instance) => joined(instance.into_iter().chain([NamePiece::Text(format!(".{own}"))])),
+                None => vec![NamePiece::Text(own.into())],
+            },
         };
-        let name = self.file_name(source, &all)?;
-        let indexed =
-            |axis: &AxisId| name.iter().any(|piece| matches!(piece, NamePiece::Index { axis: a, .. } if a == axis));
-        let stored: Vec<AxisId> = all.iter().copied().filter(|a| !indexed(a)).collect();
-        let Some(written) = &source.order else {
+        let stored: Vec<AxisId> = all.iter().copied().filter(|a| !is_index(&name, *a)).collect();
+        let Some((source, written)) = source.and_then(|s| Some((s, s.order.as_ref()?))) else {
             return Ok(Source { name, order: stored.into_iter().map(FileAxis::Axis).collect() });
         };
         let front: Vec<AxisId> = gained.iter().copied().filter(|a| stored.contains(a)).collect();
-        let order = self.file_order(&front, &stored, written, source.name_span)?;
+        let order = self.file_order(&front, &stored, &plain(written), source.name_span)?;
         Ok(Source { name, order })
     }
 
@@ -78,14 +80,19 @@ impl Checker<'_> {
         format!("[{}]", sizes.join(", "))
     }
 
-    /// Text, and in braces the axes whose index stands in the name.
-    fn file_name(&mut self, source: &syntax::Source, axes: &[AxisId]) -> Checked<Vec<NamePiece>> {
+    /// Text, and in braces the axes whose index stands in the name, a name or number known when building, or `{self}`, the instance around.
+    pub(super) fn file_name(
+        &mut self,
+        scope: &mut Scope,
+        (text, at): (&str, Span),
+        axes: &[AxisId],
+    ) -> Checked<Vec<NamePiece>> {
         let mut name = Vec::new();
-        let mut rest = source.name.as_str();
+        let mut rest = text;
         let wrong = |piece: &str, message: String| {
             // The name stands one quote after the start of the string.
-            let start = source.name_span.start + 1 + (piece.as_ptr() as usize - source.name.as_ptr() as usize) as u32;
-            let span = Span { start, end: start + piece.len() as u32, ..source.name_span };
+            let start = at.start + 1 + (piece.as_ptr() as usize - text.as_ptr() as usize) as u32;
+            let span = Span { start, end: start + piece.len() as u32, ..at };
             Diagnostic::error(codes::PARAM, span, message)
         };
         while let Some(open) = rest.find(['{', '}']) {
@@ -95,13 +102,32 @@ impl Checker<'_> {
                 return Err(self.say(wrong(&rest[open..=open], message)));
             };
             let within = &rest[open + 1..close];
+            if within == "self" {
+                let Some(instance) = scope.instance() else {
+                    let message = "`{self}` is the instance of a block, and here is none".to_string();
+                    return Err(self.say(wrong(within, message)));
+                };
+                name.push(NamePiece::Text(rest[..open].into()));
+                name.extend(instance);
+                rest = &rest[close + 1..];
+                continue;
+            }
             let Some((axis, first)) = placeholder(within) else {
                 let message = "an axis, or one counted from another number, is expected: `{layer}`, `{layer + 1}`";
                 return Err(self.say(wrong(within, message.to_string())));
             };
-            let Some(id) = axes.iter().copied().find(|a| self.stem(*a) == axis) else {
+            let id = axes.iter().copied().find(|a| self.stem(*a) == axis);
+            if let (None, Some(known)) = (id, scope.find(axis).and_then(|binding| written_out(binding, first))) {
+                name.push(NamePiece::Text(format!("{}{known}", &rest[..open])));
+                rest = &rest[close + 1..];
+                continue;
+            }
+            let Some(id) = id else {
                 let names: Vec<String> = axes.iter().map(|a| self.stem(*a).to_string()).collect();
-                let message = format!("the parameter has no axis `{axis}`; it has {}", names.join(", "));
+                let message = match names.as_slice() {
+                    [] => format!("there is no axis `{axis}` here, and no name known when building"),
+                    names => format!("the parameter has no axis `{axis}`; it has {}", names.join(", ")),
+                };
                 let mut diagnostic = wrong(axis, message);
                 if let Some(near) = near(axis, names.iter().map(String::as_str)) {
                     diagnostic.fix = Some((diagnostic.span, near.to_string()));
@@ -117,12 +143,11 @@ impl Checker<'_> {
             rest = &rest[close + 1..];
         }
         name.push(NamePiece::Text(rest.into()));
-        name.retain(|piece| !matches!(piece, NamePiece::Text(text) if text.is_empty()));
-        Ok(name)
+        Ok(joined(name.into_iter()))
     }
 
     /// The axes of a tensor of the file. Gained axes stand in `front`, unless the order says where.
-    fn file_order(
+    pub(super) fn file_order(
         &mut self,
         front: &[AxisId],
         stored: &[AxisId],
@@ -171,6 +196,41 @@ impl Checker<'_> {
         }
         if failed { Err(Reported) } else { Ok(file) }
     }
+}
+
+/// Texts that follow each other are one, so that equal names compare equal.
+pub(super) fn joined(pieces: impl Iterator<Item = NamePiece>) -> Vec<NamePiece> {
+    let mut name: Vec<NamePiece> = Vec::new();
+    for piece in pieces {
+        match (name.last_mut(), piece) {
+            (_, NamePiece::Text(text)) if text.is_empty() => {}
+            (Some(NamePiece::Text(before)), NamePiece::Text(text)) => before.push_str(&text),
+            (_, piece) => name.push(piece),
+        }
+    }
+    name
+}
+
+/// Does the index of an axis stand in the name?
+pub(super) fn is_index(name: &[NamePiece], axis: AxisId) -> bool {
+    name.iter().any(|piece| matches!(piece, NamePiece::Index { axis: a, .. } if *a == axis))
+}
+
+/// A name or whole number known when building, plus a number, as it stands in the name of a tensor.
+fn written_out(binding: &mut Binding, plus: i64) -> Option<String> {
+    let text = match (&binding.val, plus) {
+        (Val::Text(name), 0) => name.clone(),
+        (Val::Number(n), plus) if n.fract() == 0.0 && n.abs() < 1e9 => (*n as i64 + plus).to_string(),
+        _ => return None,
+    };
+    binding.used = true;
+    Some(text)
+}
+
+/// The names of an order in which no axis holds several parameters.
+fn plain(written: &[syntax::FileAxis]) -> Vec<Vec<Name>> {
+    let name = |factor: &FileFactor| if let FileFactor::Name(name) = factor { Some(name.clone()) } else { None };
+    written.iter().map(|axis| axis.terms.iter().flatten().filter_map(name).collect()).collect()
 }
 
 /// `layer`, `layer + 1`: the axis, and the number of its first index.

@@ -102,13 +102,19 @@ impl Checker<'_> {
             let Argument::Expr(expr) = argument else {
                 return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, "only tensors are joined")));
             };
-            let val = self.expr(scope, expr)?;
-            let elem = xs.first().map_or(Elem::F32, |x| self.ty(*x).elem);
-            let x = self.as_tensor(&val, elem, expr.span)?;
-            if let Some(&first) = xs.first() {
-                self.same_elem(first, x, expr.span)?;
+            // A record is its fields.
+            let vals = match self.expr(scope, expr)? {
+                Val::Record(fields) => fields.into_iter().map(|(_, val)| val).collect(),
+                val => vec![val],
+            };
+            for val in vals {
+                let elem = xs.first().map_or(Elem::F32, |x| self.ty(*x).elem);
+                let x = self.as_tensor(&val, elem, expr.span)?;
+                if let Some(&first) = xs.first() {
+                    self.same_elem(first, x, expr.span)?;
+                }
+                xs.push(x);
             }
-            xs.push(x);
         }
         let Some(&first) = xs.first() else {
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, "there is nothing to join")));

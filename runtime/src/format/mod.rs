@@ -5,6 +5,7 @@
 
 pub mod abi;
 mod elem;
+mod number;
 mod size;
 
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,7 @@ pub struct Param {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub tensor: Tensor,
+    #[serde(with = "number")]
     pub init: f64,
 }
 
@@ -107,6 +109,9 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub at_most: Vec<AtMost>,
     pub inputs: Vec<Tensor>,
+    /// Inputs that a caller may leave out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub defaults: Vec<InputDefault>,
     pub outputs: Vec<Tensor>,
     /// States that it reads or sets, by index.
     pub reads: Vec<u32>,
@@ -126,6 +131,14 @@ pub struct Indices {
     /// A negative one is no mistake.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_negative: bool,
+}
+
+/// The input of that number, a scalar, has this value where a caller does not set it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputDefault {
+    pub input: u32,
+    #[serde(with = "number")]
+    pub value: f64,
 }
 
 /// The symbol of that number is at most so large.

@@ -70,6 +70,13 @@ impl Check<'_> {
             for tensor in entry.inputs.iter().chain(&entry.outputs) {
                 self.tensor("tensor", tensor);
             }
+            for default in &entry.defaults {
+                self.index("input", default.input, entry.inputs.len());
+                let input = entry.inputs.get(default.input as usize);
+                if let Some(input) = input.filter(|input| !input.axes.is_empty()) {
+                    self.fault(format_args!("input `{}` has a default, but is no scalar", input.name));
+                }
+            }
             for state in entry.reads.iter().chain(&entry.sets) {
                 self.index("state", *state, manifest.states.len());
             }
@@ -103,7 +110,7 @@ impl Check<'_> {
             if next.is_none() != entry.at_most.is_empty() {
                 self.fault("its sizes are not all served by one entry");
             }
-            let boundary = |e: &Entry| (e.inputs.clone(), e.outputs.clone(), e.sets.clone());
+            let boundary = |e: &Entry| (e.inputs.clone(), e.defaults.clone(), e.outputs.clone(), e.sets.clone());
             if next.is_some_and(|next| boundary(next) != boundary(entry)) {
                 self.fault("another of this name has other inputs, outputs or states");
             }

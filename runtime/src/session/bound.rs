@@ -8,6 +8,7 @@ use super::{RunError, Session, View, ViewMut, find, model};
 use crate::format::{Place, Tensor};
 use crate::memory::Memory;
 use crate::plan::PrepareError;
+use crate::weights;
 
 /// An entry with its memory.
 #[derive(Debug)]
@@ -137,6 +138,15 @@ impl Session {
         let ports = bound.inputs.iter_mut().zip(&entry.inputs).chain(bound.outputs.iter_mut().zip(&entry.outputs));
         for (port, tensor) in ports {
             port.fit(tensor, symbols).ok_or_else(|| size(format!("the size of `{}`", tensor.name)))?;
+        }
+        for default in &entry.defaults {
+            let (port, tensor) = (&mut bound.inputs[default.input as usize], &entry.inputs[default.input as usize]);
+            if !port.filled {
+                port.own.reserve(port.bytes)?;
+                let (bytes, size) = weights::narrow(default.value, tensor.elem);
+                port.own.bytes_mut(size).copy_from_slice(&bytes[..size]);
+                port.filled = true;
+            }
         }
         for state in entry.reads.iter().chain(&entry.sets) {
             let (slot, about) = (&mut self.states[*state as usize], &manifest.states[*state as usize]);

@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// Runs the entry. `inputs` are used where they stand; one that is not named here must have been filled through
-    /// [`Session::input_mut`], and keeps its values from run to run. Sizes that are not bound follow from the inputs.
+    /// [`Session::input_mut`], and keeps its values from run to run; or it has a default. Sizes that are not bound follow from the inputs.
     ///
     /// # Errors
     /// An input is unknown, missing or of another element type or shape; sizes contradict each other; an index that the

@@ -791,11 +791,88 @@ def lengths():
     })
 
 
+def checkpoints():
+    t, d, head, kv, k, e, h = 4, 4, 2, 1, 2, 3, 3
+    x, emb = rand(t, d), rand(2 * d)
+    w = {"emb": emb}
+    y = np.tanh(x * emb[:d] + emb[d:])
+
+    def swiglu(name):
+        w[f"{name}.gate_up.weight"], w[f"{name}.down.weight"] = rand(2 * h, d), rand(d, h)
+        both, down = w[f"{name}.gate_up.weight"], w[f"{name}.down.weight"]
+        gate, up = both[0::2], both[1::2]
+        return lambda row: ((row @ gate.T) * sigmoid(row @ gate.T) * (row @ up.T)) @ down.T
+
+    shared = swiglu("model.shared")
+    for layer in range(2):
+        at_ = f"model.layers.{layer}"
+        w[f"{at_}.self_attn.c_attn.weight"], w[f"{at_}.self_attn.o_proj"] = rand(d, head * k + 2 * kv * k), rand(d, head * k)
+        qkv = y @ w[f"{at_}.self_attn.c_attn.weight"]
+        q, key, val = qkv[:, : head * k].reshape(t, head, k), qkv[:, head * k : -k], qkv[:, -k:]
+        seen = np.einsum("ths,sk->thk", softmax(np.einsum("thk,sk->ths", q, key)), val)
+        y = y + seen.reshape(t, -1) @ w[f"{at_}.self_attn.o_proj"].T
+        w[f"{at_}.gate"] = rand(e, d)
+        score = softmax(y @ w[f"{at_}.gate"].T)
+        index = best(score, 2)
+        experts = [swiglu(f"model.layers.{layer + 1}.experts.{i}") for i in range(e)]
+        mixed = (at(score, index)[..., None] * routed(y, index, lambda i, row: experts[i](row))).sum(1)
+        y = y + mixed + shared(y)
+
+    def biased(place, kind):
+        both, bias = rand(2 * d), rand(d)
+        w[f"{kind}.{place}"], w[f"{place}.bias"] = both, bias
+        return (y + bias) * both[:d] + both[d:]
+
+    out, parts = biased("out.left", "norm") + biased("out.right", "norm"), biased("plain", "other")
+    write("checkpoints", {"in.x": x, **w, "out.y": out, "out.parts": parts})
+
+
+def choices():
+    t, d, e = 5, 4, 3
+    x, first, bias, g, second = rand(t, d), rand(2, d, d), rand(d), rand(d), rand(1, d, d)
+    a = np.tanh(np.tanh(x @ first[0]) @ first[1]) + bias
+    a = a * sigmoid(x * g)
+    b = (np.maximum(a @ second[0], 0) - 1) * 0.5
+    w = {"first.w": first, "first.bias": bias, "first.g": g, "second.w": second}
+    feats = {}
+    for task in ["one", "two"]:
+        w[f"{task}.cell.w"] = rand(1, d, d)
+        feats[task] = np.maximum(b @ w[f"{task}.cell.w"][0], 0) * 2 * 0.5
+    w["one.head.w"], w["two.head.w"] = rand(d, 2), rand(d, e)
+    write("choices", {
+        "in.x": x, **w, "out.y": b, "out.small": feats["one"] @ w["one.head.w"], "out.large": feats["two"] @ w["two.head.w"],
+        "out.both": np.stack([feats["one"], feats["two"]]),
+    })
+
+
+def defaults():
+    x = rand(5, 4)
+    p = np.concatenate([softmax(x[:, :3] / 2.0), np.zeros((5, 1))], -1)
+    write("defaults", {"in.x": x, "out.p": p, "out.top": x.max(-1)})
+
+
+def given():
+    t, d, h, n = 5, 4, 3, 3
+    x, way = rand(t, d), np.array(0.3)
+    net = lambda x, up, down, scale: np.tanh(x @ up) @ down * scale
+    w = {f"{p}.{k}": rand(*shape) for p in "ab" for k, shape in [("up", (d, h)), ("w2", (h, d)), ("first.scale", (d,))]}
+    a, b = [[w[f"{p}.up"], w[f"{p}.w2"], w[f"{p}.first.scale"]] for p in "ab"]
+    between = net(net(x, *a) + net(x, *b), a[0] * (1 - way) + b[0] * way, a[1], b[1].sum(0) * way)
+    w |= {"how": rand(n), "each.up": rand(n, d, h), "each.first.scale": rand(n, d), "shared": rand(h, d)}
+    w |= {"tied.first.scale": rand(d), "stacked": rand(2, d, d)}
+    members = [net(x, w["each.up"][i], a[1] * w["how"][i], w["each.first.scale"][i]) for i in range(n)]
+    layers = np.tanh(np.tanh(x @ w["stacked"][0] * 0.5) @ w["stacked"][1] * 0.5) * (1 + w["how"].max())
+    write("given", {
+        "in.x": x, "in.way": way, **w, "out.between": between, "out.members": np.stack(members), "out.layers": layers,
+        "out.tied": net(x, w["shared"].T, w["shared"], w["tied.first.scale"]),
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
-        lengths,
+        lengths, checkpoints, choices, defaults, given,
     ]:
         make()

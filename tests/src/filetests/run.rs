@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use gatec::graph::interp::{Values, initial_states};
-use gatec::graph::{Module, random};
+use gatec::graph::{Boundary, Module, random};
 use gatec::pipeline::{OptimizeOptions, optimize};
 use gatec::{lower, plan};
 use gatec_tests::example::{Stored, read};
@@ -57,14 +57,39 @@ fn bindings(argument: &str) -> Result<Vec<Vec<(&str, i64)>>, String> {
 
 fn compare(module: &Module, built: &Built, entry: usize, symbols: &[(&str, i64)]) -> Result<(), String> {
     let values = random::values(module, entry, symbols, 11);
+    compare_on(module, built, entry, symbols, &values, &[])?;
     let about = &module.entries[entry];
-    let at = format!("@{}, {symbols:?}", about.name);
-    let expected = interpret(module, entry, &values).map_err(|e| format!("{at}: {e}"))?;
+    if about.defaults.is_empty() {
+        return Ok(());
+    }
+    // What is left out is as if it had been given.
+    let mut as_given = values;
+    for &(input, value) in &about.defaults {
+        let boundary = &about.inputs[input];
+        as_given.inputs[input] = tensor(boundary, &Stored::scalar(boundary.elem, value));
+    }
+    let left_out: Vec<usize> = about.defaults.iter().map(|(input, _)| *input).collect();
+    compare_on(module, built, entry, symbols, &as_given, &left_out)
+}
+
+/// `left_out`: inputs that the compiled code does not get.
+fn compare_on(
+    module: &Module,
+    built: &Built,
+    entry: usize,
+    symbols: &[(&str, i64)],
+    values: &Values,
+    left_out: &[usize],
+) -> Result<(), String> {
+    let about = &module.entries[entry];
+    let without = if left_out.is_empty() { "" } else { ", by defaults" };
+    let at = format!("@{}, {symbols:?}{without}", about.name);
+    let expected = interpret(module, entry, values).map_err(|e| format!("{at}: {e}"))?;
     for &isa in &built.isas {
         let mut first = None;
         for threads in [1, 2, 7] {
             let at = format!("{at}, {isa:?}, {threads} threads");
-            let found = built.run(entry, &values, isa, threads).map_err(|e| format!("{at}: {e}"))?;
+            let found = built.run_without(entry, values, isa, threads, left_out).map_err(|e| format!("{at}: {e}"))?;
             for ((found, expected), output) in found.iter().zip(&expected).zip(&about.outputs) {
                 let error = difference(found, expected);
                 if error > TOLERANCE {
@@ -86,8 +111,13 @@ fn compare(module: &Module, built: &Built, entry: usize, symbols: &[(&str, i64)]
 fn compare_with_golden(module: &Module, file: &BTreeMap<String, Stored>) -> Result<(), String> {
     let mut compared = 0;
     for entry in &module.entries {
-        let inputs: Option<Vec<(String, Stored)>> =
-            entry.inputs.iter().map(|b| Some((b.name.clone(), file.get(&format!("in.{}", b.name))?.clone()))).collect();
+        // What has a default may be left out.
+        let default = |i: usize| entry.defaults.iter().find(|(input, _)| *input == i).map(|(_, value)| *value);
+        let input = |(i, b): (usize, &Boundary)| {
+            let given = file.get(&format!("in.{}", b.name)).cloned();
+            Some((b.name.clone(), given.or_else(|| Some(Stored::scalar(b.elem, default(i)?)))?))
+        };
+        let inputs: Option<Vec<(String, Stored)>> = entry.inputs.iter().enumerate().map(input).collect();
         let Some(inputs) = inputs else { continue };
         let symbols = symbols(module, entry, &inputs);
         let states = initial_states(module, &symbols).map_err(|e| e.to_string())?;

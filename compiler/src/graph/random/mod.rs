@@ -88,6 +88,7 @@ pub fn module(seed: u64, options: &Options) -> Module {
         at_most: Vec::new(),
         assumed: None,
         inputs: declared.inputs,
+        defaults: Vec::new(),
         outputs,
         next_states: next,
         graph,

@@ -358,10 +358,17 @@ impl Parser {
     fn entry(&mut self, m: &Module) -> Result<Entry> {
         let name = self.sigil('@')?;
         self.expect("(")?;
+        let mut defaults = Vec::new();
+        let mut number = 0;
         let inputs = self.list(")", |p| {
             let name = p.sigil('%')?;
             p.expect(":")?;
-            p.tensor(name)
+            let input = p.tensor(name)?;
+            if p.take("=") {
+                defaults.push((number, p.float()?));
+            }
+            number += 1;
+            Ok(input)
         })?;
         self.expect("->")?;
         self.expect("(")?;
@@ -404,7 +411,7 @@ impl Parser {
         let mut scope = Scope::new(Some(m), true);
         scope.inputs = inputs.iter().map(|b| (b.name.clone(), b.clone())).collect();
         let graph = self.graph(scope, 0)?;
-        Ok(Entry { name, at_most, assumed: None, inputs, outputs, next_states, graph })
+        Ok(Entry { name, at_most, assumed: None, inputs, defaults, outputs, next_states, graph })
     }
 
     /// `{ statements return values }`

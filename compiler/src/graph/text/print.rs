@@ -135,8 +135,13 @@ pub(crate) fn head_of(op: &Op) -> String {
 }
 
 fn head(m: &Module, entry: &Entry) -> String {
-    let inputs: Vec<String> =
-        input_names(Some(entry)).iter().zip(&entry.inputs).map(|(n, b)| format!("%{n}: {}", boundary(b))).collect();
+    let default = |i: usize| {
+        let known = entry.defaults.iter().find(|(input, _)| *input == i);
+        known.map_or(String::new(), |(_, value)| format!(" = {}", number(*value)))
+    };
+    let names = input_names(Some(entry));
+    let inputs = names.iter().zip(&entry.inputs).enumerate();
+    let inputs: Vec<String> = inputs.map(|(i, (n, b))| format!("%{n}: {}{}", boundary(b), default(i))).collect();
     let output = |(i, b): (usize, &Boundary)| {
         if b.name == i.to_string() { boundary(b) } else { format!("{}: {}", word(&b.name), boundary(b)) }
     };
