@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "says which variants this machine lacks, and how close each example comes")]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gatec::BuildOptions;
 use gatec::graph::interp::{self, Values};
@@ -60,28 +61,40 @@ fn compiled_code_agrees_with_every_golden_file_and_threads_change_no_bit() {
     for isa in ISAS.into_iter().filter(|isa| !cpu::supports(*isa)) {
         eprintln!("not run: {isa}, which this processor lacks");
     }
-    for example in Example::all() {
-        let out = tempfile::tempdir().expect("a temporary folder");
-        let artifact = out.path().join("model.so");
-        let options = BuildOptions { sizes: example.sizes(), ..Default::default() };
-        gatec::build(&example.model(), &options, &artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
-        for (number, run) in example.case.run.iter().enumerate() {
-            let opened = Artifact::open(&artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
-            for isa in runnable(&opened) {
-                let results = THREADS.map(|threads| example.compiled(run, &artifact, isa, threads));
-                compare(&example, run, number, isa.name(), &results[0], &mut wrong);
-                for (threads, other) in THREADS.iter().zip(&results).skip(1) {
-                    if bits(&results[0]) != bits(other) {
-                        wrong.push(format!(
-                            "{}, run {number}, {isa}: {threads} threads change the result",
-                            example.name()
-                        ));
-                    }
+    let (examples, next) = (Example::all(), AtomicUsize::new(0));
+    let work = || {
+        let mut wrong = Vec::new();
+        while let Some(example) = examples.get(next.fetch_add(1, Ordering::Relaxed)) {
+            compiled(example, &mut wrong);
+        }
+        wrong
+    };
+    // Most of the time goes into building: one example for each processor.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|w| wrong.extend(w.join().expect("an example's builder panicked")));
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn compiled(example: &Example, wrong: &mut Vec<String>) {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let artifact = out.path().join("model.so");
+    let options = BuildOptions { sizes: example.sizes(), ..Default::default() };
+    gatec::build(&example.model(), &options, &artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
+    for (number, run) in example.case.run.iter().enumerate() {
+        let opened = Artifact::open(&artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
+        for isa in runnable(&opened) {
+            let results = THREADS.map(|threads| example.compiled(run, &artifact, isa, threads));
+            compare(example, run, number, isa.name(), &results[0], wrong);
+            for (threads, other) in THREADS.iter().zip(&results).skip(1) {
+                if bits(&results[0]) != bits(other) {
+                    wrong.push(format!("{}, run {number}, {isa}: {threads} threads change the result", example.name()));
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn bits(results: &Results) -> Vec<u64> {
