@@ -54,7 +54,7 @@ const APART: f64 = 0.2;
 const BEGIN: u64 = 4096;
 
 /// An assumption, from what Intel says of its processors: a product of tiles makes 8,192 multiply-adds in 16 cycles, two units for vectors
-/// of 512 bits 32 in each.
+/// of 512 bits 32 in each. On a Xeon of model 207 registers alone reach 15, and a kernel with all that is around its products 7 (`gatec calibrate`).
 const TILES: f64 = 16.0;
 
 /// Where a working set stands between its uses.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "reads inputs where they stand")]
 
 use std::fmt;
+use std::ops::Range;
 
 use super::Session;
 use crate::format::{Elem, Place, Tensor};
@@ -58,33 +59,24 @@ impl Session {
 ///
 /// # Safety
 /// So many elements of the type stand at `start`, aligned, and nobody writes them meanwhile.
-unsafe fn outside(elem: Elem, start: *const u8, count: usize, inside: std::ops::Range<i64>) -> Option<(usize, i64)> {
+unsafe fn outside(elem: Elem, start: *const u8, count: usize, inside: Range<i64>) -> Option<(usize, i64)> {
     if count == 0 {
         return None;
     }
-    let first = |mut values: Box<dyn Iterator<Item = i64> + '_>| {
-        let mut number = 0;
-        values
-            .find(|value| {
-                number += 1;
-                !inside.contains(value)
-            })
-            .map(|value| (number - 1, value))
-    };
     // SAFETY: the caller's promise, in each arm for the type that it names.
     unsafe {
         match elem {
-            Elem::I32 => {
-                first(Box::new(std::slice::from_raw_parts(start.cast::<i32>(), count).iter().map(|i| i64::from(*i))))
-            }
-            Elem::I64 => first(Box::new(std::slice::from_raw_parts(start.cast::<i64>(), count).iter().copied())),
-            Elem::I8 => {
-                first(Box::new(std::slice::from_raw_parts(start.cast::<i8>(), count).iter().map(|i| i64::from(*i))))
-            }
-            Elem::U8 => first(Box::new(std::slice::from_raw_parts(start, count).iter().map(|i| i64::from(*i)))),
+            Elem::I32 => first(std::slice::from_raw_parts(start.cast::<i32>(), count), &inside),
+            Elem::I64 => first(std::slice::from_raw_parts(start.cast::<i64>(), count), &inside),
+            Elem::I8 => first(std::slice::from_raw_parts(start.cast::<i8>(), count), &inside),
+            Elem::U8 => first(std::slice::from_raw_parts(start, count), &inside),
             _ => None,
         }
     }
+}
+
+fn first<T: Copy + Into<i64>>(values: &[T], inside: &Range<i64>) -> Option<(usize, i64)> {
+    values.iter().map(|value| (*value).into()).enumerate().find(|(_, value)| !inside.contains(value))
 }
 
 /// The place of element `number` of a tensor.

@@ -369,8 +369,11 @@ impl<'ctx> Excess<'ctx> {
 
     /// Takes it away from the sums in `tile`, of which number `n` is of the vector `of(n)` of columns.
     pub fn take(&self, e: &Emit<'ctx>, tile: PointerValue<'ctx>, count: u32, of: impl Fn(u32) -> u32) {
+        if self.sums.is_empty() {
+            return;
+        }
         let vector = e.vector(e.int(32), self.lanes);
-        for n in 0..if self.sums.is_empty() { 0 } else { count } {
+        for n in 0..count {
             let at = e.at(tile, e.int(32), e.index(i64::from(n * self.lanes)));
             let excess = e.load(vector, self.sums[of(n) as usize]);
             e.store(e.sub(e.load(vector, at), excess), at);
