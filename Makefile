@@ -98,7 +98,7 @@ nightly: target/llvm-version ## 10,000 random programs through every pass, with 
 # TARGET: one of fuzz/fuzz_targets, run by cargo-fuzz until it is stopped; without it, property tests with many cases.
 TARGET ?=
 fuzz: target/llvm-version ## Damaged input for every reader: make fuzz [PROPTEST_CASES=100000] or make fuzz TARGET=artifact
-	$(if $(TARGET),cd fuzz && cargo +nightly fuzz run $(TARGET) --fuzz-dir .,PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --release -p gatec-tests $(GATEC) --test fuzzed)
+	$(if $(TARGET),cd fuzz && cargo +nightly fuzz run $(TARGET) --fuzz-dir . --no-default-features --features libfuzzer$(comma)llvm$(LLVM),PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --release -p gatec-tests $(GATEC) --test fuzzed)
 	$(if $(TARGET),,PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --release --workspace $(WORKSPACE) -- random garbage hostile edits)
 
 # What has code for GPUs in it.

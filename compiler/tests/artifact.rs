@@ -1,6 +1,6 @@
 //! Artifacts that are written are those that the runtime reads and runs.
 
-use gatec::artifact::{ArtifactError, assemble, write};
+use gatec::artifact::{ArtifactError, assemble, replace};
 use gatec_runtime::format::*;
 use gatec_runtime::{Artifact, LoadOptions, Model, Weights};
 use object::write::{Object, Symbol, SymbolSection};
@@ -83,7 +83,7 @@ fn an_artifact_is_read_back_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("one.so");
     let (manifest, code) = (manifest(Isa::X86, "one_x86"), object(Architecture::X86_64, "one_x86", ONE));
-    write(&path, &manifest, std::slice::from_ref(&code), Some("// PTX")).unwrap();
+    replace(&path, &assemble(&manifest, std::slice::from_ref(&code), Some("// PTX")).unwrap()).unwrap();
     let artifact = Artifact::open(&path).unwrap();
     assert_eq!(Manifest { code_hash: String::new(), ..artifact.manifest().clone() }, manifest);
     assert_eq!(artifact.manifest().code_hash.len(), 64);
@@ -122,16 +122,16 @@ fn an_artifact_for_another_machine_is_read_but_not_loaded() {
 }
 
 #[test]
-fn kernels_that_do_not_fit_the_manifest_are_not_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("one.so");
-    std::fs::write(&path, "what was there").unwrap();
+fn kernels_that_do_not_fit_the_manifest_make_no_artifact() {
     let code = object(Architecture::X86_64, "two", ONE);
-    let error = write(&path, &manifest(Isa::X86, "one_x86"), std::slice::from_ref(&code), None).unwrap_err();
+    let error = assemble(&manifest(Isa::X86, "one_x86"), std::slice::from_ref(&code), None).unwrap_err();
     assert!(matches!(&error, ArtifactError::Refused(_)), "{error}");
     assert!(error.to_string().contains("kernel `one_x86` is not in the file"), "{error}");
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "what was there");
-    let error = write(&dir.path().join("no/one.so"), &manifest(Isa::X86, "two"), std::slice::from_ref(&code), None)
-        .unwrap_err();
-    assert!(matches!(error, ArtifactError::Write { .. }), "{error}");
+}
+
+#[test]
+fn a_file_in_a_folder_that_is_not_there_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = replace(&dir.path().join("no/one.so"), b"artifact").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
 }

@@ -1,3 +1,3 @@
-#![no_main]
+#![cfg_attr(feature = "libfuzzer", no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| gatec_tests::readers::artifact(bytes));
+gatec_fuzz::target!(gatec_tests::readers::artifact);

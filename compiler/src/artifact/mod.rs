@@ -32,20 +32,11 @@ pub enum ArtifactError {
     Refused(#[from] OpenError),
 }
 
-/// Writes the artifact of `manifest` (its hash is not looked at), `objects` (relocatable ELF files with the CPU kernels) and
-/// the GPU kernels' PTX to `path`.
+/// The bytes of the artifact of `manifest` (its hash is not looked at), `objects` (relocatable ELF files with the CPU kernels) and
+/// the GPU kernels' PTX.
 ///
 /// # Errors
-/// No linker is there or it refuses the kernels; the file cannot be written; what came out is not an artifact.
-pub fn write(path: &Path, manifest: &Manifest, objects: &[Vec<u8>], ptx: Option<&str>) -> Result<(), ArtifactError> {
-    let bytes = assemble(manifest, objects, ptx)?;
-    replace(path, &bytes).map_err(|source| ArtifactError::Write { path: path.into(), source })
-}
-
-/// The bytes of the artifact that [`write`] writes.
-///
-/// # Errors
-/// As [`write`].
+/// No linker is there, or it refuses the kernels or cannot write its files; what came out is not an artifact.
 pub fn assemble(manifest: &Manifest, objects: &[Vec<u8>], ptx: Option<&str>) -> Result<Vec<u8>, ArtifactError> {
     let first = objects.first().map_or(&[][..], Vec::as_slice);
     let sections = sections::object(first, &manifest_bytes(manifest)?, ptx)?;

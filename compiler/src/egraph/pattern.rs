@@ -5,11 +5,12 @@
 //! in any order. `?g..` stands for one or more operands of a sum or product: all that nothing else takes. Of two such, the first
 //! takes every operand for which the rule's conditions on it hold, the second the others: one match, not one for each subset.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use egg::Id;
 
 use super::scene::{Scene, Tree};
+use super::term::{commutes, is_flat};
 use crate::graph::AxisSet;
 use crate::ops::{Attr, Op, bits};
 
@@ -26,26 +27,48 @@ pub enum Pattern {
     Word(&'static str),
 }
 
-/// What variables stand for.
+/// What variables stand for: as many as a pattern has bound on the way to where it is now.
 #[derive(Clone, Debug, Default)]
-pub struct Bindings {
+pub struct Bindings(Vec<(&'static str, Bound)>);
+
+#[derive(Clone, Debug)]
+enum Bound {
     /// One class, but for a [`Pattern::Rest`].
-    pub values: BTreeMap<&'static str, Vec<Id>>,
-    pub attrs: BTreeMap<&'static str, Attr>,
+    Values(Vec<Id>),
+    Attr(Attr),
 }
 
 impl Bindings {
-    pub fn has(&self, variable: &str) -> bool {
-        self.values.contains_key(variable) || self.attrs.contains_key(variable)
+    fn get(&self, variable: &str) -> Option<&Bound> {
+        self.0.iter().find(|(name, _)| *name == variable).map(|(_, bound)| bound)
+    }
+
+    pub fn values(&self, variable: &str) -> Option<&[Id]> {
+        match self.get(variable)? {
+            Bound::Values(classes) => Some(classes),
+            Bound::Attr(_) => None,
+        }
+    }
+
+    pub fn attr(&self, variable: &str) -> Option<&Attr> {
+        match self.get(variable)? {
+            Bound::Attr(attr) => Some(attr),
+            Bound::Values(_) => None,
+        }
     }
 
     /// The axes of a value or of an attribute.
-    pub fn axes(&self, scene: &Scene, variable: &str) -> Option<AxisSet> {
-        if let Some(attr) = self.attrs.get(variable) {
-            return attr.as_axes();
-        }
-        let classes = self.values.get(variable)?;
-        Some(classes.iter().fold(AxisSet::default(), |axes, c| axes.union(&scene.ty(*c).axes)))
+    pub fn axes<'a>(&'a self, scene: &'a Scene, variable: &str) -> Option<Cow<'a, AxisSet>> {
+        let classes = match self.get(variable)? {
+            Bound::Attr(Attr::Axes(axes)) => return Some(Cow::Borrowed(axes)),
+            Bound::Attr(attr) => return attr.as_axes().map(Cow::Owned),
+            Bound::Values(classes) => classes,
+        };
+        let all = |axes: AxisSet, class: &Id| axes.union(&scene.ty(*class).axes);
+        Some(match classes.as_slice() {
+            [one] => Cow::Borrowed(&scene.ty(*one).axes),
+            several => Cow::Owned(several.iter().fold(AxisSet::default(), all)),
+        })
     }
 }
 
@@ -113,7 +136,7 @@ impl Pattern {
     /// The values that a right side stands for.
     pub fn build(&self, bindings: &Bindings) -> Result<Tree, String> {
         match self {
-            Self::Variable(name) | Self::Rest(name) => match bindings.values.get(name).map(Vec::as_slice) {
+            Self::Variable(name) | Self::Rest(name) => match bindings.values(name) {
                 Some([one]) => Ok(Tree::Class(*one)),
                 _ => Err(format!("{name} is not one value")),
             },
@@ -123,8 +146,10 @@ impl Pattern {
                     match item {
                         Self::Word(word) => attrs.push(Attr::word(word)),
                         Self::Union(a, b) => attrs.push(union(bindings, a, b)?),
-                        Self::Variable(v) if bindings.attrs.contains_key(v) => attrs.push(bindings.attrs[v].clone()),
-                        Self::Rest(v) => operands.extend(bindings.values[v].iter().map(|c| Tree::Class(*c))),
+                        Self::Variable(v) if bindings.attr(v).is_some() => attrs.extend(bindings.attr(v).cloned()),
+                        Self::Rest(v) => {
+                            operands.extend(bindings.values(v).into_iter().flatten().map(|c| Tree::Class(*c)));
+                        }
                         item => operands.push(item.build(bindings)?),
                     }
                 }
@@ -141,118 +166,134 @@ impl Pattern {
 }
 
 fn union(bindings: &Bindings, a: &str, b: &str) -> Result<Attr, String> {
-    let axes = |v: &str| bindings.attrs.get(v).and_then(Attr::as_axes).ok_or_else(|| format!("{v} is no set of axes"));
+    let axes = |v: &str| bindings.attr(v).and_then(Attr::as_axes).ok_or_else(|| format!("{v} is no set of axes"));
     Ok(Attr::Axes(axes(a)?.union(&axes(b)?)))
 }
 
-/// Sums and products, of any number of operands.
-pub(super) fn is_flat(op: &str) -> bool {
-    matches!(op, "add" | "mul")
-}
-
-/// Ops whose operands may stand in any order.
-fn commutes(op: &str) -> bool {
-    is_flat(op) || op == "contract"
-}
-
-/// Finds a pattern in the e-graph.
+/// Finds a pattern in the e-graph. What is found is handed on at once, with the variables that are bound by then: no list of partial
+/// matches is made.
 pub struct Matcher<'a> {
     pub scene: &'a Scene,
-    /// May this variable stand for these, as far as conditions on it alone can tell?
+    /// May this variable stand for what it is bound to, as far as conditions on it alone can tell?
     pub fits: &'a dyn Fn(&Bindings, &'static str) -> bool,
 }
 
+/// What is to be done with a match.
+type Then<'a> = &'a mut dyn FnMut(&mut Bindings);
+
 impl Matcher<'_> {
     /// Every way in which a class is what the pattern says.
-    pub fn find(&self, pattern: &Pattern, class: Id, given: &Bindings) -> Vec<Bindings> {
+    pub fn find(&self, pattern: &Pattern, class: Id, bindings: &mut Bindings, then: Then) {
         match pattern {
-            Pattern::Variable(name) => self.bind(given, name, vec![class]).into_iter().collect(),
+            Pattern::Variable(name) => self.bind(bindings, name, &[class], then),
             Pattern::Op(name, items) => {
-                let nodes = self.scene.ops(class).filter(|(op, _)| op.name() == *name);
-                nodes.flat_map(|(op, operands)| self.node(op, &operands, items, given)).collect()
+                for (op, operands) in self.scene.ops_named(class, name) {
+                    self.node(op, operands, items, bindings, then);
+                }
             }
             Pattern::Number(bits) => {
                 let is_it = |(op, _): (&Op, _)| matches!(op, Op::Const(number) if number.bits == *bits);
-                if self.scene.ops(class).any(is_it) { vec![given.clone()] } else { Vec::new() }
+                if self.scene.ops_named(class, "const").any(is_it) {
+                    then(bindings);
+                }
             }
-            Pattern::Rest(_) | Pattern::Union(..) | Pattern::Word(_) => Vec::new(),
+            Pattern::Rest(_) | Pattern::Union(..) | Pattern::Word(_) => {}
         }
     }
 
-    fn bind(&self, given: &Bindings, name: &'static str, classes: Vec<Id>) -> Option<Bindings> {
-        if let Some(bound) = given.values.get(name) {
-            return (*bound == classes).then(|| given.clone());
+    fn bind(&self, bindings: &mut Bindings, name: &'static str, classes: &[Id], then: Then) {
+        if let Some(bound) = bindings.values(name) {
+            if bound == classes {
+                then(bindings);
+            }
+            return;
         }
-        let mut bindings = given.clone();
-        bindings.values.insert(name, classes);
-        (self.fits)(&bindings, name).then_some(bindings)
+        let before = bindings.0.len();
+        bindings.0.push((name, Bound::Values(classes.to_vec())));
+        if (self.fits)(bindings, name) {
+            then(bindings);
+        }
+        bindings.0.truncate(before);
     }
 
-    fn node(&self, op: &Op, operands: &[Id], items: &[Pattern], given: &Bindings) -> Vec<Bindings> {
+    fn node(&self, op: &Op, operands: &[Id], items: &[Pattern], bindings: &mut Bindings, then: Then) {
         let attrs = op.attrs();
         if items.len() < attrs.len() {
-            return Vec::new();
+            return;
         }
         let (heads, items) = items.split_at(attrs.len());
-        let mut bindings = given.clone();
+        let before = bindings.0.len();
+        let mut all_same = true;
         for (item, attr) in heads.iter().zip(attrs) {
-            let is_same = match item {
-                Pattern::Variable(name) => bindings.attrs.entry(name).or_insert_with(|| attr.clone()) == &attr,
+            all_same &= match item {
+                Pattern::Variable(name) => match bindings.attr(name) {
+                    Some(bound) => *bound == attr,
+                    None => {
+                        bindings.0.push((name, Bound::Attr(attr)));
+                        true
+                    }
+                },
                 Pattern::Word(word) => attr.as_word() == Some(*word),
                 _ => false,
             };
-            if !is_same {
-                return Vec::new();
+        }
+        if all_same {
+            if commutes(op.name()) {
+                let (rests, single): (Vec<&Pattern>, Vec<&Pattern>) =
+                    items.iter().partition(|item| matches!(item, Pattern::Rest(_)));
+                self.in_any_order(operands, &single, &rests, bindings, then);
+            } else if items.len() == operands.len() {
+                self.in_order(operands, items, bindings, then);
             }
         }
-        if commutes(op.name()) {
-            return self.in_any_order(operands, items, &bindings);
+        bindings.0.truncate(before);
+    }
+
+    fn in_order(&self, operands: &[Id], items: &[Pattern], bindings: &mut Bindings, then: Then) {
+        match (operands, items) {
+            ([first, operands @ ..], [item, items @ ..]) => {
+                self.find(item, *first, bindings, &mut |b| self.in_order(operands, items, b, then));
+            }
+            _ => then(bindings),
         }
-        if items.len() != operands.len() {
-            return Vec::new();
-        }
-        let one = |found: Vec<Bindings>, (item, class): (&Pattern, &Id)| -> Vec<Bindings> {
-            found.iter().flat_map(|b| self.find(item, *class, b)).collect()
-        };
-        items.iter().zip(operands).fold(vec![bindings], one)
     }
 
     /// Gives each item an operand of its own, and the rests what is left.
-    fn in_any_order(&self, operands: &[Id], items: &[Pattern], given: &Bindings) -> Vec<Bindings> {
-        let (rests, single): (Vec<&Pattern>, Vec<&Pattern>) =
-            items.iter().partition(|item| matches!(item, Pattern::Rest(_)));
-        let mut found = vec![(given.clone(), operands.to_vec())];
-        for item in single {
-            let mut next = Vec::new();
-            for (bindings, left) in &found {
-                for (i, class) in left.iter().enumerate() {
-                    // Equal operands would give equal matches.
-                    if left[..i].contains(class) {
-                        continue;
-                    }
-                    let mut others = left.clone();
-                    others.remove(i);
-                    next.extend(self.find(item, *class, bindings).into_iter().map(|b| (b, others.clone())));
-                }
+    fn in_any_order(
+        &self,
+        operands: &[Id],
+        items: &[&Pattern],
+        rests: &[&Pattern],
+        bindings: &mut Bindings,
+        then: Then,
+    ) {
+        let [item, items @ ..] = items else { return self.share(rests, operands, bindings, then) };
+        for (i, class) in operands.iter().enumerate() {
+            // Equal operands would give equal matches.
+            if operands[..i].contains(class) {
+                continue;
             }
-            found = next;
+            let others = [&operands[..i], &operands[i + 1..]].concat();
+            self.find(item, *class, bindings, &mut |b| self.in_any_order(&others, items, rests, b, then));
         }
-        found.into_iter().filter_map(|(bindings, left)| self.share(&rests, left, bindings)).collect()
     }
 
-    fn share(&self, rests: &[&Pattern], left: Vec<Id>, bindings: Bindings) -> Option<Bindings> {
+    fn share(&self, rests: &[&Pattern], left: &[Id], bindings: &mut Bindings, then: Then) {
         match rests {
-            [] => left.is_empty().then_some(bindings),
-            [Pattern::Rest(name)] if !left.is_empty() => self.bind(&bindings, name, left),
+            [] if left.is_empty() => then(bindings),
+            [Pattern::Rest(name)] if !left.is_empty() => self.bind(bindings, name, left, then),
             [Pattern::Rest(first), Pattern::Rest(second)] => {
-                let (taken, left): (Vec<Id>, Vec<Id>) =
-                    left.into_iter().partition(|c| self.bind(&bindings, first, vec![*c]).is_some());
-                if taken.is_empty() || left.is_empty() {
-                    return None;
+                let mut may_stand_for = |class: &Id| {
+                    let mut fits = false;
+                    self.bind(bindings, first, &[*class], &mut |_| fits = true);
+                    fits
+                };
+                let (taken, left): (Vec<Id>, Vec<Id>) = left.iter().partition(|class| may_stand_for(class));
+                if !taken.is_empty() && !left.is_empty() {
+                    self.bind(bindings, first, &taken, &mut |b| self.bind(b, second, &left, then));
                 }
-                self.bind(&self.bind(&bindings, first, taken)?, second, left)
             }
-            _ => None,
+            _ => {}
         }
     }
 }

@@ -15,7 +15,8 @@ use egg::Id;
 use gatec_lang::Size;
 use thiserror::Error;
 
-use super::pattern::{Pattern, is_flat};
+use super::pattern::Pattern;
+use super::term::is_flat;
 use super::scene::{Scene, Tree};
 use super::term::{Facts, Head, Term};
 use crate::graph::interp::{Env, run_graph};

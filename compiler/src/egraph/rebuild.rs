@@ -25,13 +25,14 @@ pub fn rebuild(
     let mut build = Builder::new(sizes);
     let mut values: BTreeMap<Id, Vec<Value>> = BTreeMap::new();
     for &class in &chosen.order {
-        let term = &scene.egraph[class].nodes[chosen.node[&class]];
-        let operands: Vec<&Vec<Value>> = term.operands.iter().map(|c| &values[&scene.egraph.find(*c)]).collect();
+        let term = scene.canonical(&scene.egraph[class].nodes[chosen.node[&class]]);
+        // Where order is free, that in which somebody wrote them.
+        let order = origins.order.get(&term).unwrap_or(&&term).operands.iter().map(|c| scene.egraph.find(*c));
+        let operands: Vec<&Vec<Value>> = order.map(|c| &values[&c]).collect();
         let made = match &term.head {
             Head::Result(result) => vec![operands[0][*result as usize]],
             Head::Op(op) => {
                 let operands: Vec<Value> = operands.iter().map(|o| o[0]).collect();
-                let term = scene.canonical(term);
                 (build.span, build.made_by) = match (origins.term.get(&term), origins.made.get(&term)) {
                     (Some(node), _) => (node.span, node.made_by),
                     (None, Some(made)) => (origins.span(scene, class, made), made.rule),
@@ -57,18 +58,22 @@ struct Origins<'a> {
     term: BTreeMap<Term, &'a Node>,
     class: BTreeMap<Id, Vec<&'a Node>>,
     made: BTreeMap<Term, &'a Made>,
+    /// Each term as the program has it, or else a rule.
+    order: BTreeMap<Term, &'a Term>,
 }
 
 impl<'a> Origins<'a> {
-    fn new(graph: &'a Graph, scene: &'a Scene, written: &Written) -> Self {
-        let mut origins = Self { term: BTreeMap::new(), class: BTreeMap::new(), made: BTreeMap::new() };
+    fn new(graph: &'a Graph, scene: &'a Scene, written: &'a Written) -> Self {
+        let mut origins = Self { term: BTreeMap::new(), class: BTreeMap::new(), made: BTreeMap::new(), order: BTreeMap::new() };
         for (class, term, value) in &written.terms {
             let node = graph.node(value.node);
             origins.term.entry(scene.canonical(term)).or_insert(node);
+            origins.order.entry(scene.canonical(term)).or_insert(term);
             origins.class.entry(scene.egraph.find(*class)).or_default().push(node);
         }
         for made in &scene.made {
             origins.made.entry(scene.canonical(&made.term)).or_insert(made);
+            origins.order.entry(scene.canonical(&made.term)).or_insert(&made.term);
         }
         origins
     }

@@ -43,47 +43,64 @@ pub fn saturate(scene: &mut Scene, options: &OptimizeOptions, report: &mut Repor
 }
 
 fn run(phase: Phase, scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<(), String> {
+    let (begin, rewrites, rounds) = (scene.clone(), report.rewrites, report.saturated.rounds);
+    let Some(Overshot { round, warning }) = run_rounds(phase, usize::MAX, scene, options, report)? else {
+        return Ok(());
+    };
+    // Once more, up to the round before: the same happens as the first time.
+    *scene = begin;
+    (report.rewrites, report.saturated.rounds) = (rewrites, rounds);
+    run_rounds(phase, round - 1, scene, options, report)?;
+    report.warnings.push(warning);
+    Ok(())
+}
+
+/// A round in which a limit bit.
+struct Overshot {
+    round: usize,
+    warning: String,
+}
+
+fn run_rounds(
+    phase: Phase,
+    most: usize,
+    scene: &mut Scene,
+    options: &OptimizeOptions,
+    report: &mut Report,
+) -> Result<Option<Overshot>, String> {
     let limits = &options.limits;
     let is_on = |rule: &&Rule| rule.phase == phase && !options.without.iter().any(|name| name == rule.name);
     let rules: Vec<&Rule> = RULES.iter().filter(is_on).collect();
-    for round in 1.. {
+    for round in 1..=most {
         report.saturated.rounds += 1;
-        let (before, rewrites) = (scene.clone(), report.rewrites);
         let mut last = None;
         for rule in &rules {
-            let overshot = match apply(rule, scene, options, report)? {
-                Applied::Nothing => None,
+            let limit = match apply(rule, scene, options, report)? {
+                Applied::Nothing => continue,
                 Applied::Some if scene.egraph.total_number_of_nodes() > limits.nodes => {
-                    Some(format!("{} e-nodes", limits.nodes))
+                    format!("{} e-nodes", limits.nodes)
                 }
                 Applied::Some => {
                     last = Some(rule.name);
-                    None
+                    continue;
                 }
-                Applied::TooMany => Some(format!("{} matches", limits.matches)),
+                Applied::TooMany => format!("{} matches", limits.matches),
             };
-            if let Some(limit) = overshot {
-                report.warnings.push(format!(
-                    "rule `{}` met the limit of {limit} in phase `{}`: round {round} was undone",
-                    rule.name,
-                    phase.name()
-                ));
-                *scene = before;
-                report.rewrites = rewrites;
-                return Ok(());
-            }
+            let (rule, phase) = (rule.name, phase.name());
+            let warning = format!("rule `{rule}` met the limit of {limit} in phase `{phase}`: round {round} was undone");
+            return Ok(Some(Overshot { round, warning }));
         }
-        let Some(last) = last else { return Ok(()) };
+        let Some(last) = last else { return Ok(None) };
         if round >= limits.rounds {
             report.warnings.push(format!(
                 "phase `{}` met the limit of {} rounds, and rule `{last}` was not at its end",
                 phase.name(),
                 limits.rounds
             ));
-            return Ok(());
+            return Ok(None);
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 enum Applied {
@@ -97,7 +114,7 @@ fn apply(rule: &Rule, scene: &mut Scene, options: &OptimizeOptions, report: &mut
     if found.len() > options.limits.matches {
         return Ok(Applied::TooMany);
     }
-    let mut applied = Applied::Nothing;
+    let (mut applied, mut is_whole) = (Applied::Nothing, true);
     for found in &found {
         if options.fuel.is_some_and(|fuel| report.rewrites >= fuel) {
             break;
@@ -105,13 +122,16 @@ fn apply(rule: &Rule, scene: &mut Scene, options: &OptimizeOptions, report: &mut
         if !scene.is_new(found, rule.name) {
             continue;
         }
+        is_whole = false;
         if scene.apply(found, rule.name) {
             report.rewrites += 1;
             report.applied.insert(rule.name);
             applied = Applied::Some;
         }
     }
-    scene.egraph.rebuild();
+    if !is_whole {
+        scene.egraph.rebuild();
+    }
     if matches!(applied, Applied::Some) {
         scene.news.look(&scene.egraph);
     }

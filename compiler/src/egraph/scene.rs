@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use egg::{EGraph, Id};
+use egg::{EGraph, Id, Language};
 use gatec_lang::Size;
 
 use super::news::News;
@@ -93,9 +93,7 @@ impl Scene {
 
     /// All terms with an op of that name: class, op, operands. By class, in a fixed order.
     pub fn nodes(&self, name: &'static str) -> Vec<(Id, Op, Vec<Id>)> {
-        let of = |class: Id| {
-            self.class(class).into_iter().filter(|(op, _)| op.name() == name).map(move |(op, c)| (class, op, c))
-        };
+        let of = |class: Id| self.ops_named(class, name).map(move |(op, c)| (class, op.clone(), c.to_vec()));
         self.classes(name).into_iter().flat_map(of).collect()
     }
 
@@ -115,14 +113,19 @@ impl Scene {
 
     /// The ways to write a value.
     pub fn class(&self, class: Id) -> Vec<(Op, Vec<Id>)> {
-        self.ops(class).map(|(op, operands)| (op.clone(), operands)).collect()
+        let operands = |term: &Term| term.operands.iter().map(|c| self.egraph.find(*c)).collect();
+        let op = |term: &Term| match &term.head {
+            Head::Op(op) => Some((op.clone(), operands(term))),
+            Head::Result(_) => None,
+        };
+        self.egraph[class].nodes.iter().filter_map(op).collect()
     }
 
-    /// The same, of which the caller may want few.
-    pub(super) fn ops(&self, class: Id) -> impl Iterator<Item = (&Op, Vec<Id>)> {
-        self.egraph[class].nodes.iter().filter_map(|term| match &term.head {
-            Head::Op(op) => Some((op, term.operands.iter().map(|c| self.egraph.find(*c)).collect())),
-            Head::Result(_) => None,
+    /// Those with an op of that name. Rules look while the e-graph is whole: operands are classes.
+    pub(super) fn ops_named(&self, class: Id, name: &str) -> impl Iterator<Item = (&Op, &[Id])> {
+        self.egraph[class].nodes.iter().filter_map(move |term| match &term.head {
+            Head::Op(op) if op.name() == name => Some((op, term.operands.as_slice())),
+            _ => None,
         })
     }
 
@@ -226,7 +229,7 @@ impl Scene {
         };
         let Pattern::Op(root, _) = from else { return Err(format!("`{from:?}` is no op")) };
         // An op that is nowhere in the region: no match, without a look at the others.
-        if from.ops().iter().any(|op| self.classes(op).is_empty()) {
+        if from.ops().iter().any(|op| self.egraph.classes_for_op(op).is_none_or(|mut classes| classes.next().is_none())) {
             return Ok(Vec::new());
         }
         let pays: &[Condition] = if only_if_it_pays { rule.pays } else { &[] };
@@ -241,10 +244,17 @@ impl Scene {
                 conditions.iter().filter(|c| c.variables().contains(&variable)).all(|c| holds(c, bindings))
             };
             let matcher = Matcher { scene: self, fits: &fits };
-            for bindings in matcher.find(&from, class, &Bindings::default()) {
-                if conditions.iter().all(|c| holds(c, &bindings)) {
-                    found.push(Match::one(class, to.build(&bindings)?));
+            let mut wrong = None;
+            matcher.find(&from, class, &mut Bindings::default(), &mut |bindings| {
+                if conditions.iter().all(|c| holds(c, bindings)) {
+                    match to.build(bindings) {
+                        Ok(tree) => found.push(Match::one(class, tree)),
+                        Err(why) => wrong = Some(why),
+                    }
                 }
+            });
+            if let Some(why) = wrong {
+                return Err(why);
             }
         }
         Ok(found)
@@ -253,11 +263,11 @@ impl Scene {
     /// `None` until all that the condition speaks of is bound; of a match in class `root`.
     fn is_true(&self, condition: Condition, bindings: &Bindings, root: Id) -> Option<bool> {
         let axes = |v| bindings.axes(self, v);
-        let all_at_load = |v| Some(bindings.values.get(v)?.iter().all(|c| self.at_load(*c)));
+        let all_at_load = |v| Some(bindings.values(v)?.iter().all(|c| self.at_load(*c)));
         match condition {
-            Condition::Disjoint(a, b) => Some(axes(a)?.is_disjoint(&axes(b)?)),
-            Condition::Has(a, b) => Some(axes(b)?.is_subset(&axes(a)?)),
-            Condition::Within(a, b) => Some(axes(a)?.is_subset(&axes(b)?) && !axes(a)?.is_empty()),
+            Condition::Disjoint(a, b) => Some(axes(a)?.is_disjoint(&*axes(b)?)),
+            Condition::Has(a, b) => Some(axes(b)?.is_subset(&*axes(a)?)),
+            Condition::Within(a, b) => Some(axes(a)?.is_subset(&*axes(b)?) && !axes(a)?.is_empty()),
             Condition::NotEmpty(k) => Some(axes(k)?.iter().all(|a| self.known_size(a).is_some_and(|n| n > 0))),
             Condition::NotEmptyAlone(k) => {
                 let sizes = &self.egraph.analysis.sizes;
@@ -266,7 +276,7 @@ impl Scene {
             }
             Condition::AtLoad(v) => all_at_load(v),
             Condition::Late(v) => Some(!all_at_load(v)?),
-            Condition::Wide(v) => Some(bindings.values.get(v)?.iter().all(|c| self.is_wide(*c, VIEWS))),
+            Condition::Wide(v) => Some(bindings.values(v)?.iter().all(|c| self.is_wide(*c, VIEWS))),
             Condition::Says(_) => Some(true),
         }
     }
@@ -331,6 +341,6 @@ impl Scene {
 
     /// A term as it stands in its class.
     pub(super) fn canonical(&self, term: &Term) -> Term {
-        Term { head: term.head.clone(), operands: term.operands.iter().map(|c| self.egraph.find(*c)).collect() }
+        term.clone().map_children(|c| self.egraph.find(c))
     }
 }

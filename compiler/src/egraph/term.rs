@@ -40,6 +40,25 @@ impl Language for Term {
     fn children_mut(&mut self) -> &mut [Id] {
         &mut self.operands
     }
+    /// Operands that may stand in any order stand in one: terms that differ in that alone are one term.
+    fn update_children<F: FnMut(Id) -> Id>(&mut self, mut class_of: F) {
+        self.operands.iter_mut().for_each(|id| *id = class_of(*id));
+        if let Head::Op(op) = &self.head
+            && commutes(op.name())
+        {
+            self.operands.sort_unstable();
+        }
+    }
+}
+
+/// Sums and products, of any number of operands.
+pub fn is_flat(op: &str) -> bool {
+    matches!(op, "add" | "mul")
+}
+
+/// Ops whose operands may stand in any order.
+pub fn commutes(op: &str) -> bool {
+    is_flat(op) || op == "contract"
 }
 
 /// The analysis: types, and what is known at load.

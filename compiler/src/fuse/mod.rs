@@ -18,8 +18,10 @@
 
 mod attend;
 mod flagged;
+mod groups;
 mod items;
 mod needed;
+mod order;
 mod prologue;
 mod roles;
 mod turn;
@@ -34,129 +36,12 @@ use crate::ops::{Class, Op};
 use crate::scalar::{Binary, Unary};
 
 pub use attend::Attention;
+pub use groups::{Core, Fusion, Group, GroupId, Note, Way};
 pub use needed::{Needs, Only, is_leaf, lasting};
 pub use roles::{Grouped, Roles, axes_below, is_plain_view, order_above, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.
 pub const MAX_GATES: i64 = 4;
-
-/// A group: number in [`Fusion::groups`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(pub usize);
-
-/// What a kernel is built around.
-#[derive(Clone, Debug)]
-pub enum Core {
-    /// A contraction that runs on packed panels.
-    Contract {
-        value: Value,
-        roles: Roles,
-    },
-    /// Values weighed by a softmax of products, streaming.
-    Attend(Box<Attention>),
-    /// A map/reduce nest: everything in it varies with `outer` at least.
-    Nest {
-        outer: AxisSet,
-    },
-    /// A running fold.
-    Running {
-        value: Value,
-    },
-    TopK {
-        value: Value,
-    },
-    Scan {
-        node: NodeIndex,
-    },
-}
-
-impl Core {
-    /// Does its kernel store a value wherever it is wanted? Others store it once.
-    pub fn stores_anywhere(&self) -> bool {
-        matches!(self, Self::Nest { .. } | Self::Contract { .. } | Self::Attend(_))
-    }
-
-    /// Does it read `operand`, as an operand of `user`, packed and not otherwise?
-    pub fn packs(&self, user: Value, operand: Value) -> bool {
-        match self {
-            Self::Contract { value, roles } => {
-                let weights = roles.grouped.as_ref().map_or(roles.w, |g| g.weights);
-                *value == user && weights == operand && roles.x != operand
-            }
-            Self::Attend(a) => {
-                let packed = if user == a.product { a.keys } else { a.values };
-                [a.product, a.mixed].contains(&user) && packed == operand && a.x != operand
-            }
-            _ => false,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Group {
-    pub core: Core,
-    /// Values that it stores, in topological order.
-    pub roots: Vec<Value>,
-    /// Reductions in a nest, in order: its stages.
-    pub folds: Vec<Value>,
-}
-
-/// The result of fusion for one graph.
-#[derive(Clone, Debug, Default)]
-pub struct Fusion {
-    pub groups: Vec<Group>,
-    /// Groups in an order in which they can run.
-    pub order: Vec<GroupId>,
-    /// Where a slower way was taken, in the order of the program.
-    pub notes: Vec<Note>,
-    /// Groups that compute rows only where a value of other groups says so.
-    pub flagged: BTreeMap<GroupId, Only>,
-    home: BTreeMap<Value, GroupId>,
-    roots: BTreeSet<Value>,
-}
-
-/// A slower way that was taken, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    pub value: Value,
-    pub way: Way,
-    pub why: String,
-}
-
-/// Slower ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// A contraction as a fold of products, without panels.
-    Nest,
-    /// The left operand of a contraction is written out before it.
-    WrittenOut,
-    /// Parts are copied into one tensor.
-    Copied,
-    /// Quantised weights are packed as the floats that they stand for.
-    Floats,
-}
-
-impl Way {
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Nest => "a fold of products instead of panels",
-            Self::WrittenOut => "a left operand is written out first",
-            Self::Copied => "a copy into the joined tensor",
-            Self::Floats => "quantised weights are packed as floats",
-        }
-    }
-}
-
-impl Fusion {
-    /// The group whose accumulators or stages a value's expression may use.
-    pub fn home(&self, value: Value) -> Option<GroupId> {
-        self.home.get(&value).copied()
-    }
-    /// Is it stored in a buffer?
-    pub fn is_root(&self, value: Value) -> bool {
-        self.roots.contains(&value)
-    }
-}
 
 /// What is known of a graph from outside.
 #[derive(Clone, Copy)]
@@ -480,78 +365,6 @@ impl Fuser<'_> {
         self.open(Core::Scan { node: id }, &results);
         for result in results {
             self.store(result);
-        }
-    }
-
-    /// Stores floating values that are dear to evaluate and read by more than one group.
-    fn store_what_is_dear(&mut self, live: &BTreeSet<NodeIndex>) {
-        for &id in live {
-            let value = Value::of(id);
-            if self.fusion.home(value).is_some() || (self.at_load)(value) || !is_dear(&self.graph.node(id).op) {
-                continue;
-            }
-            let readers = self.readers(value, live);
-            if readers.len() > 1 {
-                self.demand(value);
-            }
-        }
-    }
-
-    /// The groups that read a value, itself or through what floats on it.
-    fn readers(&self, value: Value, live: &BTreeSet<NodeIndex>) -> BTreeSet<Option<GroupId>> {
-        let mut readers = BTreeSet::new();
-        let mut seen = BTreeSet::new();
-        let mut above = vec![value];
-        while let Some(value) = above.pop() {
-            for (user, _) in self.graph.uses(value).into_iter().filter(|(user, _)| live.contains(user)) {
-                let result = Value::of(user);
-                let home = self.fusion.home(result);
-                let floats = home.is_none() && matches!(self.graph.op(result).class(), Class::Pointwise | Class::View);
-                if !floats {
-                    readers.insert(home);
-                } else if seen.insert(user) {
-                    above.push(result);
-                }
-            }
-        }
-        readers
-    }
-
-    /// Orders groups so that each runs after those whose roots it reads.
-    fn order(&mut self, live: &BTreeSet<NodeIndex>, rows: &Needs) {
-        let count = self.fusion.groups.len();
-        let mut needs: Vec<BTreeSet<GroupId>> = vec![BTreeSet::new(); count];
-        // The groups that a floating value reads, through other floating values.
-        let mut reads: BTreeMap<NodeIndex, BTreeSet<GroupId>> = BTreeMap::new();
-        for &id in live {
-            let mut groups = BTreeSet::new();
-            for operand in self.graph.operands(id) {
-                match self.fusion.home(operand) {
-                    Some(home) => {
-                        groups.insert(home);
-                    }
-                    None => groups.extend(reads.get(&operand.node).into_iter().flatten().copied()),
-                }
-            }
-            if let Some(home) = self.fusion.home(Value::of(id)) {
-                needs[home.0].extend(groups.iter().copied().filter(|g| *g != home));
-            }
-            reads.insert(id, groups);
-        }
-        self.look_at_flags(rows, &mut needs);
-        let mut placed = vec![false; count];
-        while placed.contains(&false) {
-            let ready = (0..count).find(|&g| !placed[g] && needs[g].iter().all(|n| placed[n.0]));
-            // A value joins a group only if all it depends on comes no later than that group: no circle can arise.
-            let Some(group) = ready else { unreachable!("groups read each other in a circle: {needs:?}") };
-            placed[group] = true;
-            self.fusion.order.push(GroupId(group));
-        }
-        // Some gave all that they had to others.
-        let is_there = |group: &Group| !group.roots.is_empty() || !group.folds.is_empty();
-        self.fusion.order.retain(|group| is_there(&self.fusion.groups[group.0]));
-        for group in &mut self.fusion.groups {
-            group.roots.sort();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Axes by name. Names are interned, so that an [`Axis`] can be copied; it compares and prints as its name.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{LazyLock, Mutex};
@@ -7,8 +8,29 @@ use std::sync::{LazyLock, Mutex};
 use gatec_lang::Size;
 
 /// A named axis. Its size stands in [`Sizes`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Hash)]
 pub struct Axis(&'static str);
+
+/// There is one text for each name.
+impl PartialEq for Axis {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Axis {}
+
+impl Ord for Axis {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self == other { Ordering::Equal } else { self.0.cmp(other.0) }
+    }
+}
+
+impl PartialOrd for Axis {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 static NAMES: LazyLock<Mutex<BTreeSet<&'static str>>> = LazyLock::new(Mutex::default);
 
@@ -48,7 +70,7 @@ pub struct AxisSet(Vec<Axis>);
 
 impl AxisSet {
     pub fn contains(&self, axis: Axis) -> bool {
-        self.0.binary_search(&axis).is_ok()
+        self.0.contains(&axis)
     }
     pub fn len(&self) -> usize {
         self.0.len()
@@ -60,7 +82,7 @@ impl AxisSet {
         self.0.iter().copied()
     }
     pub fn union(&self, other: &Self) -> Self {
-        self.iter().chain(other.iter()).collect()
+        if other.is_subset(self) { self.clone() } else { self.iter().chain(other.iter()).collect() }
     }
     pub fn minus(&self, other: &Self) -> Self {
         Self(self.iter().filter(|a| !other.contains(*a)).collect())

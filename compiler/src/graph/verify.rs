@@ -2,6 +2,9 @@
 //!
 //! Runs after each pass in debug builds. All broken rules are reported, each with the node that breaks it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::fmt;
 

@@ -139,8 +139,8 @@ impl Checker<'_> {
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
             Some(near) => diagnostic.fix(name.span, near),
             None => diagnostic.help(format!(
-                "declare it: `axis {} = 64`, or `axis {}` for a size bound at run time",
-                name.text, name.text
+                "declare it: `axis {0} = 64`, or `axis {0}` for a size bound at run time; or give an axis of a value that name: `x[other -> {0}]`",
+                name.text
             )),
         };
         Err(self.say(diagnostic))
@@ -185,6 +185,9 @@ impl Checker<'_> {
         let mut diagnostic = Diagnostic::error(codes::UNKNOWN_AXIS, name.span, message);
         if let Some(near) = near(&name.text, names.iter().map(String::as_str)) {
             diagnostic = diagnostic.fix(name.span, near);
+        } else if let Some((from, to)) = scope.axis(&name.text).and_then(|to| self.only_pair(&ty.axes, &[to])) {
+            let (from, to) = (self.stem(from), self.stem(to));
+            diagnostic = diagnostic.help(format!("`{to}` has the size of `{from}`: rename that before: `x[{from} -> {to}]`"));
         }
         Err(self.say(diagnostic))
     }

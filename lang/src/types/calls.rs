@@ -428,7 +428,7 @@ impl<'s> Checker<'s> {
             for name in &ty.axes {
                 let found = self.axis_in(inner, &name.text, &left);
                 let Some(found) = found else {
-                    missing.push(name.text.clone());
+                    missing.push(name.clone());
                     continue;
                 };
                 let own = self.own_axis(inner, name).unwrap_or(found);
@@ -448,12 +448,16 @@ impl<'s> Checker<'s> {
                 let more: Vec<&str> = left.iter().map(|a| self.stem(*a)).collect();
                 let mut message = format!("the result is {found}");
                 if !missing.is_empty() {
-                    message += &format!(", which lacks {}", missing.join(", "));
+                    let names: Vec<&str> = missing.iter().map(|n: &Name| n.text.as_str()).collect();
+                    message += &format!(", which lacks {}", names.join(", "));
                 }
                 if !more.is_empty() {
                     message += &format!(", which has {} too many", more.join(", "));
                 }
-                return Err(self.say(Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here")));
+                let diagnostic = Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here");
+                let asked = |names: &[Name]| -> Vec<AxisId> { names.iter().filter_map(|n| inner.axis(&n.text)).collect() };
+                let (missing, wanted) = (asked(&missing), asked(&ty.axes));
+                return Err(self.say_misfit(diagnostic, (&left, &missing, &wanted), span));
             }
         }
         Ok(())

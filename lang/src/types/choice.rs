@@ -190,9 +190,7 @@ impl Checker<'_> {
                 return Err(self.say(Diagnostic::error(codes::TOO_LARGE, each.name.span, message)));
             }
             let mut own = known.unwrap_or_default();
-            std::mem::swap(&mut own.labels, &mut scope.labels);
-            std::mem::swap(&mut own.params, &mut scope.params);
-            std::mem::swap(&mut own.copies, &mut scope.copies);
+            scope.swap_names(&mut own);
             let (place, given) = (scope.place.clone(), scope.given.clone());
             scope.descend(&name.text);
             scope.values.push(Default::default());
@@ -204,9 +202,7 @@ impl Checker<'_> {
             self.leave_side(scope);
             scope.path.pop();
             (scope.place, scope.given) = (place, given);
-            std::mem::swap(&mut own.labels, &mut scope.labels);
-            std::mem::swap(&mut own.params, &mut scope.params);
-            std::mem::swap(&mut own.copies, &mut scope.copies);
+            scope.swap_names(&mut own);
             scope.copies.insert(name.text.clone(), own);
             failed |= val.is_err();
             fields.push((name.text.clone(), val.unwrap_or(Val::Error)));

@@ -61,10 +61,12 @@ impl Checker<'_> {
         span: Span,
     ) -> super::Reported {
         let names: Vec<String> = shared.iter().map(|x| self.stem(*x).to_string()).collect();
+        let proposal = self.renamed(&self.ty(left).axes, &self.ty(right).axes, a.span);
+        let proposal = proposal.unwrap_or_else(|| "`x[a -> b]`".into());
         let (left, right) = self.show_both(self.ty(left), self.ty(right));
         let diagnostic = if names.is_empty() {
             Diagnostic::error(codes::CONTRACT, span, "`@` contracts one axis, but these share none")
-                .help("rename an axis so that both have it: `x[a -> b]`")
+                .help(format!("rename an axis so that both have it: {proposal}"))
         } else {
             let list = names.join(", ");
             let ticked: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();

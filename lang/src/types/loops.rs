@@ -358,11 +358,13 @@ impl Checker<'_> {
         let message = format!("{what} is {want}, but this is {is}");
         let mut diagnostic = Diagnostic::error(codes::TYPE, span, message);
         let extra = found.axes.iter().filter(|a| !ty.axes.contains(a) && self.namesake(**a, &ty.axes).is_none());
-        let extra: Vec<&str> = extra.map(|a| self.stem(*a)).collect();
+        let extra: Vec<AxisId> = extra.copied().collect();
         if !extra.is_empty() {
-            diagnostic = diagnostic.label(format!("has {} too many", extra.join(", ")));
+            let names: Vec<&str> = extra.iter().map(|a| self.stem(*a)).collect();
+            diagnostic = diagnostic.label(format!("has {} too many", names.join(", ")));
         }
-        Err(self.say(diagnostic))
+        let missing: Vec<AxisId> = ty.axes.iter().copied().filter(|a| !found.axes.contains(a)).collect();
+        Err(self.say_misfit(diagnostic, (&extra, &missing, &ty.axes), span))
     }
 
     /// Opens a loop's body: the number of its first node.

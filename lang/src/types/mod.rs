@@ -27,6 +27,7 @@ mod policy;
 mod quantized;
 mod queue;
 mod reduce;
+mod rename;
 mod route;
 mod scope;
 mod segment;

@@ -100,6 +100,13 @@ impl Scope {
         }
     }
 
+    /// Takes up the names of a copy, and leaves those that were here.
+    pub fn swap_names(&mut self, copy: &mut Copy) {
+        std::mem::swap(&mut self.labels, &mut copy.labels);
+        std::mem::swap(&mut self.params, &mut copy.params);
+        std::mem::swap(&mut self.copies, &mut copy.copies);
+    }
+
     /// The axis that a name stands for.
     pub fn axis(&self, name: &str) -> Option<AxisId> {
         self.ask(name);

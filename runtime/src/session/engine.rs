@@ -3,13 +3,13 @@
 
 use super::counts::Counts;
 use super::watch::{CallTime, Watch};
-use super::{Model, RunError, walk};
+use super::{Model, RunError, exec};
 use crate::format::{Place, Plan};
 use crate::plan::{PrepareError, Program};
 
 #[derive(Debug)]
 pub(super) enum Engine {
-    Cpu(walk::Exec),
+    Cpu(exec::Exec),
     #[cfg(feature = "cuda")]
     Cuda(crate::cuda::Exec),
 }
@@ -42,7 +42,7 @@ impl Engine {
             return Ok(Self::Cuda(exec));
         }
         let _ = model;
-        Ok(Self::Cpu(walk::Exec::new()))
+        Ok(Self::Cpu(exec::Exec::new()))
     }
 
     pub fn prepare(

@@ -4,6 +4,7 @@ mod bound;
 mod counts;
 mod engine;
 mod error;
+mod exec;
 mod index;
 mod model;
 mod outputs;

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::walk::Exec;
+use super::exec::Exec;
 use super::watch::Watch;
 use super::{LoadError, RunError, Session};
 use crate::format::{Call, Entry, Isa, Manifest, Place, Plan, SizeExpr, Step, Variant, abi};

@@ -361,10 +361,25 @@ impl<'ctx> Emit<'ctx> {
     }
     /// `for i in (from..to).step_by(step)`, leaving the first `i` that was not run.
     pub fn each(&self, from: Val<'ctx>, to: Val<'ctx>, step: i64, body: impl FnOnce(Val<'ctx>)) -> Val<'ctx> {
+        // One turn is no loop.
+        if let (Some(first), Some(end)) = (self.known(from), self.known(to))
+            && first < end
+            && first + step >= end
+        {
+            body(from);
+            return self.index(first + step);
+        }
         self.advance(from, to, |i| {
             body(i);
             self.add(i, self.index(step))
         })
+    }
+    /// A constant's number.
+    pub fn known(&self, v: Val<'ctx>) -> Option<i64> {
+        match v {
+            BasicValueEnum::IntValue(v) => v.get_sign_extended_constant(),
+            _ => None,
+        }
     }
     /// From `from` on, as long as it is below `to`: `body` says where it goes on. Leaves the first place that was not run.
     pub fn advance(&self, from: Val<'ctx>, to: Val<'ctx>, body: impl FnOnce(Val<'ctx>) -> Val<'ctx>) -> Val<'ctx> {

@@ -13,7 +13,7 @@ use super::emit::{Emit, Val};
 use crate::codegen::math;
 use crate::kernel::index::{mentions, stride, values};
 use crate::kernel::types::accumulator;
-use crate::kernel::{Bound, BufferId, Dim, Elem, Expr, ExprId, Extent, Index, Kernel, Store, Temp, Var};
+use crate::kernel::{Bound, BufferId, Dim, Elem, Expr, ExprId, Extent, Index, Kernel, Temp, Var};
 use crate::scalar::{Binary, Unary};
 
 /// The vector that is being worked on.
@@ -50,7 +50,7 @@ pub struct Frame<'a, 'ctx> {
 
 /// How an index varies along the vector.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Same,
     Next,
     Any,
@@ -67,6 +67,16 @@ fn within_vector(index: &Index, lanes: &Lanes<'_>) -> Index {
         Index::Add(parts) => Index::Add(all(parts)),
         Index::Mul(parts) => Index::Mul(all(parts)),
         other => other.clone(),
+    }
+}
+
+/// Is an index never below zero, wherever it is asked for?
+fn is_natural(index: &Index) -> bool {
+    match index {
+        Index::Known(n) => *n >= 0,
+        Index::Dim(_) | Index::Var(_) | Index::Value(..) | Index::Mod(..) => true,
+        Index::Add(parts) | Index::Mul(parts) => parts.iter().all(is_natural),
+        Index::Div(n, _) => is_natural(n),
     }
 }
 
@@ -150,7 +160,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     // Indices.
 
     /// How does an index vary with the vector's variable?
-    fn step(&self, index: &Index) -> Step {
+    pub(super) fn step(&self, index: &Index) -> Step {
         let Some(lanes) = &self.lanes else { return Step::Same };
         let mut read = Vec::new();
         values(index, &mut read);
@@ -184,14 +194,19 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             },
             Index::Add(terms) => self.fold_index(terms, Emit::add),
             Index::Mul(factors) => self.fold_index(factors, Emit::mul),
-            Index::Div(n, by) => {
+            Index::Div(n, by) | Index::Mod(n, by) => {
+                let is_natural = is_natural(n);
                 let (n, by) = (self.index(n), self.index(by));
-                self.floor_div(n, by)
-            }
-            Index::Mod(n, by) => {
-                let (n, by) = (self.index(n), self.index(by));
-                let quotient = self.floor_div(n, by);
-                e.sub(n, e.mul(quotient, by))
+                let is_quotient = matches!(index, Index::Div(..));
+                match e.known(by) {
+                    // Rounds down, whatever the sign.
+                    Some(by) if by.count_ones() == 1 && is_quotient => e.sar(n, u64::from(by.trailing_zeros())),
+                    Some(by) if by.count_ones() == 1 => e.and(n, e.bits(n.get_type(), (by - 1) as u64)),
+                    _ if is_natural && is_quotient => e.udiv(n, by),
+                    _ if is_natural => e.urem(n, by),
+                    _ if is_quotient => self.floor_div(n, by),
+                    _ => e.sub(n, e.mul(self.floor_div(n, by), by)),
+                }
             }
             Index::Value(expr, extent) => {
                 let v = self.eval(*expr);
@@ -229,13 +244,13 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     }
 
     /// An index in one lane.
-    fn index_at(&mut self, index: &Index, lane: u32) -> Val<'ctx> {
+    pub(super) fn index_at(&mut self, index: &Index, lane: u32) -> Val<'ctx> {
         let all = self.index(index);
         self.emit.lane(all, lane)
     }
 
     /// Index of lane 0 of an index whose lanes are neighbours.
-    fn first_index(&mut self, index: &Index) -> Val<'ctx> {
+    pub(super) fn first_index(&mut self, index: &Index) -> Val<'ctx> {
         let Some(lanes) = self.lanes.take() else { return self.index(index) };
         let before = self.vars.insert(lanes.var, lanes.first);
         let first = self.index(index);
@@ -248,7 +263,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     }
 
     /// Whether all bounds hold: `None` if there are none.
-    fn inside(&mut self, bounds: &[Bound]) -> Option<Val<'ctx>> {
+    pub(super) fn inside(&mut self, bounds: &[Bound]) -> Option<Val<'ctx>> {
         let e = self.emit;
         let mut all = None;
         for bound in bounds {
@@ -327,129 +342,6 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             }
             Expr::Temp(temp) => self.temps[temp],
             Expr::Acc(group) => self.accs[*group as usize],
-        }
-    }
-
-    fn load(&mut self, buffer: BufferId, index: &Index, bounds: &[Bound], otherwise: f64) -> Val<'ctx> {
-        let e = self.emit;
-        let elem = self.kernel.buffer(buffer).elem;
-        let (memory, pointer) = (e.memory(elem), self.buffers[buffer.0 as usize]);
-        let inside = self.inside(bounds);
-        let fill = e.number(self.register(elem), otherwise);
-        let step = self.step(index);
-        let varying_bounds = inside.is_some_and(|i| i.is_vector_value());
-        match (step, self.lanes) {
-            (Step::Next, Some(lanes)) => {
-                let first = self.first_index(index);
-                let at = e.at(pointer, memory, first);
-                let ty = e.vector(memory, lanes.count);
-                let mask = match (inside, lanes.tail) {
-                    (None, None) => return e.from_memory(elem, e.load(ty, at)),
-                    (Some(inside), None) => e.splat(inside, lanes.count),
-                    (None, Some((mask, _))) => mask,
-                    (Some(inside), Some((mask, _))) => e.and(inside, mask),
-                };
-                let loaded = e.from_memory(elem, e.masked_load(ty, at, mask, e.zero(ty)));
-                match inside {
-                    Some(inside) => e.select(inside, loaded, fill),
-                    None => loaded,
-                }
-            }
-            (Step::Any, Some(lanes)) => self.load_lanes(elem, pointer, index, inside, fill, lanes.count),
-            (_, Some(lanes)) if varying_bounds => self.load_lanes(elem, pointer, index, inside, fill, lanes.count),
-            _ => {
-                let at = self.index(index);
-                match inside {
-                    None => e.from_memory(elem, e.load(memory, e.at(pointer, memory, at))),
-                    Some(inside) => {
-                        e.choose(inside, || e.from_memory(elem, e.load(memory, e.at(pointer, memory, at))), fill)
-                    }
-                }
-            }
-        }
-    }
-
-    /// Lane by lane. Lanes outside of a tail repeat a lane inside, so they may be read.
-    fn load_lanes(
-        &mut self,
-        elem: Elem,
-        pointer: PointerValue<'ctx>,
-        index: &Index,
-        inside: Option<Val<'ctx>>,
-        fill: Val<'ctx>,
-        count: u32,
-    ) -> Val<'ctx> {
-        let e = self.emit;
-        let memory = e.memory(elem);
-        let indices = self.index(index);
-        let fill = e.splat(fill, count);
-        let each = |inside: Option<Val<'ctx>>| {
-            let mut all = fill;
-            for lane in 0..count {
-                let at = e.lane(indices, lane);
-                let read = || e.from_memory(elem, e.load(memory, e.at(pointer, memory, at)));
-                let value = match inside {
-                    Some(inside) => e.choose(e.lane(inside, lane), read, e.lane(fill, lane)),
-                    None => read(),
-                };
-                all = e.insert(all, value, lane);
-            }
-            all
-        };
-        match inside {
-            // A border is met by few vectors: the others do not look at each lane.
-            Some(inside) if inside.is_vector_value() => {
-                let any = e.call("llvm.vector.reduce.or", &[inside]);
-                e.choose(any, || each(Some(inside)), fill)
-            }
-            inside => each(inside),
-        }
-    }
-
-    /// `buffer[index] = value`, lanes inside only.
-    pub fn store(&mut self, store: &Store) {
-        let value = self.eval(store.value);
-        self.store_value(store, value);
-    }
-
-    /// `buffer[index] = value` for a value that is at hand.
-    pub fn store_value(&mut self, store: &Store, value: Val<'ctx>) {
-        let e = self.emit;
-        let elem = self.kernel.buffer(store.buffer).elem;
-        let pointer = self.buffers[store.buffer.0 as usize];
-        let memory = e.memory(elem);
-        let value = e.to_memory(elem, value);
-        match (self.step(&store.index), self.lanes) {
-            (Step::Next, Some(lanes)) => {
-                let first = self.first_index(&store.index);
-                let at = e.at(pointer, memory, first);
-                let value = e.splat(value, lanes.count);
-                match (lanes.tail, self.streams) {
-                    (Some((mask, _)), _) => e.masked_store(value, at, mask),
-                    (None, None) => e.store(value, at),
-                    (None, Some(streams)) => {
-                        e.when(e.not(streams), || e.store(value, at));
-                        e.when(streams, || e.stream(value, at));
-                    }
-                }
-            }
-            (Step::Any, Some(lanes)) => {
-                let value = e.splat(value, lanes.count);
-                // Lanes outside repeat the last one inside: they store what it stores.
-                let last = lanes.tail.map(|(_, last)| e.sub(last, lanes.first));
-                for lane in 0..lanes.count {
-                    let at = self.index_at(&store.index, lane);
-                    let write = || e.store(e.lane(value, lane), e.at(pointer, memory, at));
-                    match last {
-                        Some(last) => e.when(e.icmp(IntPredicate::SLE, e.index(i64::from(lane)), last), write),
-                        None => write(),
-                    }
-                }
-            }
-            _ => {
-                let at = self.index(&store.index);
-                e.store(e.lane(value, 0), e.at(pointer, memory, at));
-            }
         }
     }
 

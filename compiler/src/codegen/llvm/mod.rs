@@ -1,5 +1,6 @@
 //! What all targets of LLVM share: values and expressions, loops, and the kernels that one thread computes alone.
 
+mod access;
 mod elem;
 pub mod emit;
 pub mod expr;

@@ -4,12 +4,13 @@
 //! element is read by itself.
 
 use inkwell::IntPredicate;
-use inkwell::values::PointerValue;
+use inkwell::module::Linkage;
+use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
 
 use super::emit::{Emit, Val};
 use super::expr::{Frame, Lanes};
 use super::loops::{Range, for_counts, nested, vectors_of};
-use crate::kernel::{ExprId, Loop, Nest, Stage};
+use crate::kernel::{Elem, ExprId, Loop, Nest, Stage};
 use crate::schedule::turned_loads;
 
 /// A nest of one map whose vectors run along its innermost loop, while the loads that are turned have neighbours along loop `with` around it.
@@ -69,19 +70,40 @@ fn square<'ctx>(
     tile: PointerValue<'ctx>,
 ) {
     let e = frame.emit;
+    let elem = frame.elem(id);
     frame.lanes = Some(Lanes { var: across.var, first: from, count: e.lanes, tail: None });
-    let rows: Vec<Val> = (0..e.lanes)
-        .map(|lane| {
-            frame.vars.insert(lane_loop.var, e.add(first, e.index(i64::from(lane))));
-            frame.forget();
-            frame.eval(id)
-        })
-        .collect();
+    e.each(e.index(0), e.index(i64::from(e.lanes)), 1, |lane| {
+        frame.vars.insert(lane_loop.var, e.add(first, lane));
+        frame.forget();
+        let row = e.splat(frame.eval(id), e.lanes);
+        e.store(row, e.at(tile, frame.register(elem), e.mul(lane, e.index(i64::from(e.lanes)))));
+    });
     frame.lanes = None;
-    let elem = frame.register(frame.elem(id));
-    for (i, column) in (0..).zip(transposed(e, &rows, e.lanes)) {
-        e.store(column, e.at(tile, elem, e.index(i * i64::from(e.lanes))));
+    frame.forget();
+    e.call_function(turn(e, elem), &[tile.into()]);
+}
+
+/// `fn(tile)`: columns for rows, in memory. The kernels of a module share it.
+fn turn<'ctx>(e: &Emit<'ctx>, elem: Elem) -> FunctionValue<'ctx> {
+    let name = format!("turn_{elem}_{}", e.isa);
+    if let Some(function) = e.module.get_function(&name) {
+        return function;
     }
+    let here = e.builder.get_insert_block();
+    let ty = e.context.void_type().fn_type(&[e.pointer().into()], false);
+    let function = e.module.add_function(&name, ty, Some(Linkage::Internal));
+    e.mark(function);
+    e.builder.position_at_end(e.context.append_basic_block(function, "entry"));
+    if let Some(BasicValueEnum::PointerValue(tile)) = function.get_first_param() {
+        let row = |i: u32| e.at(tile, e.register(elem), e.index(i64::from(i * e.lanes)));
+        let rows: Vec<Val> = (0..e.lanes).map(|i| e.load(e.vector(e.register(elem), e.lanes), row(i))).collect();
+        (0..).zip(transposed(e, &rows, e.lanes)).for_each(|(i, column)| e.store(column, row(i)));
+    }
+    e.builder.build_return(None).expect("the function returns nothing");
+    if let Some(here) = here {
+        e.builder.position_at_end(here);
+    }
+    function
 }
 
 /// A square of vectors, columns for rows: exchanges blocks of 1, 2, 4, ... Rows that are missing are anything.

@@ -98,7 +98,7 @@ pub fn attend<'ctx>(
         begin(frame, micros, &plan, (first, to));
         e.each(e.index(0), plan.over, plan.block(), |at| {
             let count = e.min(e.index(plan.block()), e.sub(plan.over, at));
-            tall::tiles(e, &tile.tall, e.sub(to, first), |height, row| {
+            tall::tiles(e, &tile.tall, e.sub(to, first), |_, height, row| {
                 let from = e.add(first, row);
                 let rows = (from, e.min(to, e.add(from, e.index(i64::from(height)))));
                 tiled(frame, micros, &plan, Tiled { batch, height, row, rows, at, count });
@@ -192,7 +192,7 @@ fn begin<'ctx>(
         });
     });
     frame.forget();
-    tall::tiles(e, &tile.tall, count, |rows, row| {
+    tall::tiles(e, &tile.tall, count, |_, rows, row| {
         let Steps { counts, strides, loops, dense } = plan.steps;
         let packing = Packing { rows, sums: loops, dense, lanes: tile.lanes, x: elem, acc: plan.acc };
         let from = e.at(scratch.pointers, e.pointer(), row);

@@ -340,16 +340,38 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
     if let Some(registers) = plan.registers {
         return tiles::rows(frame, micros, plan, registers, share, count);
     }
-    let (few_rows, many_rows, after) = (e.block("few"), e.block("many"), e.block("shared"));
-    e.branch(e.icmp(IntPredicate::SLE, count, e.index(i64::from(plan.tile.most_rows()))), few_rows, many_rows);
-    e.builder.position_at_end(few_rows);
-    few::rows(frame, micros, plan, share, count);
-    e.go(after);
-    e.builder.position_at_end(many_rows);
-    many::rows(frame, micros, plan, share, count);
-    e.go(after);
-    e.builder.position_at_end(after);
+    let is_few = e.icmp(IntPredicate::SLE, count, e.index(i64::from(plan.tile.most_rows())));
+    e.when(e.not(is_few), || many::pack(e, micros, plan, count));
+    let pieces = many::Pieces::new(e, plan);
+    let streams = e.and(e.not(is_few), many::streams(frame, plan));
+    frame.streams = Some(streams);
+    let [at_once, part_sums] = [(); 2].map(|()| e.variable(e.function(), e.i64()));
+    e.advance(share.panels.0, share.panels.1, |panel| {
+        let (few_rows, many_rows, summed) = (e.block("few"), e.block("many"), e.block("summed"));
+        e.branch(is_few, few_rows, many_rows);
+        e.builder.position_at_end(few_rows);
+        let several = few::at_once(e, plan, count, e.sub(share.panels.1, panel));
+        e.store(several, at_once);
+        e.store(few::sums(frame, micros, plan, share, count, (panel, several)), part_sums);
+        e.go(summed);
+        e.builder.position_at_end(many_rows);
+        many::sums(frame, micros, plan, &pieces, share, count, panel);
+        e.store(e.index(1), at_once);
+        e.store(e.index(plan.part_sums()), part_sums);
+        e.go(summed);
+        e.builder.position_at_end(summed);
+        let [at_once, part_sums] = [at_once, part_sums].map(|at| e.load(e.i64(), at));
+        epilogue(frame, plan, share, panel, at_once, count, part_sums);
+        e.add(panel, at_once)
+    });
+    frame.streams = None;
+    e.when(streams, || e.fence_streams());
     frame.forget();
+}
+
+/// Numbers as a part of a function's name.
+fn listed(numbers: &[u32]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
 }
 
 /// The panel that begins at `panel`.

@@ -5,12 +5,14 @@
 mod lex;
 mod names;
 mod parse;
+mod parts;
 mod print;
 #[cfg(test)]
 mod tests;
 
 pub use names::Names;
-pub use parse::{ParseError, parse};
+pub use parse::parse;
+pub use parts::ParseError;
 pub(crate) use print::head_of;
 pub use print::{Place, print, print_graph, print_with_notes};
 
