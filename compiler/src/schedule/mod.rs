@@ -102,6 +102,8 @@ impl Tiles {
     pub const ROWS: u32 = 16;
     /// Pairs of a row of a tile.
     pub const PAIRS: u32 = 16;
+    /// Sums that a pass over many rows makes at once: the registers that two for operands leave.
+    pub const AT_ONCE: u32 = 6;
     /// A block of rows is this much larger: products take so little time that weights must be fetched less often. Every processor
     /// with tiles has 2 MiB of second-level cache. Measured on a Xeon of model 207.
     const ROW_BLOCK: u32 = 4;
@@ -228,7 +230,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let (vectors, most, tall) = tile_shape(contract.groups, isa);
     let tiles = contract.products.are_tiles().then_some(Tiles::Registers);
     let (most, tall) = match tiles {
-        Some(_) => (Tiles::ROWS, vec![2 * Tiles::ROWS]),
+        Some(_) => (Tiles::ROWS, vec![Tiles::AT_ONCE / vectors * Tiles::ROWS]),
         // Beside the sums of a tile there are those of the panel's columns.
         None if contract.products == Products::Bytes => {
             (most.min(choices.few_rows), heights(tall, choices.tall_rows.min(VECTORS / vectors - 4)))
@@ -246,7 +248,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let (block_kib, block_rows) = match tiles {
         Some(_) => {
             let (times, by) = Tiles::ROW_BLOCK_KIB;
-            (times * choices.row_block_kib / by, Tiles::ROW_BLOCK * choices.row_block)
+            (times * choices.row_block_kib / by, (Tiles::ROW_BLOCK * choices.row_block).next_multiple_of(tallest))
         }
         None => (choices.row_block_kib, choices.row_block),
     };
@@ -446,10 +448,14 @@ impl Tile {
         self.row_block.max(self.most_rows()) + self.tallest()
     }
 
-    /// Accumulators in scratch memory: of a block's rows, or of panels at once; of all groups.
+    /// Accumulators in scratch memory: of a block's rows, or of panels at once; of all groups. Of tiles, those that are made at once.
     pub fn sums(&self) -> u32 {
-        let at_once = self.panels_at_once[0].max(2 * self.panels_at_once[1]);
-        self.parts * self.vectors * self.lanes * self.block_rows().max(at_once)
+        let [of_one, of_two] = self.panels_at_once;
+        let rows = match self.tiles {
+            Some(_) => self.tallest().max(Tiles::ROWS * of_one),
+            None => self.block_rows().max(of_one).max(2 * of_two),
+        };
+        self.parts * self.vectors * self.lanes * rows
     }
 
     /// Panels of a unit of a grouped contraction.

@@ -384,14 +384,13 @@ fn row_number<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>, place: Val<'
     plan.contract.grouping.as_ref().map_or(place, |grouping| frame.entry(grouping.order, place))
 }
 
-/// Stores of `n` rows and `at_once` panels, of which the parts stand `part_sums` accumulators apart.
+/// Stores of `n` rows of a share, from `first` on, and of `at_once` panels, of which the parts stand `part_sums` accumulators apart.
 fn epilogue<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     plan: &Plan<'_, 'ctx>,
     share: Share<'ctx>,
-    panel: Val<'ctx>,
-    at_once: Val<'ctx>,
-    n: Val<'ctx>,
+    (panel, at_once): (Val<'ctx>, Val<'ctx>),
+    (first, n): (Val<'ctx>, Val<'ctx>),
     part_sums: Val<'ctx>,
 ) {
     let e = frame.emit;
@@ -406,7 +405,7 @@ fn epilogue<'ctx>(
         let from = e.mul(e.add(panel, p), e.index(i64::from(plan.tile.panel)));
         let to = e.min(plan.cols, e.add(from, e.index(i64::from(plan.tile.panel))));
         e.each(e.index(0), n, 1, |i| {
-            let number = e.load(e.i64(), e.at(plan.numbers, e.i64(), i));
+            let number = e.load(e.i64(), e.at(plan.numbers, e.i64(), e.add(first, i)));
             frame.vars.insert(plan.contract.rows.var, number);
             let panel_sums = e.mul(e.mul(p, e.index(parts)), part_sums);
             let row = e.add(panel_sums, e.mul(i, e.index(plan.width())));

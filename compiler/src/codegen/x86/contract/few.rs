@@ -85,6 +85,6 @@ fn some_panels<'ctx>(
     e.builder.position_at_end(summed);
     let short = e.icmp(IntPredicate::SLE, count, e.index(2));
     let part_sums = e.select(short, e.mul(count, e.index(plan.width())), e.index(plan.part_sums()));
-    epilogue(frame, plan, share, p, at_once, count, part_sums);
+    epilogue(frame, plan, share, (p, at_once), (e.index(0), count), part_sums);
     e.add(p, at_once)
 }

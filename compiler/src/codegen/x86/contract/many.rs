@@ -107,7 +107,7 @@ pub(super) fn rows<'ctx>(
                 });
             });
         });
-        epilogue(frame, plan, share, panel, one, count, e.index(plan.part_sums()));
+        epilogue(frame, plan, share, (panel, one), (e.index(0), count), e.index(plan.part_sums()));
     });
     frame.streams = None;
     e.when(streams, || e.fence_streams());
