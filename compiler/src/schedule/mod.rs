@@ -79,6 +79,8 @@ pub struct Tile {
     pub row_block: u32,
     /// Many rows that stand near one another are read there, too: packing them is dear where few panels pass by.
     pub near: bool,
+    /// Results of more KiB than this are stored past the caches: they are gone from there before anybody reads them.
+    pub streamed_kib: u32,
     /// Are weights quantised? Then many rows have a piece at a time widened: in a microkernel that costs more.
     pub quantized: bool,
     /// Products are made of tiles.
@@ -283,6 +285,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
         parts,
         vectors,
         panel,
+        streamed_kib: choices.streamed_kib,
         row_block: block.next_multiple_of(tallest),
         near: left == Left::InPlace
             && of_sums
@@ -310,9 +313,6 @@ const VECTORS: u32 = 32;
 /// less far. They are counted from the first step on, whatever the tile. Of several loops over rows that are read in place a block has
 /// whole turns of the outermost, unless weights are quantised.
 pub const SUM_BLOCK: u32 = 128;
-
-/// Results of more bytes than this are stored past the caches: more than the share of a core in the last of them.
-pub const STREAMED_BYTES: i64 = 16 << 20;
 
 fn known(extent: Extent) -> Option<i64> {
     match extent {

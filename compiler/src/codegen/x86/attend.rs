@@ -98,11 +98,12 @@ pub fn attend<'ctx>(
         begin(frame, micros, &plan, (first, to));
         e.each(e.index(0), plan.over, plan.block(), |at| {
             let count = e.min(e.index(plan.block()), e.sub(plan.over, at));
-            tall::tiles(e, &tile.tall, e.sub(to, first), |height, row| {
+            let each = |height: u32, row| {
                 let from = e.add(first, row);
                 let rows = (from, e.min(to, e.add(from, e.index(i64::from(height)))));
                 tiled(frame, micros, &plan, Tiled { batch, height, row, rows, at, count });
-            });
+            };
+            tall::tiles(e, &tile.tall, e.sub(to, first), each, |_, _| {});
         });
         store(frame, &plan, (first, to));
     });
@@ -192,13 +193,14 @@ fn begin<'ctx>(
         });
     });
     frame.forget();
-    tall::tiles(e, &tile.tall, count, |rows, row| {
+    let pack = |rows: u32, row| {
         let Steps { counts, strides, loops, dense } = plan.steps;
         let packing = Packing { rows, sums: loops, dense, lanes: tile.lanes, x: elem, acc: plan.acc };
         let from = e.at(scratch.pointers, e.pointer(), row);
         let to = e.at(scratch.packed, plan.number, e.mul(row, plan.sum));
         e.call_function(tall::pack(micros, e, packing), &[from.into(), counts.into(), strides.into(), to.into()]);
-    });
+    };
+    tall::tiles(e, &tile.tall, count, pack, |_, _| {});
 }
 
 /// A tile of rows and a block of what it weighs.

@@ -384,14 +384,23 @@ fn row_number<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>, place: Val<'
     plan.contract.grouping.as_ref().map_or(place, |grouping| frame.entry(grouping.order, place))
 }
 
-/// Stores of `n` rows of a share, from `first` on, and of `at_once` panels, of which the parts stand `part_sums` accumulators apart.
+/// Rows of a share whose sums are made.
+struct Summed<'ctx> {
+    /// The first, and how many.
+    first: Val<'ctx>,
+    count: Val<'ctx>,
+    /// Where their sums begin, and how many accumulators each part has.
+    sums: PointerValue<'ctx>,
+    part_sums: Val<'ctx>,
+}
+
+/// Stores of some rows and of `at_once` panels.
 fn epilogue<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     plan: &Plan<'_, 'ctx>,
     share: Share<'ctx>,
     (panel, at_once): (Val<'ctx>, Val<'ctx>),
-    (first, n): (Val<'ctx>, Val<'ctx>),
-    part_sums: Val<'ctx>,
+    Summed { first, count: n, sums, part_sums }: Summed<'ctx>,
 ) {
     let e = frame.emit;
     let count = plan.tile.lanes;
@@ -415,7 +424,7 @@ fn epilogue<'ctx>(
                 frame.accs = (0..i64::from(plan.contract.groups))
                     .map(|g| {
                         let at = e.add(chunk, e.mul(part_sums, e.index(g / of_part)));
-                        e.load(ty, e.at(plan.sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
+                        e.load(ty, e.at(sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
                     })
                     .collect();
                 frame.lanes = Some(Lanes { var: plan.contract.cols.var, first, count, tail });

@@ -254,13 +254,19 @@ fn store_transposed<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], lanes: u32, acc: E
     }
 }
 
-/// `count` rows as tiles, with the least work: few tiles, and few rows that are none.
-pub fn tiles<'ctx>(e: &Emit<'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: impl FnMut(u32, Val<'ctx>)) {
+/// `count` rows as tiles, with the least work: few tiles, and few rows that are none. `after` comes after each, with its rows from..to.
+pub fn tiles<'ctx>(
+    e: &Emit<'ctx>,
+    heights: &[u32],
+    count: Val<'ctx>,
+    mut tile: impl FnMut(u32, Val<'ctx>),
+    after: impl FnOnce(Val<'ctx>, Val<'ctx>),
+) {
     let first = first_tiles(heights);
     e.advance(e.index(0), count, |row| {
         let left = e.min(e.sub(count, row), e.index(i64::from(MANY)));
         let next = e.variable(e.function(), e.i64());
-        let after = e.block("tiled");
+        let tiled = e.block("tiled");
         for (&height, &first) in heights.iter().zip(&first).rev() {
             let is_first = e.and(e.op(InstructionOpcode::LShr, e.bits(e.i64(), first), left), e.index(1));
             let (here, other) = (e.block("tall"), e.block("lower"));
@@ -268,14 +274,16 @@ pub fn tiles<'ctx>(e: &Emit<'ctx>, heights: &[u32], count: Val<'ctx>, mut tile: 
             e.builder.position_at_end(here);
             tile(height, row);
             e.store(e.add(row, e.index(i64::from(height))), next);
-            e.go(after);
+            e.go(tiled);
             e.builder.position_at_end(other);
         }
         // Not reached: every number of rows has a first tile.
         e.store(count, next);
-        e.go(after);
-        e.builder.position_at_end(after);
-        e.load(e.i64(), next)
+        e.go(tiled);
+        e.builder.position_at_end(tiled);
+        let next = e.load(e.i64(), next);
+        after(row, e.min(next, count));
+        next
     });
 }
 

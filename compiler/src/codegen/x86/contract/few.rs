@@ -6,7 +6,7 @@ use super::super::super::llvm::emit::Val;
 use super::super::super::llvm::expr::Frame;
 use super::super::super::llvm::loops::smallest;
 use super::super::micro::{Micros, Shape, micro};
-use super::{Plan, Share, epilogue, panel_at, scales_at};
+use super::{Plan, Share, Summed, epilogue, panel_at, scales_at};
 
 /// Few rows: one tile, which reads them where they stand; several panels at once where one would leave the adders idle.
 pub(super) fn rows<'ctx>(
@@ -85,6 +85,7 @@ fn some_panels<'ctx>(
     e.builder.position_at_end(summed);
     let short = e.icmp(IntPredicate::SLE, count, e.index(2));
     let part_sums = e.select(short, e.mul(count, e.index(plan.width())), e.index(plan.part_sums()));
-    epilogue(frame, plan, share, (p, at_once), (e.index(0), count), part_sums);
+    let summed = Summed { first: e.index(0), count, sums: plan.sums, part_sums };
+    epilogue(frame, plan, share, (p, at_once), summed);
     e.add(p, at_once)
 }

@@ -8,8 +8,7 @@ use super::super::super::llvm::emit::{Emit, Val};
 use super::super::super::llvm::expr::Frame;
 use super::super::micro::{Elems, Micros};
 use super::super::tall::{self, Packing, Tall};
-use super::{Plan, Share, div_up, epilogue, panel_at, scales_at};
-use crate::schedule::STREAMED_BYTES;
+use super::{Plan, Share, Summed, div_up, epilogue, panel_at, scales_at};
 
 /// Many rows: they are packed, or read where they stand if they are near one another and few panels pass by. Then each panel
 /// passes by in pieces of the sum.
@@ -27,7 +26,7 @@ pub(super) fn rows<'ctx>(
         if plan.tile.quantized { Elems { w: plan.elems.acc, quantized: None, ..plan.elems } } else { plan.elems };
     let tall = |rows| Tall { rows, vectors: plan.tile.vectors, lanes, elems };
     let pointers = |row| e.at(plan.pointers, e.pointer(), row);
-    tall::tiles(e, &plan.tile.tall, count, |rows, row| {
+    let packed = |rows: u32, row: Val<'ctx>| {
         let packing = Packing { rows, sums: plan.steps.loops, dense: plan.steps.dense, lanes, x, acc: plan.elems.acc };
         let to = e.at(plan.packed, acc, e.mul(row, plan.sum));
         let args = [pointers(row).into(), plan.steps.counts.into(), plan.steps.strides.into(), to.into()];
@@ -36,7 +35,8 @@ pub(super) fn rows<'ctx>(
             true => e.when(e.not(tall::apart(e, pointers(row), tall(rows)).1), pack),
             false => pack(),
         }
-    });
+    };
+    tall::tiles(e, &plan.tile.tall, count, packed, |_, _| {});
     let width = plan.width();
     // What two steps share counts for the first: all that is fetched ahead is near enough.
     let step_bytes = width * plan.elems.w.bytes() as i64;
@@ -52,6 +52,7 @@ pub(super) fn rows<'ctx>(
     let depth = div_up(e, all, div_up(e, all, deepest));
     let turns_of_block = e.max(one, e.udiv(plan.block, of_turn));
     let depth = e.mul(div_up(e, depth, turns_of_block), turns_of_block);
+    let pieces = div_up(e, all, depth);
     let streams = streams(frame, plan);
     frame.streams = Some(streams);
     e.each(share.panels.0, share.panels.1, 1, |panel| {
@@ -61,7 +62,9 @@ pub(super) fn rows<'ctx>(
             let part_start = e.at(panel_start, e.memory(plan.elems.w), e.mul(part, plan.part_elements));
             let part_sums = e.at(plan.sums, acc, e.mul(part, e.index(plan.part_sums())));
             let scales = plan.scales_of_part(e, panel_scales, part).map(|(at, _)| at);
-            e.each(e.index(0), div_up(e, all, depth), 1, |number| {
+            let is_last_part = e.icmp(IntPredicate::EQ, part, e.index(i64::from(plan.tile.parts) - 1));
+            e.each(e.index(0), pieces, 1, |number| {
+                let is_last = e.and(is_last_part, e.icmp(IntPredicate::EQ, number, e.sub(pieces, one)));
                 let turn = e.mul(number, depth);
                 let of_piece = e.min(depth, e.sub(all, turn));
                 let first = e.mul(turn, of_turn);
@@ -78,7 +81,7 @@ pub(super) fn rows<'ctx>(
                     None => piece,
                 };
                 let start = turns.as_ref().map(|turns| turns.begin(e, turn, of_piece));
-                tall::tiles(e, &plan.tile.tall, count, |rows, row| {
+                let tile = |rows: u32, row: Val<'ctx>| {
                     let left = e.add(e.mul(row, plan.sum), e.mul(first, e.index(i64::from(rows))));
                     let passed = e.udiv(e.mul(e.mul(steps, row), e.index(step_bytes)), count);
                     let stride = div_up(e, e.index(step_bytes * i64::from(rows)), count);
@@ -104,10 +107,19 @@ pub(super) fn rows<'ctx>(
                     e.call_function(tall::direct(micros, e, tall(rows), plan.steps.loops), &args);
                     e.go(after);
                     e.builder.position_at_end(after);
-                });
+                };
+                // After each tile: what is stored gets to the caches while the next ones pass by.
+                let after = |row, end| {
+                    e.when(is_last, || {
+                        let sums = e.at(plan.sums, acc, e.mul(row, e.index(width)));
+                        let part_sums = e.index(plan.part_sums());
+                        let summed = Summed { first: row, count: e.sub(end, row), sums, part_sums };
+                        epilogue(frame, plan, share, (panel, one), summed);
+                    });
+                };
+                tall::tiles(e, &plan.tile.tall, count, tile, after);
             });
         });
-        epilogue(frame, plan, share, (panel, one), (e.index(0), count), e.index(plan.part_sums()));
     });
     frame.streams = None;
     e.when(streams, || e.fence_streams());
@@ -148,11 +160,11 @@ impl<'ctx> Turns<'ctx> {
     }
 }
 
-/// Do the results of the whole call exceed the caches? Then they are gone from there before anybody reads them.
+/// Are results of the whole call stored past the caches?
 pub(super) fn streams<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>) -> Val<'ctx> {
     let e = frame.emit;
     let contract = plan.contract;
     let bytes: u64 = contract.stores.iter().map(|s| frame.kernel.buffer(s.buffer).elem.bytes()).sum();
     let points = e.mul(e.mul(frame.extent(contract.batch.extent), frame.extent(contract.rows.extent)), plan.cols);
-    e.icmp(IntPredicate::SGT, e.mul(points, e.index(bytes as i64)), e.index(STREAMED_BYTES))
+    e.icmp(IntPredicate::SGT, e.mul(points, e.index(bytes as i64)), e.index(1024 * i64::from(plan.tile.streamed_kib)))
 }

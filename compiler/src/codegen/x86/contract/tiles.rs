@@ -12,7 +12,7 @@ use super::super::super::llvm::emit::{Emit, Val};
 use super::super::super::llvm::expr::Frame;
 use super::super::micro::{Micros, begin};
 use super::super::tile::{LEFT, RIGHT, Registers, SUM_REGISTERS, SUMS};
-use super::{Plan, Share, div_up, epilogue, many, panel_at};
+use super::{Plan, Share, Summed, div_up, epilogue, many, panel_at};
 use crate::schedule::Tiles;
 
 /// Bytes of a pair of steps of a vector of columns, and of a row of a tile.
@@ -115,7 +115,8 @@ fn one_tile<'ctx>(
             e.index(1)
         }
     };
-    epilogue(frame, plan, share, (panel, at_once), (e.index(0), work.count), part_sums);
+    let summed = Summed { first: e.index(0), count: work.count, sums: plan.sums, part_sums };
+    epilogue(frame, plan, share, (panel, at_once), summed);
     e.add(panel, at_once)
 }
 
@@ -164,8 +165,8 @@ fn some_tiles<'ctx>(
                 }
             });
             // Before the next tiles: the sums are in the nearest cache, and what is stored gets there while they pass by.
-            let rows = e.min(e.mul(at_once, work.height), e.sub(work.count, row));
-            epilogue(frame, plan, share, (panel, one), (row, rows), part_sums);
+            let count = e.min(e.mul(at_once, work.height), e.sub(work.count, row));
+            epilogue(frame, plan, share, (panel, one), Summed { first: row, count, sums: plan.sums, part_sums });
         });
     });
     frame.streams = None;
