@@ -1,6 +1,8 @@
 //! The table of `make zoo`: every system of `examples/zoo`, its largest error, the time to build it, lines of its model and of its fixture; for
 //! those that have one a medium size (`examples/zoo/medium.py`): how far it is from the fixture there, and how long both take on one thread.
 //!
+//! Arguments are beginnings of names: only systems that have one are in it.
+//!
 //! `PYTHON` is the interpreter that has NumPy, safetensors and, where the fixture is in it, PyTorch; the table says what it lacks.
 
 #![allow(clippy::print_stdout, reason = "the table is what it gives")]
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut all_agree = true;
-    for example in Example::of("examples/zoo") {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|begin| name.starts_with(begin.as_str()));
+    for example in Example::of("examples/zoo").into_iter().filter(|example| is_wanted(&example.name())) {
         let medium = match medium(&example) {
             Ok((cells, agrees)) => {
                 all_agree &= agrees;

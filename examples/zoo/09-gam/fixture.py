@@ -111,5 +111,18 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"C": 256, "M": 256, "F": 1024, "WORDS": 1000, "PLACES": 256}
+
+
+def medium():
+    """Two layers of half the published width on 256 words."""
+    torch.manual_seed(9)
+    return {
+        "entry": "whole", "weights": weights(), "inputs": {"ids": torch.randint(WORDS, (1, 256))},
+        "network": lambda w, x: {"logits": gam(w, x["ids"])[0]},
+        "axes": {"c": C, "m": M, "f": F, "word": WORDS, "place": PLACES},
+    }
+
+
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
-D, H, K, V, R, C, M, LAYERS, WORDS = 16, 2, 4, 8, 4, 4, 256, 2, 50
+D, H, K, V, R, C, M, LAYERS, WORDS, E, SHARE = 16, 2, 4, 8, 4, 4, 256, 2, 50, 2, 2
 EPS = 1e-5
 
 
@@ -58,6 +58,27 @@ def layer(w, x, s0, tau, form=recurrent):
     return y.reshape(*x.shape[:2], H * V) @ w["wo"].reshape(H * V, D), s
 
 
+def grouped(w, x, before, s0, tau, least):
+    """The layer with heads of queries that share keys, short convolutions, relu as the map, and bounded decays. s0: [b, head, share, k, v]."""
+    long, y, s = np.concatenate([before, x], 1), np.zeros_like(x), np.zeros_like(s0)
+    la = np.maximum(log_sigmoid(np.einsum("btr,rhk->bthk", x @ w["wa1"], w["wa2"]) + w["ba"]) / tau, least)
+
+    def short(z, kernel):
+        """z: [t + 3, channels], kernel: [channels, 4]."""
+        out = np.array([sum(kernel[:, j] * z[t + j] for j in range(4)) for t in range(len(z) - 3)]).reshape(-1, z.shape[1])
+        return swish(out)
+
+    for b in range(len(x)):
+        for h in range(H):
+            k = np.maximum(short(long[b] @ w["wk"][:, h], w["ck"][h]), 0)
+            v = short(long[b] @ w["wv"][:, h], w["cv"][h])
+            for n in range(SHARE):
+                q = np.maximum(short(long[b] @ w["wq"][:, h, n], w["cq"][h, n]), 0)
+                o, s[b, h, n] = recurrent(q, k, v, la[b, :, h], s0[b, h, n])
+                y[b] += (rmsnorm(o, w["norm"]) * swish(x[b] @ w["wg"][:, h, n])) @ w["wo"][h, n]
+    return y, long[:, -3:], s
+
+
 def read(w, ids, memory):
     """ids: [b, t], memory: [layer, b, head, k, v]."""
     x, memory = w["embed"][ids], memory.copy()
@@ -91,6 +112,39 @@ def chunkwise(q, k, v, la, s0):
     return o, s
 
 
+def two_levels(q, k, v, la, s):
+    """Chunks of C steps in parts of E; of two parts the first step of the later one is where their decay splits."""
+    o, scale = np.zeros_like(v), K**-0.5
+    for at in range(0, len(q), C):
+        one = slice(at, at + C)
+        qc, kc, vc, g = q[one], k[one], v[one], np.cumsum(la[one], 0)
+        p = np.zeros((len(qc), len(qc)))
+        for i in range(0, len(qc), E):
+            I, n = slice(i, i + E), g[i]
+            for j in range(0, i, E):
+                J = slice(j, j + E)
+                p[I, J] = scale * (qc[I] * np.exp(g[I] - n)) @ (kc[J] * np.exp(n - g[J])).T
+            for a in range(i, min(i + E, len(qc))):
+                for b in range(i, a + 1):
+                    p[a, b] = scale * np.sum(qc[a] * kc[b] * np.exp(g[a] - g[b]))
+        o[one] = p @ vc + scale * (qc * np.exp(g)) @ s
+        s = np.exp(g[-1])[:, None] * s + (kc * np.exp(g[-1] - g)).T @ vc
+    return o, s
+
+
+def make_grouped(random):
+    def normal(fan_in, *shape):
+        return (random.standard_normal(shape) * fan_in**-0.5).astype(np.float32)
+
+    return {
+        "grouped.wq": normal(D, D, H, SHARE, K), "grouped.wk": normal(D, D, H, K), "grouped.wv": normal(D, D, H, V),
+        "grouped.wg": normal(D, D, H, SHARE, V), "grouped.cq": normal(4, H, SHARE, K, 4), "grouped.ck": normal(4, H, K, 4),
+        "grouped.cv": normal(4, H, V, 4), "grouped.wa1": normal(D, D, R), "grouped.wa2": normal(R, R, H, K),
+        "grouped.ba": normal(4, H, K), "grouped.norm": 1 + normal(25, V),
+        "grouped.wo": normal(H * SHARE * V, H, SHARE, V, D),
+    }
+
+
 def make_weights(random):
     def normal(fan_in, *shape):
         return random.standard_normal(shape) * fan_in**-0.5
@@ -116,7 +170,6 @@ def make_weights(random):
 def main():
     random = np.random.default_rng(30)
     weights = make_weights(random)
-    save_file(weights, HERE / "weights.safetensors")
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     golden = {}
 
@@ -131,7 +184,7 @@ def main():
     def layer_run(run, x, tau, s0):
         given = [x.astype(np.float64), s0.astype(np.float64), np.float64(np.float32(tau))]
         y, s = layer(sub(w, "one"), *given)
-        for form in (parallel, chunkwise):
+        for form in (parallel, chunkwise, two_levels):
             for ours, other in zip((y, s), layer(sub(w, "one"), *given, form=form)):
                 assert np.abs(ours - other).max(initial=0) < 1e-12
         keep(run, x=x, tau=tau, s0=s0, y=y, s=s)
@@ -166,7 +219,24 @@ def main():
         keep(run, ids=calls, logits=np.stack(made), memory=memory)
     one = random.integers(0, WORDS, (1, 1))
     keep("one", ids=one, logits=read(w, one, empty[:, :1])[0])
-    save_file(golden, HERE / "golden.safetensors")
+
+    more = make_grouped(random)
+    save_file(weights, HERE / "weights.safetensors")
+    options, own = HERE.parent / "30-gla-options", {n: v for n, v in weights.items() if n.startswith("one.")}
+    save_file(own | more, options / "weights.safetensors")
+    w = {name: value.astype(np.float64) for name, value in sub(more, "grouped").items()}
+    for run, t, tau, least in (("grouped", 9, 16, -np.inf), ("clamped", 9, 0.1, -1.5), ("grouped_first", 5, 16, -np.inf)):
+        x, before, s0 = float32(2, t, D), float32(2, 3, D), float32(2, H, SHARE, K, V)
+        given = [z.astype(np.float64) for z in (x, before, s0)]
+        y, after, s = grouped(w, *given, np.float64(np.float32(tau)), least)
+        keep(run, x=x, before=before, s0=s0, tau=tau, least=least, y=y, after=after, s=s)
+    # The four steps after those.
+    x = float32(2, 4, D)
+    y, later, end = grouped(w, x.astype(np.float64), after, s, 16, -np.inf)
+    keep("grouped_second", x=x, before=after, s0=s, tau=16, least=-np.inf, y=y, after=later, s=end)
+    only, both = ("grouped", "clamped"), ("chunks", "fast_chunks")
+    save_file({n: v for n, v in golden.items() if not n.startswith(only)}, HERE / "golden.safetensors")
+    save_file({n: v for n, v in golden.items() if n.startswith(only + both)}, options / "golden.safetensors")
 
 
 MEDIUM = {"D": 256, "H": 4, "K": 32, "V": 64, "R": 16, "M": 768, "WORDS": 1000}

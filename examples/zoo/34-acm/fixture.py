@@ -172,5 +172,31 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"D": 256, "P": 256, "LOW": 32, "R": 16, "HEADS": 4}
+
+
+def medium():
+    """A layer on 197 tokens. Learners run for all tokens that chose them, one after the other."""
+    torch.manual_seed(34)
+    w = make_weights()
+
+    def network(w, x):
+        def by_learner(w, x, choice, act=F.gelu):
+            y = torch.zeros_like(x)
+            for n in range(N):
+                rows = choice > n
+                y[rows] += learner(w, n, x[rows], act)
+            return y
+
+        globals().update(prefix=by_learner, clear_argmax=lambda z: z.argmax(-1))
+        y, choice = layer(w, x["x"])
+        return {"y": y}
+
+    return {
+        "entry": "layer", "weights": w, "inputs": {"x": torch.randn(1, 197, D)}, "network": network,
+        "axes": {"d": D, "p": P, "low": LOW, "r": R, "head": HEADS},
+    }
+
+
 if __name__ == "__main__":
     main()
