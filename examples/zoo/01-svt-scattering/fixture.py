@@ -30,6 +30,9 @@ def with_tokens(w, x):
     return out.transpose(0, 2, 3, 1)
 
 
+# Weights and golden values.
+
+
 def check(random):
     for shape in ((4, 4), (6, 8), (2, 2), (8, 8)):
         x = random.standard_normal(shape)

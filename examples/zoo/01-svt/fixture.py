@@ -102,6 +102,9 @@ def network(w, x):
     return finish(under(w, "finish"), x)
 
 
+# Weights and golden values.
+
+
 def weights():
     w = {}
 

@@ -98,6 +98,9 @@ def network(w, image):
     return [predict(under(w, name), memory) for name, memory in zip(OUTPUTS, memories)]
 
 
+# Weights and golden values.
+
+
 def options():
     """One module alone, of each kind."""
     w = {name.removeprefix("memorial."): value[0].clone() for name, value in weights().items() if name.startswith("memorial.")}

@@ -100,6 +100,9 @@ def decoder(w, ids, entry):
     return rms(h, w["model.norm.weight"]) @ w["lm_head.weight"].T
 
 
+# Weights and golden values.
+
+
 def weights():
     def matrix(*shape, fan):
         return torch.randn(*shape) * fan**-0.5

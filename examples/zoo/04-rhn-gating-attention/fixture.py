@@ -170,6 +170,9 @@ def _layer(w, layer):
                     for name, value in w.all_of_them.items() if name.startswith(w.path + ".")}, "w")
 
 
+# Weights and golden values.
+
+
 def gate_weights(kind, *more):
     pair, bias = (*more, 2, D, D), (*more, D)
     return {

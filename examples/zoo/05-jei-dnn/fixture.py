@@ -95,6 +95,9 @@ def losses(z, p, s, final, label, cost, lam, positive):
     return {"warm_up": warm_up, "gates": gates, "classifiers": classifiers, "boosted": boosted}
 
 
+# Weights and golden values.
+
+
 def weights():
     def vit_shapes(*more):
         shapes = {name: (D,) for name in ("n1", "n1b", "n2", "n2b", "bo", "bdown")}

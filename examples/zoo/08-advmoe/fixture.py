@@ -71,6 +71,9 @@ class Net:
         return x.mean((2, 3)) @ self.w["deep.w"].T + self.w["deep.bias"]
 
 
+# Weights and golden values.
+
+
 def weights(experts):
     w = {}
 

@@ -68,7 +68,7 @@ def mixes(w, x):
     return {"gated": gated, "total": loc + glo, "narrow": narrow, "global_only": glo, "local_only": loc}
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 
 def weights():

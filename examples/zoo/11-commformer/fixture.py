@@ -163,7 +163,7 @@ def attentions(w, x):
     return made | {"plain": attention(w, "attn", x, x, g + eye)}
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 
 def weights():

@@ -74,7 +74,9 @@ def em(w, x, y, count):
             value.data += RATE * slope
     return {"likelihood": np.array(likelihood), "r": r, "A_next": A, "c_next": c, "s_next": s,
             "B1_next": B.detach().numpy(), "b0_next": b.detach().numpy()}
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def main():

@@ -76,6 +76,9 @@ def cross_entropy(o, label):
     return total
 
 
+# Weights and golden values.
+
+
 def weights():
     w = {}
 

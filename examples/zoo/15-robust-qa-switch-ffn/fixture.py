@@ -143,7 +143,9 @@ def dropping(w, x, u):
             y[t] = p[t, i] * relu_expert({f".{n}": v for n, v in w.items()}, "", i, rows[t])
             taken[i] += 1
     return y.reshape(x.shape)
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights():

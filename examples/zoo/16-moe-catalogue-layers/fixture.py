@@ -171,7 +171,9 @@ def arms(w, x):
         chosen = largest(p, 2)
         y.append(sum(p[i] / p[chosen].sum() * (x[t], ffn[t], conv[t])[i] for i in chosen))
     return rows(y)
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights(rng):

@@ -267,7 +267,9 @@ def hierarchical(w, x):
         inner = softmax(row @ w["within"][:, g])
         chosen.append([(g * E // GROUPS + i, outer[g] * p) for i, p in enumerate(inner)])
     return {"y": combine(w, x, chosen)}
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights(rng):

@@ -64,7 +64,9 @@ def ple(w, x):
         rows, _ = level(w, "second", rows, shared)
         y[n] = [tower(w, "ple", task, rows[task]) for task in range(TASKS)]
     return y
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights(rng):

@@ -39,7 +39,9 @@ def layer(w, x, score, tau, theta):
                 hidden = F.gelu(x[t] @ w["sparse.experts.w1"][e] + w["sparse.experts.b1"][e])
                 y[t] += q[t, e] * (hidden @ w["sparse.experts.w2"][e] + w["sparse.experts.b2"][e])
     return {"y": y, "kept": kept.sum(-1).int(), "loss": E * (kept.double().mean(0) * q.mean(0)).sum()}
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 SIGMA = {"linear": lambda u: u, "tanh_gate": torch.tanh, "sigmoid_gate": torch.sigmoid, "gelu_gate": F.gelu,

@@ -36,6 +36,9 @@ def stages(w, u):
     return layer_norm(u, ("", "")).mean((1, 2)) @ w["head_w"] + w["head_b"]
 
 
+# Weights and golden values.
+
+
 def weights():
     w = {"scale": 1 + normal(25, 2 * D), "shift": normal(25, 2 * D), "head_w": normal(2 * D, 2 * D, CLASSES),
          "head_b": normal(4, CLASSES), "merge.w": normal(9 * D, 2 * D, D, 3, 3), "merge.b": normal(16, 2 * D),

@@ -70,7 +70,7 @@ def trunk(w, u, act):
     return rmsnorm(u, w["norm"]).mean((1, 2)) @ w["head"] + w["head_bias"], u
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 def normal(fan_in, *shape):
     return torch.randn(shape) * fan_in**-0.5

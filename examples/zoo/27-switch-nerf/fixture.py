@@ -131,6 +131,9 @@ def finer(t, weight, u):
     return np.array(out)
 
 
+# Weights and golden values.
+
+
 def weights(random):
     w = {}
 

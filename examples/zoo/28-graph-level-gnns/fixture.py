@@ -196,7 +196,7 @@ def add_paths(g):
     g |= {k: torch.tensor(v, dtype=torch.int32) for k, v in out.items()}
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 PATHS = {"kinds": "kinds", "nodes_of": "nodes_of", "bonds": "path_bonds"} | {
     k: k for k in ("root", "member", "dist", "own", "psrc", "pdst")}

@@ -91,7 +91,7 @@ def read(w, ids, memory):
     return rmsnorm(x, w["norm"]) @ w["embed"].T, memory
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 def parallel(q, k, v, la, s0):
     scale, g = K**-0.5, np.cumsum(la, 0)

@@ -90,7 +90,7 @@ def x_lora(w, kind, ids):
     return h @ w["lm_head"], s, keys, values
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 
 def weights():

@@ -168,7 +168,7 @@ ENTRIES = {
 }
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 
 def weights():

@@ -96,7 +96,7 @@ def layer(w, x):
     return x + y, torch.stack([*choices, choice])
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 def clear_argmax(z):
     best = z.topk(2, -1).values

@@ -60,6 +60,9 @@ def network(w, x, marks, norm):
     return y
 
 
+# Weights and golden values.
+
+
 def check(w, random):
     """The history of a row does not include the row."""
     own = [w[f"net.pgn.{name}"][0].astype(float) for name in ("history", "history_bias", "fuse", "fuse_bias")]

@@ -101,7 +101,7 @@ def forced(w, truth, context):
     ])
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 
 def weights(random):

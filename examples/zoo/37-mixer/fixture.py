@@ -87,6 +87,9 @@ def update(gate, context, loss, centre, noise):
     return np.linalg.lstsq(a, np.eye(K)[expert_of[own]], rcond=None)[0], centre, own, expert_of, 1
 
 
+# Weights and golden values.
+
+
 def weights(random):
     def xavier(*shape):
         return random.uniform(-1, 1, shape) * (6 / (shape[-1] + shape[-2])) ** 0.5
