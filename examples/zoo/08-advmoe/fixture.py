@@ -22,12 +22,12 @@ class Net:
         self.w, self.gap = w, 1.0  # the smallest distance between two best scores of a layer
 
     def bn(self, name, x):
-        g, b, m, v = (self.w[f"{name}.{part}"][:, None, None] for part in ("gamma", "beta", "average", "variance"))
+        g, b, m, v = (self.w[f"{name}.{part}"][:, None, None] for part in ("scale", "shift", "mean", "variance"))
         return (x - m) / torch.sqrt(v + 1e-5) * g + b
 
     def conv_bn(self, name, x, stride=1):
         w = self.w[f"{name}.conv.w"]
-        return self.bn(f"{name}.batchnorm", F.conv2d(x, w, stride=stride, padding=w.shape[-1] // 2))
+        return self.bn(f"{name}.batch_norm", F.conv2d(x, w, stride=stride, padding=w.shape[-1] // 2))
 
     def moe_bn(self, name, x, score, stride=1):
         y, filters = [], self.w[f"{name}.experts.w"]
@@ -35,7 +35,7 @@ class Net:
             w = filters[int(np.argmax(row))]  # the lowest index on a tie
             y.append(F.conv2d(image[None], w, stride=stride, padding=w.shape[-1] // 2))
         empty = torch.zeros(0, filters.shape[1], 1, 1).double()
-        return self.bn(f"{name}.batchnorm", torch.cat(y) if y else empty)
+        return self.bn(f"{name}.batch_norm", torch.cat(y) if y else empty)
 
     def router(self, x, at="route_by"):
         x = F.relu(self.conv_bn(f"{at}.stem", x))
@@ -78,10 +78,10 @@ def weights(experts):
     w = {}
 
     def bn(name, c):
-        w[f"{name}.batchnorm.gamma"] = 0.5 + torch.rand(c)
-        w[f"{name}.batchnorm.beta"] = 0.2 * torch.randn(c)
-        w[f"{name}.batchnorm.average"] = 0.2 * torch.randn(c)
-        w[f"{name}.batchnorm.variance"] = 0.5 + torch.rand(c)
+        w[f"{name}.batch_norm.scale"] = 0.5 + torch.rand(c)
+        w[f"{name}.batch_norm.shift"] = 0.2 * torch.randn(c)
+        w[f"{name}.batch_norm.mean"] = 0.2 * torch.randn(c)
+        w[f"{name}.batch_norm.variance"] = 0.5 + torch.rand(c)
 
     def conv(name, o, i, size=3):
         w[f"{name}.conv.w"] = torch.randn(o, i, size, size) * (2 / (i * size * size)) ** 0.5
@@ -190,7 +190,7 @@ def medium():
                 rows = torch.nn.functional.conv2d(x[best == e], filters[e], stride=stride, padding=1)
                 y = x.new_zeros(len(x), *rows.shape[1:]) if y is None else y
                 y[best == e] = rows
-            return net.bn(f"{name}.batchnorm", y)
+            return net.bn(f"{name}.batch_norm", y)
 
         net.moe_bn = moe_bn
         image = x["image"].permute(0, 3, 1, 2)

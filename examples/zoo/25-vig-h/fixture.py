@@ -32,7 +32,7 @@ def stages(w, u):
             norm = lambda u, n: F.layer_norm(u, u.shape[-1:], own[f"scale{n}"], own[f"shift{n}"], EPS)
             u = u + mixer(sub(own, "mixer"), norm(u, 1), lambda x: x)
             p, mlp = norm(u, 2), sub(own, "mlp")
-            u = u + (F.silu(p @ mlp["wa"]) * (p @ mlp["wb"])) @ mlp["wc"]
+            u = u + (F.silu(p @ mlp["gate"]) * (p @ mlp["up"])) @ mlp["down"]
     return layer_norm(u, ("", "")).mean((1, 2)) @ w["head_w"] + w["head_b"]
 
 
@@ -50,7 +50,7 @@ def weights():
                 "mixer.bb": normal(4, n, 2, heads, K), "mixer.bz": normal(4, n, heads, V), "mixer.norm": 1 + normal(25, n, V),
                 "mixer.norm_local": 1 + normal(25, n, V), "mixer.wo": normal(d, n, heads, V, d)}
         own |= {f"mixer.w{m}": normal(d, n, d, heads, width) for m, width in (("q", K), ("k", K), ("v", V), ("z", V))}
-        own |= {"mlp.wa": normal(d, n, d, hidden), "mlp.wb": normal(d, n, d, hidden), "mlp.wc": normal(hidden, n, hidden, d)}
+        own |= {"mlp.gate": normal(d, n, d, hidden), "mlp.up": normal(d, n, d, hidden), "mlp.down": normal(hidden, n, hidden, d)}
         w |= {f"{name}.{key}": value for key, value in own.items()}
     return w
 

@@ -66,7 +66,7 @@ def trunk(w, u, act):
         mix, mlp = ({name: value[i] for name, value in sub(w, part).items()} for part in ("mixer", "mlp"))
         u = u + mixer(mix, rmsnorm(u, w["w1"][i]), act)
         p = rmsnorm(u, w["w2"][i])
-        u = u + (F.silu(p @ mlp["wa"]) * (p @ mlp["wb"])) @ mlp["wc"]
+        u = u + (F.silu(p @ mlp["gate"]) * (p @ mlp["up"])) @ mlp["down"]
     return rmsnorm(u, w["norm"]).mean((1, 2)) @ w["head"] + w["head_bias"], u
 
 
@@ -90,7 +90,7 @@ def make_weights():
         "a": normal(D, D, R), "b": normal(R, R, 2, HEADS, K), "bb": normal(4, 2, HEADS, K),
         "norm": 1 + normal(25, V), "norm_local": 1 + normal(25, V), "wo": normal(D, HEADS, V, D),
     }
-    mlp_weights = {"wa": normal(D, D, HIDDEN), "wb": normal(D, D, HIDDEN), "wc": normal(HIDDEN, HIDDEN, D)}
+    mlp_weights = {"gate": normal(D, D, HIDDEN), "up": normal(D, D, HIDDEN), "down": normal(HIDDEN, HIDDEN, D)}
     layer_weights = {"w1": 1 + normal(25, D), "w2": 1 + normal(25, D)}
     layer_weights |= {f"mixer.{name}": value for name, value in mixer_weights.items()}
     layer_weights |= {f"mlp.{name}": value for name, value in mlp_weights.items()}

@@ -22,7 +22,7 @@ def seg(x, index, count):
 def norm(w, name, x, training):
     if training:
         return torch.nn.functional.batch_norm(x, None, None, w[name + ".scale"], w[name + ".shift"], True)
-    stats = w[name + ".running_mean"], w[name + ".running_var"]
+    stats = w[name + ".mean"], w[name + ".variance"]
     return torch.nn.functional.batch_norm(x, *stats, w[name + ".scale"], w[name + ".shift"])
 
 
@@ -217,8 +217,8 @@ def weights():
         draw(name + ".scale", *lead, D, scale=0.2, around=1)
         draw(name + ".shift", *lead, D, scale=0.2)
         if stats:
-            draw(name + ".running_mean", *lead, D, scale=0.3)
-            w[name + ".running_var"] = torch.rand(*lead, D) + 0.5
+            draw(name + ".mean", *lead, D, scale=0.3)
+            w[name + ".variance"] = torch.rand(*lead, D) + 0.5
 
     def add_gcn(name, lead, stats=True):
         draw(name + ".w", *lead, D, D, scale=0.4)

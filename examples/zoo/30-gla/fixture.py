@@ -87,7 +87,7 @@ def read(w, ids, memory):
         y, memory[i] = layer(mix, rmsnorm(x, w["norm1"][i]), memory[i], 16)
         x = x + y
         z = rmsnorm(x, w["norm2"][i])
-        x = x + (swish(z @ mlp["w1"]) * (z @ mlp["w2"])) @ mlp["w3"]
+        x = x + (swish(z @ mlp["gate"]) * (z @ mlp["up"])) @ mlp["down"]
     return rmsnorm(x, w["norm"]) @ w["embed"].T, memory
 
 
@@ -162,7 +162,7 @@ def make_weights(random):
     w |= {
         "embed": normal(1, WORDS, D), "norm": 1 + normal(25, D),
         "norm1": 1 + normal(25, LAYERS, D), "norm2": 1 + normal(25, LAYERS, D),
-        "mlp.w1": normal(D, LAYERS, D, M), "mlp.w2": normal(D, LAYERS, D, M), "mlp.w3": normal(M, LAYERS, M, D),
+        "mlp.gate": normal(D, LAYERS, D, M), "mlp.up": normal(D, LAYERS, D, M), "mlp.down": normal(M, LAYERS, M, D),
     }
     return {name: value.astype(np.float32) for name, value in w.items()}
 
@@ -243,12 +243,40 @@ MEDIUM = {"D": 256, "H": 4, "K": 32, "V": 64, "R": 16, "M": 768, "WORDS": 1000}
 
 
 def medium():
-    """Two layers on 128 words."""
+    """Two layers on 128 words, in chunks of 32."""
+    import torch
+    import torch.nn.functional as F
+
     random = np.random.default_rng(30)
-    empty = np.zeros((LAYERS, 1, H, K, V))
+
+    def norm(x, scale):
+        return F.rms_norm(x, x.shape[-1:], scale, EPS)
+
+    def layer(w, x):
+        q, k, v, g = (torch.einsum("btd,dhk->bhtk", x, w[name]) for name in ("wq", "wk", "wv", "wg"))
+        la = F.logsigmoid(torch.einsum("btr,rhk->bhtk", x @ w["wa1"], w["wa2"]) + w["ba"][:, None]) / 16
+        s, out, early = torch.zeros(len(x), H, K, V, dtype=x.dtype), [], torch.ones(32, 32, dtype=torch.bool).tril()[..., None]
+        for qc, kc, vc, lc in zip(*(y.split(32, 2) for y in (K**-0.5 * q, k, v, la))):
+            a = lc.cumsum(2)
+            decay = torch.exp((a[:, :, :, None] - a[:, :, None]).masked_fill(~early, -torch.inf))
+            p = torch.einsum("bhik,bhjk,bhijk->bhij", qc, kc, decay)
+            out.append((qc * a.exp()) @ s + p @ vc)
+            s = a[:, :, -1, :, None].exp() * s + (kc * (a[:, :, -1:] - a).exp()).mT @ vc
+        y = norm(torch.cat(out, 2), w["norm"]) * F.silu(g)
+        return torch.einsum("bhtv,hvd->btd", y, w["wo"])
+
+    def network(w, x):
+        x = w["embed"][x["ids"]]
+        for i in range(LAYERS):
+            mix, mlp = ({name: value[i] for name, value in sub(w, part).items()} for part in ("gla", "mlp"))
+            x = x + layer(mix, norm(x, w["norm1"][i]))
+            z = norm(x, w["norm2"][i])
+            x = x + (F.silu(z @ mlp["gate"]) * (z @ mlp["up"])) @ mlp["down"]
+        return {"logits": norm(x, w["norm"]) @ w["embed"].T}
+
     return {
-        "entry": "read", "weights": make_weights(random), "inputs": {"ids": random.integers(0, WORDS, (1, 128))},
-        "network": lambda w, x: {"logits": read(w, x["ids"], empty)[0]},
+        "entry": "read", "weights": {name: torch.tensor(value) for name, value in make_weights(random).items()},
+        "inputs": {"ids": torch.tensor(random.integers(0, WORDS, (1, 128)))}, "network": network,
         "axes": {"d": D, "head": H, "k": K, "v": V, "r": R, "layer": LAYERS, "word": WORDS},
     }
 
