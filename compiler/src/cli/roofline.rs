@@ -223,6 +223,7 @@ fn manifest(isa: Isa) -> Manifest {
         reads: vec![],
         sets: vec![],
         indices: vec![],
+        needs: vec![],
     };
     let plan = |kernel: u32, x: &SizeExpr, dims: &[&str]| Plan {
         buffers: vec![

@@ -11,6 +11,8 @@
 
 use std::collections::BTreeMap;
 
+use petgraph::graph::NodeIndex;
+
 use crate::graph::{Axis, Graph, Value};
 use crate::ops::{Class, Op, Scan};
 use crate::scalar::Binary;
@@ -99,12 +101,43 @@ impl Needs {
         let mut ids: Vec<_> = graph.ids().collect();
         ids.reverse();
         for id in ids {
+            let of_loop = match &graph.node(id).op {
+                Op::Scan(scan) => Some((scan, needs.within(scan, id))),
+                _ => None,
+            };
             for (number, operand) in graph.operands(id).into_iter().enumerate() {
-                let need = needs.of_operand(graph, Value::of(id), number, operand);
+                let need = match &of_loop {
+                    Some((scan, body)) => body.of_item(scan, &graph.operands(id), number),
+                    None => needs.of_operand(graph, Value::of(id), number, operand),
+                };
                 needs.add(operand, need);
             }
         }
         needs
+    }
+
+    /// Of the body of a loop of this graph.
+    pub fn within(&self, scan: &Scan, node: NodeIndex) -> Self {
+        Self::of_body(scan, &|result| (Value { node, result }, self.of(Value { node, result })))
+    }
+
+    /// What a loop, of whose body these are the needs, needs of an operand: of an item what every iteration needs of its own part, where an
+    /// item or a capture tells that.
+    fn of_item(&self, scan: &Scan, operands: &[Value], number: usize) -> Need {
+        let (body, carries) = (&*scan.body, scan.carries as usize);
+        let outside = |value: Value| match body.op(value) {
+            Op::Item(item) => Some(carries + item.index as usize),
+            Op::Capture(capture) => Some(carries + scan.items as usize + capture.index as usize),
+            _ => None,
+        };
+        if !(carries..carries + scan.items as usize).contains(&number) {
+            return Need::Everywhere;
+        }
+        let parts = body.ids().map(Value::of).filter(|part| outside(*part) == Some(number));
+        match parts.map(|part| self.of(part)).fold(Need::Nowhere, Need::join) {
+            Need::Where(flag, when) => outside(flag).map_or(Need::Everywhere, |i| Need::Where(operands[i], when)),
+            need => need,
+        }
     }
 
     fn add(&mut self, value: Value, need: Need) {
@@ -117,7 +150,7 @@ impl Needs {
         let own = self.of(user);
         let op = graph.op(user);
         // Rows stay rows where both sides have their axes; these take from other rows, or tell which are taken.
-        if op.class() == Class::Loop || matches!(op, Op::Shift(_) | Op::Running(_) | Op::Gather(_) | Op::Segment(_)) {
+        if matches!(op, Op::Shift(_) | Op::Running(_) | Op::Gather(_) | Op::Segment(_)) {
             return Need::Everywhere;
         }
         let is_told = |v: Value| is_leaf(graph, v) || graph.op(v).class() == Class::Loop;

@@ -12,6 +12,7 @@ mod indices;
 mod join;
 mod layout;
 mod manifest;
+mod needs;
 mod nest;
 mod pack;
 mod quantized;
@@ -238,11 +239,7 @@ impl<'g> Planner<'g> {
 
     fn needs_of_body(&self, outer: RegionId, node: petgraph::graph::NodeIndex) -> Needs {
         let Op::Scan(scan) = &self.graph(outer).node(node).op else { return Needs::default() };
-        let outside = |result| {
-            let result = Value { node, result };
-            (result, self.regions[outer.0].needs.of(result))
-        };
-        Needs::of_body(scan, &outside)
+        self.regions[outer.0].needs.within(scan, node)
     }
 
     /// Plans the groups of a region; `targets` says where values must stand at the end.

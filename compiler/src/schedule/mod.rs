@@ -42,8 +42,10 @@ pub enum BodySchedule {
     Attend(AttendTile),
     /// A block of threads for each unit.
     Gpu(Gpu),
-    /// Top-k over candidates as integers in scratch memory, each of which says value and place.
-    Ranked,
+    /// Top-k over candidates as integers in scratch memory, each of which says value and place; `sorted`, or searched for each slot.
+    Ranked {
+        sorted: bool,
+    },
     /// Element by element.
     Scalar,
 }
@@ -201,11 +203,17 @@ pub fn schedule_as(kernel: &Kernel, isa: Isa, choices: &Choices) -> Schedule {
         Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest, lanes(isa), choices)),
         Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa, choices)),
         Body::Attend(attend) => BodySchedule::Attend(AttendTile::of(kernel, attend, isa, choices)),
-        Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => BodySchedule::Ranked,
+        Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => {
+            let sorted = !matches!(top_k.k, Extent::Known(k) if k <= MAX_SEARCHED);
+            BodySchedule::Ranked { sorted }
+        }
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
     };
     Schedule { isa, lanes: lanes(isa), body }
 }
+
+/// Slots of a top-k that are searched one by one.
+const MAX_SEARCHED: i64 = 16;
 
 /// Bytes of a candidate.
 fn value_bytes(kernel: &Kernel, top_k: &TopK) -> u64 {
@@ -408,9 +416,14 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
         }
         (Body::Attend(attend), BodySchedule::Attend(tile)) => tile.scratch(attend, accumulator(kernel)),
         // Whole vectors of ranks.
-        (Body::TopK(top_k), BodySchedule::Ranked) => {
+        (Body::TopK(top_k), BodySchedule::Ranked { sorted }) => {
             let lanes = i64::from(schedule.lanes);
             let vectors = UnitsExpr::DivUp(Box::new(UnitsExpr::Extent(top_k.over.extent)), lanes);
+            // What is sorted is filled up to a power of two, and to a vector at least.
+            let vectors = match sorted {
+                true => UnitsExpr::Mul(vec![UnitsExpr::Known(2), UnitsExpr::Add(vec![vectors, UnitsExpr::Known(1)])]),
+                false => vectors,
+            };
             UnitsExpr::Mul(vec![UnitsExpr::Known(8 * lanes), vectors])
         }
         _ => UnitsExpr::Known(0),

@@ -98,7 +98,12 @@ impl<'t> Writer<'t> {
                 self.words_of(&pair);
             }
             Rule::expr => self.expr(pair),
-            Rule::brackets | Rule::call_axes | Rule::at_axes | Rule::file_order | Rule::mix_axis => {
+            Rule::brackets
+            | Rule::call_axes
+            | Rule::at_axes
+            | Rule::file_order
+            | Rule::mix_axis
+            | Rule::segments_axis => {
                 self.tight = true;
                 self.inner(pair);
             }

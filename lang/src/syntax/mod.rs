@@ -363,11 +363,20 @@ pub struct Scan {
     pub reverse: bool,
     /// `lengths = n`: each sequence has its own.
     pub lengths: Option<Expr>,
+    /// `segments[seq] = of`: sequences one after the other.
+    pub segments: Option<Segments>,
     pub carries: Vec<Carried>,
     pub statements: Vec<Statement>,
     pub nexts: Vec<Expr>,
     pub until: Option<Expr>,
     pub yields: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Segments {
+    /// That of the sequences.
+    pub axis: Option<Name>,
+    pub of: Expr,
 }
 
 #[derive(Clone, Debug)]

@@ -515,11 +515,16 @@ impl Tree<'_> {
         let times = parts.take(Rule::times).map(|p| self.expr(Parts::of(p).next()));
         let reverse = parts.take(Rule::reverse).is_some();
         let lengths = parts.take(Rule::lengths).map(|p| self.expr(Parts::of(p).next()));
+        let segments = parts.take(Rule::segments).map(|p| {
+            let mut parts = Parts::of(p);
+            let axis = parts.take(Rule::segments_axis).map(|p| self.name(Parts::of(p).next()));
+            Segments { axis, of: self.expr(parts.next()) }
+        });
         let carries = parts.take(Rule::carry).map(|p| self.carries(p)).unwrap_or_default();
         let (statements, nexts) = self.loop_body(parts.next());
         let until = parts.take(Rule::until).map(|p| self.expr(Parts::of(p).next()));
         let yields = self.expr(Parts::of(parts.next()).next());
-        Scan { axis, times, reverse, lengths, carries, statements, nexts, until, yields }
+        Scan { axis, times, reverse, lengths, segments, carries, statements, nexts, until, yields }
     }
 
     fn repeat(&self, pair: P) -> Repeat {

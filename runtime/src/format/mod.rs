@@ -119,6 +119,16 @@ pub struct Entry {
     /// Where it takes indices from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indices: Vec<Indices>,
+    /// What must be there of axes whose sizes are bound when the model runs: kernels rely on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+}
+
+/// A size that must not be negative, and what it is of, in words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Need {
+    pub what: String,
+    pub size: SizeExpr,
 }
 
 /// Elements of an input or a state are indices of an axis. Kernels check those that they read; this is for the message that says which one

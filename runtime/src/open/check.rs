@@ -87,6 +87,9 @@ impl Check<'_> {
                     place => self.fault(format_args!("{place:?} holds no indices")),
                 }
             }
+            for need in &entry.needs {
+                self.size(&need.what, &need.size, false);
+            }
             for most in &entry.at_most {
                 self.index("symbol", most.symbol, manifest.symbols.len());
             }

@@ -40,12 +40,12 @@ def routed(x, index, expert):
     return np.stack([[expert(e, row) for e in chosen] for row, chosen in zip(x, index)])
 
 
-def write(name, tensors):
+def write(name, tensors, of_64_bits={}):
     def stored(x):
         return np.ascontiguousarray(x, dtype=np.int32 if x.dtype == np.int64 else x.dtype).reshape(x.shape)
 
     path = HERE / f"{name}.safetensors"
-    save_file({key: stored(x) for key, x in tensors.items()}, path)
+    save_file({key: stored(x) for key, x in tensors.items()} | of_64_bits, path)
     path.chmod(0o644)
 
 
@@ -868,11 +868,101 @@ def given():
     })
 
 
+def packed():
+    t, d, k, seq, b = 9, 3, 2, 4, 3
+    x, w, u, v, start = rand(t, d), rand(d, d), rand(d, d), rand(d, k), rand(seq, d)
+    # The sequence 2 has no element, 3 stands before 0.
+    of, begin = np.array([1, 1, 1, 1, 3, 0, 0, 0, 0]), np.array([0, 2, 2, 7])
+    each = np.array([[0, 0, 0, 1, 1, 2, 3, 3, 3], [3] * 9, [2, 1, 1, 1, 0, 0, 0, 0, 0]])
+    forth, back, read, place = np.zeros((t, d)), np.zeros((t, d)), np.zeros((t, k)), np.zeros(t, np.int32)
+    forth_end, back_end, odd = start.copy(), np.full((seq, d), 0.5), np.zeros(seq, bool)
+    parts = np.stack([0 * start, start])
+    runs, runs_end = np.zeros((b, t), np.int32), np.zeros((b, seq), np.int32)
+    for s in range(seq):
+        rows, mem = np.flatnonzero(of == s), np.zeros((k, d))
+        for i in rows:
+            forth_end[s] = np.tanh(x[i] @ w + forth_end[s] @ u)
+            forth[i], odd[s], parts[:, s] = 2 * forth_end[s], not odd[s], parts[:, s] / 2 + x[i]
+            mem = sigmoid(x[i]) * mem + np.outer(np.tanh(x[i] @ v), x[i])
+            read[i] = mem @ x[i]
+        for i in rows[::-1]:
+            back[i] = back_end[s] = np.tanh(x[i] @ w + back_end[s] @ u)
+        for j in range(b):
+            rows = np.flatnonzero(each[j] == s)
+            runs[j, rows], runs_end[j, s] = np.arange(len(rows), 0, -1), len(rows)
+    by_start = np.searchsorted(begin, np.arange(t), side="right") - 1
+    for i in range(1, t):
+        place[i] = place[i - 1] + 1 if by_start[i] == by_start[i - 1] else 0
+    write("packed", {
+        "in.x": x, "in.of": of, "in.start": start, "in.each": each, "in.begin": begin, "w": w, "u": u, "v": v, "out.forth": forth,
+        "out.forth_end": forth_end, "out.back": back, "out.back_end": back_end, "out.read": read, "out.runs": runs,
+        "out.runs_end": runs_end, "out.was_odd": odd, "out.by_start": by_start, "out.place": place, "out.parts": parts,
+    })
+
+
+def sort():
+    b, t = 2, 37
+    x, wide = np.round(rand(b, t) * 4) / 4, rand(t)
+    n, large = rng.integers(-3, 3, t).astype(np.int32), rng.integers(-(1 << 40), 1 << 40, t)
+    x[0, 3], x[0, 7], x[1, 5], x[1, 6], x[1, 30] = np.inf, -np.inf, 0.0, -0.0, 0.0
+    n[3], n[9] = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    stable = lambda x: np.argsort(x, -1, kind="stable")
+    tensors = {
+        "in.x": x, "in.n": n, "in.wide": wide, "out.up": at(x, stable(x)), "out.down": at(x, stable(-x)), "out.up_at": stable(x),
+        "out.down_at": stable(-x), "out.columns": stable(np.sign(x)).T, "out.whole": np.sort(n),
+        "out.whole_at": stable(-n.astype(np.int64)), "out.wide": -np.sort(-wide),
+    }
+    write("sort", tensors, {"in.large": large, "out.large": np.sort(large)})
+
+
+def top():
+    b, t = 2, 150
+    x, n = np.round(rand(b, t) * 16) / 16, rng.integers(-9, 9, (b, t)).astype(np.int32)
+    write("top", {
+        "in.x": x, "in.n": n, "out.value": at(x, best(x, 40)), "out.at": best(x, 40), "out.signs_at": best(np.sign(x), 40),
+        "out.few": at(x, best(x, 3)), "out.some_at": best(n, 17), "out.hundred": at(n, best(n, 100)),
+        "out.third": at(x, best(x, 33))[:, 32],
+    })
+
+
+def arm_loops():
+    b, t, d = 6, 5, 24
+    x, which, score = rand(b, t, d), np.array([0, 1, 2, 0, 0, 1]), rand(b, 3)
+    names = ["end.w", "forth.w", "forth.u", "back.end.w", "deep.w", "deep.u"]
+    w = {name: rand(*[2] * name.startswith("deep"), d, d) / 4 for name in names}
+
+    def forth(x, w, u):
+        h, out = np.zeros(d), []
+        for row in x:
+            h = np.tanh(row @ w + h @ u)
+            out.append(h)
+        return np.stack(out)
+
+    def end(x, w):
+        h = np.full(d, 0.5)
+        for row in x[::-1]:
+            h = 0.5 * h + np.tanh(row @ w)
+        return h
+
+    one = np.stack([[end(row, w["end.w"]), row.sum(0), np.zeros(d)][i] for row, i in zip(x, which)])
+    index = best(score, 2)
+    weight = at(score, index)
+    weight = weight / weight.sum(-1, keepdims=True)
+    arms = [lambda x: forth(x, w["forth.w"], w["forth.u"]), lambda x: x + end(x, w["back.end.w"]), lambda x: x]
+    two = np.stack([sum(g * arms[i](row) for g, i in zip(gs, chosen)) for row, gs, chosen in zip(x, weight, index)])
+    deep = x
+    for layer in range(2):
+        arms = [lambda x: forth(x, w["deep.w"][layer], w["deep.u"][layer]), lambda x: x / 2, lambda x: 0 * x]
+        deep = np.stack([row + arms[i](row) for row, i in zip(deep, score.argmax(-1))])
+    write("arm-loops", {"in.x": x, "in.which": which, "in.score": score, **w, "out.one": one, "out.two": two, "out.deep": deep})
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
         lengths, checkpoints, choices, defaults, given,
+        packed, sort, top, arm_loops,
     ]:
         make()
