@@ -404,13 +404,13 @@ fn an_artifact_of_the_compiler_that_was_cut_or_edited_is_refused() {
         assert!(Artifact::from_bytes(edited).is_err(), "byte {at}");
     }
     // Of another version, with a right hash.
-    let text = b"{\"version\":4,";
+    let text = b"{\"version\":5,";
     let start = whole.windows(text.len()).position(|w| w == text).expect("the manifest begins with its version");
     let mut other = whole.clone();
-    other[start + text.len() - 2] = b'5';
+    other[start + text.len() - 2] = b'6';
     gatec_runtime::open::seal(&mut other).unwrap();
     let error = Artifact::from_bytes(other).unwrap_err().to_string();
-    assert!(error.starts_with("artifact of format version 5, this runtime reads version 4"), "{error}");
+    assert!(error.starts_with("artifact of format version 6, this runtime reads version 5"), "{error}");
     // For another machine, with a right hash: RISC-V.
     let mut foreign = whole;
     foreign[18..20].copy_from_slice(&243u16.to_le_bytes());

@@ -111,6 +111,8 @@ pub struct Fusion {
     pub notes: Vec<Note>,
     /// Groups that compute rows only where a value of other groups says so.
     pub flagged: BTreeMap<GroupId, Only>,
+    /// Groups that run only if a value without axes, which stands in a buffer, says so.
+    pub only_if: BTreeMap<GroupId, Only>,
     home: BTreeMap<Value, GroupId>,
     roots: BTreeSet<Value>,
 }
@@ -179,6 +181,8 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, is
         sizes,
         at_load,
         innermost_of: innermost,
+        needs,
+        asked: Vec::new(),
         isa,
         wanted,
         attention: if isa == Isa::Sm80 { BTreeMap::new() } else { attend::find(graph, sizes, &live, wanted) },
@@ -201,7 +205,8 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, is
         fuser.demand(value);
     }
     fuser.store_what_is_dear(&live);
-    fuser.order(&live, needs);
+    fuser.store_flags();
+    fuser.order(&live);
     fuser.fusion
 }
 
@@ -222,6 +227,9 @@ struct Fuser<'a> {
     sizes: &'a Sizes,
     at_load: &'a dyn Fn(Value) -> bool,
     innermost_of: &'a dyn Fn(Value) -> Option<Axis>,
+    needs: &'a Needs,
+    /// By group: the condition under which all of it is needed.
+    asked: Vec<Option<Only>>,
     isa: Isa,
     wanted: &'a [Value],
     /// By the node of its result.
@@ -262,6 +270,7 @@ impl Fuser<'_> {
     fn open(&mut self, core: Core, values: &[Value]) -> GroupId {
         let group = GroupId(self.fusion.groups.len());
         self.fusion.groups.push(Group { core, roots: Vec::new(), folds: Vec::new() });
+        self.asked.push(values.first().and_then(|v| self.needs.of(*v).whole(self.graph)));
         for &value in values {
             self.join(value, group);
         }
@@ -367,6 +376,9 @@ impl Fuser<'_> {
     fn accepts(&self, group: GroupId, value: Value) -> bool {
         let op = self.graph.op(value);
         let axes = &self.graph.ty(value).axes;
+        if !self.may_mix(group, value) {
+            return false;
+        }
         match &self.fusion.groups[group.0].core {
             Core::Contract { value: core, roles } => match (op, roles.gate) {
                 (Op::Pick(pick), Some(gate)) => pick.axis == gate && self.graph.operands(value.node)[0] == *core,
@@ -396,6 +408,7 @@ impl Fuser<'_> {
         let joined = self.latest_of(id).filter(|&group| {
             matches!(&self.fusion.groups[group.0].core, Core::Nest { outer } if *outer == axes)
                 && self.follows(id, group)
+                && self.asked[group.0] == self.needs.of(value).whole(self.graph)
                 && sorted_by.is_none_or(|index| self.fusion.home(index) != Some(group))
         });
         let joined = joined.or_else(|| sorted_by.and_then(|index| self.beside(value, index)));
@@ -424,7 +437,7 @@ impl Fuser<'_> {
         let group = self.fusion.groups.iter().rposition(|group| {
             matches!(&group.core, Core::Nest { outer } if outer == axes) && group.folds.iter().any(folds_same)
         });
-        let group = group.map(GroupId)?;
+        let group = group.map(GroupId).filter(|g| self.asked[g.0] == self.needs.of(value).whole(self.graph))?;
         self.graph.operands(value.node).iter().all(|v| self.is_before(*v, group)).then_some(group)
     }
 
@@ -518,7 +531,7 @@ impl Fuser<'_> {
     }
 
     /// Orders groups so that each runs after those whose roots it reads.
-    fn order(&mut self, live: &BTreeSet<NodeIndex>, rows: &Needs) {
+    fn order(&mut self, live: &BTreeSet<NodeIndex>) {
         let count = self.fusion.groups.len();
         let mut needs: Vec<BTreeSet<GroupId>> = vec![BTreeSet::new(); count];
         // The groups that a floating value reads, through other floating values.
@@ -538,7 +551,8 @@ impl Fuser<'_> {
             }
             reads.insert(id, groups);
         }
-        self.look_at_flags(rows, &mut needs);
+        self.look_at_flags(&mut needs);
+        self.run_only_if(&mut needs);
         let mut placed = vec![false; count];
         while placed.contains(&false) {
             let ready = (0..count).find(|&g| !placed[g] && needs[g].iter().all(|n| placed[n.0]));

@@ -5,6 +5,9 @@
 //! the carry needs it only where another one, which never turns back, is still false. So the rows that have left an early exit
 //! (see `lang/src/types/exit.rs`) cost nothing, and so does any other row that nobody will look at.
 //!
+//! A condition without axes tells of whole values: then what only the other side needs is not needed at all, through ops of any kind,
+//! and its kernels are not called.
+//!
 //! Where the condition is no leaf, its own kernel has to run first: `flagged.rs` sees to that, and leaves out what cannot be told in time.
 //!
 //! Known weakness: one condition is kept for a value, of several around it the one that is a leaf, or else the innermost.
@@ -27,6 +30,14 @@ pub enum Need {
 }
 
 impl Need {
+    /// The condition under which a whole value is needed, if there is one.
+    pub fn whole(self, graph: &Graph) -> Option<Only> {
+        match self {
+            Self::Where(flag, when) if graph.ty(flag).axes.is_empty() => Some(Only { flag, when }),
+            _ => None,
+        }
+    }
+
     fn join(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nowhere, need) | (need, Self::Nowhere) => need,
@@ -111,6 +122,10 @@ impl Needs {
                     None => needs.of_operand(graph, Value::of(id), number, operand),
                 };
                 needs.add(operand, need);
+                // What tells of whole values is looked at in any case.
+                if let Some(only) = need.whole(graph) {
+                    needs.add(only.flag, Need::Everywhere);
+                }
             }
         }
         needs
@@ -147,8 +162,18 @@ impl Needs {
 
     /// What a node needs of an operand.
     fn of_operand(&self, graph: &Graph, user: Value, number: usize, operand: Value) -> Need {
-        let own = self.of(user);
         let op = graph.op(user);
+        let of_results = (0..graph.node(user.node).types.len() as u32).map(|result| self.of(Value { result, ..user }));
+        let own = of_results.fold(Need::Nowhere, Need::join);
+        if let (Op::Select(_), 1 | 2) = (op, number)
+            && own != Need::Nowhere
+            && graph.ty(graph.operands(user.node)[0]).axes.is_empty()
+        {
+            return Need::Where(graph.operands(user.node)[0], number == 1);
+        }
+        if own.whole(graph).is_some() {
+            return own;
+        }
         // Rows stay rows where both sides have their axes; these take from other rows, or tell which are taken.
         if matches!(op, Op::Shift(_) | Op::Running(_) | Op::Gather(_) | Op::Segment(_)) {
             return Need::Everywhere;

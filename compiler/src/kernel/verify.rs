@@ -149,6 +149,7 @@ impl Check<'_> {
                     Binary::And | Binary::Or => a == Elem::Bool,
                     Binary::Eq | Binary::Ne => true,
                     Binary::Pow => a.is_float(),
+                    f if f.is_of_bits() => a != Elem::Bool && !a.is_float(),
                     _ => a != Elem::Bool,
                 };
                 if computed_in(a) != computed_in(b) || !fits {

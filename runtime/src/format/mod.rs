@@ -14,7 +14,7 @@ pub use elem::Elem;
 pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
 pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
@@ -328,6 +328,12 @@ pub enum Step {
         /// Rows that leave it on the way, for those who count.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exits: Option<Box<Exits>>,
+    },
+    /// Runs `body` if a byte (0 or 1) that an earlier step has left, or that came in, says so. The body does not write it.
+    When {
+        flag: Arg,
+        is: bool,
+        body: Vec<Step>,
     },
 }
 

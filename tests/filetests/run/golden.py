@@ -957,12 +957,135 @@ def arm_loops():
     write("arm-loops", {"in.x": x, "in.which": which, "in.score": score, **w, "out.one": one, "out.two": two, "out.deep": deep})
 
 
+def bits():
+    a, b = (rng.integers(-(2**31), 2**31, 40).astype(np.int32) for _ in range(2))
+    c, n = rng.integers(0, 256, 40).astype(np.uint8), np.arange(40, dtype=np.int32) - 4
+    u = a.astype(np.uint32)
+    by = (n % 32).astype(np.uint32)
+    rotated = np.where(by == 0, u, (u << by) | (u >> ((32 - by) % 32)))
+    with np.errstate(over="ignore"):
+        key = a ^ (b * np.int32(1640531535))
+    at8 = (n % 8).astype(np.uint8)
+    write("bits", {
+        "in.a": a, "in.b": b, "in.c": c, "in.n": n, "out.and": a & b, "out.or": a | b, "out.xor": a ^ b,
+        "out.left": (u << by).view(np.int32), "out.right": a >> by.astype(np.int32), "out.rotated": rotated.view(np.int32),
+        "out.key": (key >> 3) & 63, "out.small": ((c << at8) | (c >> ((8 - at8) % 8))) * (at8 > 0) + c * (at8 == 0) + (c >> 3),
+        "out.zero": known_answers(),
+    })
+
+
+def threefry(key, counter):
+    """Threefry-2x32 of 20 rounds (Salmon et al., SC 2011), of arrays of uint32."""
+    rotations = [13, 15, 26, 6, 17, 29, 16, 24]
+    k = [np.uint32(key[0]), np.uint32(key[1])]
+    k.append(k[0] ^ k[1] ^ np.uint32(0x1BD11BDA))
+    with np.errstate(over="ignore"):
+        x, y = counter[0] + k[0], counter[1] + k[1]
+        for i in range(20):
+            x = x + y
+            r = np.uint32(rotations[i % 8])
+            y = ((y << r) | (y >> (np.uint32(32) - r))) ^ x
+            if i % 4 == 3:
+                s = i // 4 + 1
+                x, y = x + k[s % 3], y + k[(s + 1) % 3] + np.uint32(s)
+    return x, y
+
+
+# Of the Random123 distribution: counter, key, words.
+KNOWN = [
+    ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+    ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+    ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+]
+
+
+def known_answers():
+    """The words that are known, as the program that writes Threefry out in Gate makes them."""
+    for counter, key, words in KNOWN:
+        made = threefry(key, [np.array([c], np.uint32) for c in counter])
+        assert tuple(int(w[0]) for w in made) == words, (made, words)
+    return np.array([words for _, _, words in KNOWN], np.uint32).view(np.int32).reshape(3, 2)
+
+
+def noise():
+    t, d, rows, steps = 5, 6, 3, 4
+    seed, keys, p = -1234567, np.array([7, -8, 2**31 - 1]), 0.25
+    number = np.arange(t * d, dtype=np.uint32)
+
+    def words(key, draw, n=number):
+        return threefry((key % 2**32, draw % 2**32), (n, np.zeros_like(n)))
+
+    between = lambda word: ((word >> np.uint32(8)) | np.uint32(1)).astype(float) / 2**24
+    u, v = (between(w).reshape(t, d) for w in words(seed, 0))
+    each = np.stack([between(words(int(k), 3, np.arange(d, dtype=np.uint32))[0]) for k in keys])
+    walk = np.stack([between(words(seed, s, np.arange(d, dtype=np.uint32))[0]) for s in range(steps)]).cumsum(0)
+    write("noise", {
+        "in.seed": np.array(seed), "in.keys": keys, "in.p": np.array(p), "in.x": rand(t, d), "out.uniform": u,
+        "out.normal": np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v), "out.gumbel": -np.log(-np.log(u)),
+        "out.kept": (between(words(seed, 2)[0]).reshape(t, d) < p), "out.each": each, "out.walk": walk,
+    })
+
+
+def sets():
+    t, d = 5, 4
+    x, w = rand(t, d), {}
+    y = 0
+    for side in ["left", "right"]:
+        w[f"{side}.w"], w[f"{side}.deep.w"], w[f"{side}.scale"] = rand(d, d), rand(2, d, d), rand(1)[0]
+        z = np.tanh(x @ w[f"{side}.w"]) * w[f"{side}.scale"]
+        for layer in range(2):
+            z = np.tanh(z @ w[f"{side}.deep.w"][layer])
+        y = y + z
+    dot = lambda a, b: sum((w[f"{a}.{k}"] * w[f"{b}.{k}"]).sum() for k in ["w", "deep.w", "scale"])
+    write("sets", {
+        "in.x": x, **w, "out.y": y, "out.norm": np.sqrt(dot("left", "left") + dot("right", "right")),
+        "out.dot": np.array(dot("left", "right")), "out.one": np.sqrt((w["left.w"] ** 2).sum()),
+    })
+
+
+def choose():
+    t, d, h, word = 7, 6, 40, 5
+    w = {}
+
+    def wide(path):
+        up, down = w[f"{path}.up"], w[f"{path}.down"] = rand(d, h), rand(h, d)
+        return lambda x: np.maximum(x @ up, 0) @ down
+
+    def look(path):
+        key, val = w[f"{path}.key"], w[f"{path}.val"] = rand(word, d), rand(word, d)
+        return lambda x: val[np.argmax(x @ key.T, -1)]
+
+    mixed = lambda x: softmax(x @ x.T) @ x
+    x, g, three, way, how = rand(t, d), np.int64(1), np.array([0.5, -2.0, 0.0]), np.array(0.3), np.array([2, 0, 4, 1, 3, 0])
+    a, b = wide("wide"), look("look")
+    hard = [a, b, lambda x: x][g](x)
+    second = int(x.sum() > 0.3)
+    made = [wide("made_wide"), lambda x: mixed(x) * 0.5][second](x)
+    first, p, q = wide("first"), look("other.p.look"), wide("other.q")
+    inner = [first(made), [p(x) + 1, q(x), -x][g]][second]
+    looks, none = look("looks.look"), wide("none.wide")
+    both = [x.sum(-1) * x.max(-1), x[:, 0] * (x[:, 1] + looks(x).sum(-1)), none(x).max(-1)][g]
+    weighed = sum(k * f(x) for k, f in zip(three, [wide("soft_wide"), look("soft_look"), lambda x: x]))
+    known = 0.25 * x + 2 * look("known_look")(x)
+    between = (1 - way) * wide("between_wide")(x) + way * mixed(x)
+    steps, seen, end = [wide("step_wide.wide"), look("step_look"), mixed], [], x
+    for number in how % 3:
+        end = np.tanh(steps[0](end)) if number == 0 else steps[number](end)
+        seen.append(end.sum())
+    folded = look("only")(x)
+    write("choose", {
+        "in.x": x, "in.g": np.array(g), "in.w": three, "in.way": way, "in.how": how, **w, "out.hard": hard, "out.made": made,
+        "out.inner": inner, "out.both": both, "out.level": x * g + g, "out.weighed": weighed, "out.known": known,
+        "out.between": between, "out.folded": folded, "out.end": end, "out.seen": np.array(seen),
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
         lengths, checkpoints, choices, defaults, given,
-        packed, sort, top, arm_loops,
+        packed, sort, top, arm_loops, choose, bits, noise, sets,
     ]:
         make()
