@@ -40,8 +40,10 @@ test: target/llvm-version ## Everything that CI checks
 	command -v ptxas >/dev/null || export GATEC_NO_PTXAS=1; cargo test --workspace $(WORKSPACE)
 	cargo test --quiet $(CUDA) --test gpu --test faults
 
-zoo: target/llvm-version ## The published systems of examples/zoo: errors, times, lines: make zoo [PYTHON=one with PyTorch]
-	@PYTHON=$(PYTHON) cargo run --quiet --release -p gatec-tests $(GATEC) --bin gatec-zoo
+# SYSTEMS: beginnings of their names.
+SYSTEMS ?=
+zoo: target/llvm-version ## The published systems of examples/zoo: errors, times, lines: make zoo [PYTHON=one with PyTorch] [SYSTEMS='03 30']
+	@PYTHON=$(PYTHON) cargo run --quiet --release -p gatec-tests $(GATEC) --bin gatec-zoo -- $(SYSTEMS)
 
 bless: target/llvm-version ## Rewrite every snapshot, and remove pending ones; review the diff like code
 	@find . -name '*.snap.new' -not -path './target/*' -delete

@@ -31,10 +31,12 @@ functions! {
 
 functions! {
     /// Functions of two numbers. `min` and `max` give NaN if either is NaN. Integer division and remainder floor; by 0 they
-    /// give 0. Comparisons with NaN are false, but `ne`.
+    /// give 0. Comparisons with NaN are false, but `ne`. `and` and `or` are of bool, `bit_` functions, shifts and `rotate` (to the left) of
+    /// integers: by the second operand modulo the width of the type; `shr` of a signed one keeps the sign.
     Binary {
         Add = "add", Sub = "sub", Mul = "mul", Div = "div", Rem = "rem", Pow = "pow", Min = "min", Max = "max",
         Eq = "eq", Ne = "ne", Lt = "lt", Le = "le", Gt = "gt", Ge = "ge", And = "and", Or = "or",
+        BitAnd = "bit_and", BitOr = "bit_or", BitXor = "bit_xor", Shl = "shl", Shr = "shr", Rotate = "rotate",
     }
 }
 
@@ -64,10 +66,10 @@ impl Fold {
         match self {
             Self::Sum => so_far + x,
             Self::Prod => so_far * x,
-            Self::Max => Binary::Max.eval(so_far, x, false),
-            Self::Min => Binary::Min.eval(so_far, x, false),
-            Self::Any => Binary::Or.eval(so_far, x, false),
-            Self::All => Binary::And.eval(so_far, x, false),
+            Self::Max => Binary::Max.eval(Elem::F64, so_far, x),
+            Self::Min => Binary::Min.eval(Elem::F64, so_far, x),
+            Self::Any => Binary::Or.eval(Elem::Bool, so_far, x),
+            Self::All => Binary::And.eval(Elem::Bool, so_far, x),
         }
     }
 
@@ -103,14 +105,21 @@ pub fn highest(elem: Elem) -> f64 {
 /// A result of arithmetic as its element type holds it: integers wrap around, floats stay as they are (the interpreter is
 /// exact where hardware rounds).
 pub fn wrap(elem: Elem, x: f64) -> f64 {
-    // Through i128, which holds every sum and product that f64 can tell apart in this range.
     match elem {
-        Elem::I64 => (x as i128) as i64 as f64,
-        Elem::I32 => f64::from((x as i128) as i32),
-        Elem::I8 => f64::from((x as i128) as i8),
-        Elem::U8 => f64::from((x as i128) as u8),
         Elem::Bool => f64::from(x != 0.0),
-        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F64 => x,
+        elem if elem.is_float() => x,
+        // i128 holds every sum that f64 can tell apart in this range.
+        _ => wrap_integer(elem, x as i128),
+    }
+}
+
+/// The low bits of an integer that an element type holds.
+fn wrap_integer(elem: Elem, x: i128) -> f64 {
+    match elem {
+        Elem::I32 => f64::from(x as i32),
+        Elem::I8 => f64::from(x as i8),
+        Elem::U8 => f64::from(x as u8),
+        _ => x as i64 as f64,
     }
 }
 
@@ -165,9 +174,18 @@ impl Binary {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge | Self::And | Self::Or)
     }
 
-    /// The meaning, in f64; `integer` for integer operands.
-    pub fn eval(self, a: f64, b: f64, integer: bool) -> f64 {
+    /// Is it of the bits of integers?
+    pub const fn is_of_bits(self) -> bool {
+        matches!(self, Self::BitAnd | Self::BitOr | Self::BitXor | Self::Shl | Self::Shr | Self::Rotate)
+    }
+
+    /// The meaning, in f64, for operands of that type. Integers wrap around at its width.
+    pub fn eval(self, elem: Elem, a: f64, b: f64) -> f64 {
+        let integer = !elem.is_float();
         match self {
+            // Products are longer than f64 can tell.
+            Self::Mul if integer => wrap_integer(elem, (a as i128).wrapping_mul(b as i128)),
+            f if f.is_of_bits() => f.of_bits(elem, a as i64, b as i64),
             Self::Add => a + b,
             Self::Sub => a - b,
             Self::Mul => a * b,
@@ -187,7 +205,23 @@ impl Binary {
             Self::Ge => f64::from(a >= b),
             Self::And => f64::from(a != 0.0 && b != 0.0),
             Self::Or => f64::from(a != 0.0 || b != 0.0),
+            Self::BitAnd | Self::BitOr | Self::BitXor | Self::Shl | Self::Shr | Self::Rotate => unreachable!("of bits"),
         }
+    }
+
+    fn of_bits(self, elem: Elem, a: i64, b: i64) -> f64 {
+        let width = 8 * elem.bytes() as u32;
+        let by = b.rem_euclid(i64::from(width)) as u32;
+        let low = i128::from(a as u64 & (u64::MAX >> (64 - width)));
+        let bits = match self {
+            Self::BitAnd => i128::from(a & b),
+            Self::BitOr => i128::from(a | b),
+            Self::BitXor => i128::from(a ^ b),
+            Self::Shl => low << by,
+            Self::Shr => i128::from(a >> by),
+            _ => low << by | low >> (width - by),
+        };
+        wrap_integer(elem, bits)
     }
 }
 

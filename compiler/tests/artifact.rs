@@ -59,6 +59,7 @@ fn manifest(isa: Isa, kernel: &str) -> Manifest {
         states: vec![],
         entries: vec![Entry {
             indices: Vec::new(),
+            needs: Vec::new(),
             defaults: Vec::new(),
             at_most: Vec::new(),
             name: "one".into(),

@@ -1,6 +1,6 @@
 """A system at a medium size: python medium.py SYSTEM OUT [--threads 1] [--seconds 2]
 
-SYSTEM is a folder here whose fixture.py has `MEDIUM`, other values of its constants, and `medium()`, which then says what to run:
+SYSTEM is a folder here whose fixture.py has `medium()`, which says what to run; with `MEDIUM`, if that is there, in the place of its constants:
 
     entry    of the model
     axes     of the model, with their sizes
@@ -16,6 +16,7 @@ import importlib.util
 import json
 import pathlib
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -23,6 +24,7 @@ from safetensors.numpy import save_file
 
 
 def imported(path):
+    sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location("fixture", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -68,7 +70,7 @@ def main():
     args.add_argument("--seconds", type=float, default=2)
     args = args.parse_args()
     fixture = imported(args.system / "fixture.py")
-    vars(fixture).update(fixture.MEDIUM)
+    vars(fixture).update(getattr(fixture, "MEDIUM", {}))
     made = fixture.medium()
     weights, inputs, network = floats(made["weights"], "float"), floats(made["inputs"], "float"), made["network"]
     about = {"entry": made["entry"], "axes": made["axes"]}

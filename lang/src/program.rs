@@ -469,6 +469,14 @@ pub enum Binary {
     Ge,
     And,
     Or,
+    // Of the bits of integers. Shifts are by the second operand modulo the width of the type; `Shr` of a signed one keeps the sign.
+    BitAnd,
+    BitOr,
+    BitXor,
+    Shl,
+    Shr,
+    /// To the left, what leaves there comes in on the right.
+    Rotate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -56,6 +56,29 @@ fn a_part_has_the_axes_of_where_it_is_declared() {
     assert_eq!(params(&checked(text)), ["both.p.w[d = 4, o.2 = 8]"]);
 }
 
+/// A part of a block that came in is one instance, with what the block was given before; an instance and a function stay what they are.
+#[test]
+fn a_part_may_be_of_a_block_that_came_in() {
+    let text = "axis d = 4
+        block mlp(act: block, x: f32[.., d]; h = 2) -> f32[.., d] {
+            param up: f32[d, h]
+            param down: f32[h, d]
+            act(x @ up) @ down
+        }
+        block twice(f: block, x: f32[.., d]) -> f32[.., d] { part p: f\n p(p(x)) }
+        model m(x: f32[t, d]) -> f32[t, d] {
+            part a: mlp(h = 5)
+            twice(mlp(gelu; h = 3), x) + other: gelus(a, x)
+        }
+        block gelus(f: block, x: f32[.., d]) -> f32[.., d] {
+            part q: f
+            q(gelu, twice(tanh, q(gelu, x)))
+        }";
+    let expected =
+        ["twice.p.up[d = 4, h.2 = 3]", "twice.p.down[h.2 = 3, d = 4]", "a.up[d = 4, h = 5]", "a.down[h = 5, d = 4]"];
+    assert_eq!(params(&checked(text)), expected);
+}
+
 /// A strided window keeps the name of its axis, in a block's result too.
 #[test]
 fn a_body_may_make_an_axis_shorter() {

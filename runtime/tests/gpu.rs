@@ -47,6 +47,7 @@ fn manifest() -> Manifest {
         states: vec![],
         entries: vec![Entry {
             indices: Vec::new(),
+            needs: Vec::new(),
             defaults: Vec::new(),
             at_most: Vec::new(),
             name: "twice".into(),

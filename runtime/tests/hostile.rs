@@ -63,7 +63,7 @@ fn another_version_is_refused_before_anything_else_is_looked_at() {
     let error = told(&link(NOTHING, br#"{"version":7,"future":[1,2]}"#, "-DNONE"));
     assert_eq!(
         error,
-        "artifact of format version 7, this runtime reads version 4: build it again with a matching gatec"
+        "artifact of format version 7, this runtime reads version 5: build it again with a matching gatec"
     );
 }
 
@@ -205,6 +205,17 @@ fn a_manifest_that_points_outside_is_refused() {
                 m.variants[0].entries[0].steps = (0..=MAX_LOOP_DEPTH).fold(vec![], |steps, _| vec![body(steps)]);
             }),
         ),
+        (
+            "steps nest deeper than 64",
+            Box::new(|m| {
+                let when = |body| Step::When { flag: arg(0), is: true, body };
+                m.variants[0].entries[0].steps = (0..=64).fold(vec![], |steps, _| vec![when(steps)]);
+            }),
+        ),
+        (
+            "buffer 99 of 5",
+            Box::new(|m| m.variants[0].entries[0].steps.push(Step::When { flag: arg(99), is: true, body: vec![] })),
+        ),
     ];
     for (want, edit) in cases {
         let error = with(edit);
@@ -251,6 +262,27 @@ fn counts_that_would_not_stand_in_their_buffer_are_refused() {
 }
 
 #[test]
+fn steps_run_only_if_their_flag_says_so() {
+    // `scan` ends with a copy of the carry to the output. The first byte of its input is 0.
+    let run = |flag: Arg, is: bool| {
+        let mut edited = manifest();
+        for variant in &mut edited.variants {
+            let last = variant.entries[2].steps.pop().into_iter().collect();
+            variant.entries[2].steps.push(Step::When { flag: flag.clone(), is, body: last });
+        }
+        let model = Model::from_bytes(artifact(&edited), weights(), &LoadOptions::default().threads(1)).unwrap();
+        let mut session = model.session("scan").unwrap();
+        session.set_profiled(true);
+        session.run(&[("x", (&[0.0f32; 8]).into())]).map_err(|e| e.to_string())?;
+        Ok::<_, String>(session.profile().last().unwrap().calls)
+    };
+    assert_eq!((run(arg(0), true), run(arg(0), false)), (Ok(0), Ok(1)));
+    for outside in [Arg { offset: known(32), ..arg(1) }, Arg { offset: known(-1), ..arg(1) }] {
+        assert!(run(outside, true).unwrap_err().contains("a flag"));
+    }
+}
+
+#[test]
 fn flags_that_would_not_stand_in_their_buffer_are_refused() {
     // `scan` has a buffer of 32 bytes in the arena; one of its halves is the carry of the loop.
     let run = |rows: i64, left: Arg| {
@@ -292,8 +324,8 @@ fn flags_that_would_not_stand_in_their_buffer_are_refused() {
 fn json_without_end_is_refused() {
     for garbage in [
         "[".repeat(1 << 20),
-        format!(r#"{{"version":4,"x":{}"#, "[".repeat(1 << 20)),
-        r#"{"version":4}"#.to_owned(),
+        format!(r#"{{"version":5,"x":{}"#, "[".repeat(1 << 20)),
+        r#"{"version":5}"#.to_owned(),
         r#"{"version":-1}"#.to_owned(),
         r#"{"version":"1"}"#.to_owned(),
         "\u{0}".repeat(100),

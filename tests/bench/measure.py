@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VAD = ROOT / "examples/silero-vad"
@@ -57,6 +58,11 @@ def build(gatec, name, model, out):
         took = time.perf_counter() - start
         best = min(best or took, took)
     return {"name": name, "seconds": best, "bytes": about["bytes"]}
+
+
+def systems():
+    """The models of the zoo."""
+    return [case.parent / tomllib.loads(case.read_text())["model"] for case in sorted((ROOT / "examples/zoo").glob("*/case.toml"))]
 
 
 def ours(gatec, work, threads, seconds):

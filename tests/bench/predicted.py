@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from measure import ROOT, machine, run
+from measure import ROOT, machine, run, systems
 
 # Model, axes that get another size (weights of a few MB, not GB), and sizes of its symbols.
 PEERS, RUN = "tests/bench/cases", "tests/filetests/run"
@@ -46,6 +46,8 @@ CASES = [
     (f"{RUN}/reductions.gate", "d=256", ["t=64"]),
     (f"{RUN}/segments.gate", "d=64", ["node=256,edge=1024"]),
 ]
+# The systems as they are in the tests; those whose inputs must be indices of something cannot have random ones.
+CASES += [(str(model.relative_to(ROOT)), "", [""]) for model in systems()]
 
 
 def spearman(pairs):

@@ -1,9 +1,10 @@
 """Renews the generated parts of BENCHMARKS.md, and its pictures, from the JSON files of measure.py.
 
-    python3 tests/bench/report.py target/bench [--into BENCHMARKS.md]
+    python3 tests/bench/report.py target/bench [--into BENCHMARKS.md] [--also xeon]
 
 A generated part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else in the file is left as people wrote
-it. A part whose figures were not measured stays as it is.
+it. A part whose figures were not measured stays as it is. With `--also` the figures are those of a further machine: only the table beside
+other programs is renewed, in the part `peers MACHINE`.
 """
 import argparse
 import json
@@ -50,7 +51,7 @@ def rows(report):
         yield r["case"], r["threads"], times, {n for n, p in r["peers"].items() if good(p) and p["others"] >= 0.15}, r
 
 
-def peers(report):
+def peers(report, picture):
     names = [n for n in dict.fromkeys(n for r in report["results"] for n in r["peers"]) if n != OURS]
     lines = [f"| case | threads | {' | '.join(names)} | gatec | gatec / fastest other | gatec / bound |", "| --- | ---: |" + " ---: |" * (len(names) + 3)]
     ratios = {}
@@ -91,9 +92,9 @@ def peers(report):
     versions = ", ".join(f"{k} {v}" for k, v in sorted(report["versions"].items()) if k != OURS)
     head = [f"{report['date']}, {cpu(m)}; {versions}. Fastest run in microseconds, all programs in turn in "
             "one run; in brackets gatec's time over theirs (below 1: gatec is ahead). `~`: others used the machine meanwhile.", ""]
-    picture = ['<picture><source media="(prefers-color-scheme: dark)" srcset="docs/benchmarks-dark.svg">',
-               '<img src="docs/benchmarks-light.svg" alt="gatec\'s time over that of the fastest other program, for each case"></picture>', ""]
-    return head + picture + lines + means + ([""] + failed if failed else [])
+    shown = [f'<picture><source media="(prefers-color-scheme: dark)" srcset="docs/{picture}-dark.svg">',
+             f'<img src="docs/{picture}-light.svg" alt="gatec\'s time over that of the fastest other program, for each case"></picture>', ""]
+    return head + shown + lines + means + ([""] + failed if failed else [])
 
 
 def bars(report, dark):
@@ -240,6 +241,8 @@ def scale(about):
                      f"{r['seconds']:.2f} s | {r['peak_kib'] / 1024:.0f} MiB | {len(r['warnings'])} |")
     warnings = [f"{r['name']}: {warning}." for r in about["rows"] for warning in r["warnings"]]
     return lines + ([""] + warnings if warnings else [])
+
+
 def of(about):
     return f"{about['date']}, {cpu(about['machine'])}"
 
@@ -324,17 +327,21 @@ def main():
     ap.add_argument("results", type=pathlib.Path)
     ap.add_argument("--into", type=pathlib.Path, default=ROOT / "BENCHMARKS.md")
     ap.add_argument("--pictures", type=pathlib.Path, default=ROOT / "docs")
+    ap.add_argument("--also", metavar="MACHINE", help="the figures are those of a further machine")
     a = ap.parse_args()
     text = a.into.read_text()
+    if report := read(a.results / "peers.json"):
+        part, picture = (f"peers {a.also}", f"benchmarks-{a.also}") if a.also else ("peers", "benchmarks")
+        text = renew(text, part, peers(report, picture))
+        for dark in (False, True):
+            (a.pictures / f"{picture}-{'dark' if dark else 'light'}.svg").write_text(bars(report, dark))
+    if a.also:
+        return write(a.into, text)
     ours = read(a.results / "gatec.json")
     if ours:
         text = renew(renew(text, "roofline", roofline(ours)), "builds", builds(ours))
     if ours and (about := read(a.results / "silero.json")):
         text = renew(text, "silero", silero(about, ours["machine"]))
-    if report := read(a.results / "peers.json"):
-        text = renew(text, "peers", peers(report))
-        for dark in (False, True):
-            (a.pictures / f"benchmarks-{'dark' if dark else 'light'}.svg").write_text(bars(report, dark))
     if about := read(a.results / "predicted.json"):
         text = renew(text, "predicted", predicted(about))
         for dark in (False, True):

@@ -1,4 +1,4 @@
-"""What builds cost as models grow: e-graphs, time and memory of `gatec build` for every example, and for a decoder of more and more
+"""What builds cost as models grow: e-graphs, time and memory of `gatec build` for every example, every system of the zoo, and for a decoder of more and more
 layers. Writes scale.json, which report.py makes the table of docs/scale.md from: `make scale`.
 
     python3 tests/bench/scale.py --out target/bench
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from measure import ROOT, machine
+from measure import ROOT, machine, systems
 
 DECODER = ROOT / "examples/moe-transformer/model.gate"
 LAYERS = [1, 8, 24, 48]
@@ -52,8 +52,9 @@ def main():
     gatec, rows = a.programs / "gatec", []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        for model in sorted((ROOT / "examples").glob("*/*.gate")):
+        for model in [*sorted((ROOT / "examples").glob("*/*.gate")), *systems()]:
             rows.append(build(gatec, f"{model.parent.name}/{model.name}", model, folder / "built.so"))
+            print(rows[-1]["name"], f"{rows[-1]['seconds']:.1f} s", flush=True)
         for is_written_out in (False, True):
             for layers in LAYERS:
                 model = folder / "decoder.gate"

@@ -115,6 +115,18 @@ fn check_module(case: &Case, module: &Module) {
 }
 
 #[test]
+fn sequences_of_different_length_have_the_same_bits_in_every_batch() {
+    check(&Case {
+        model: "filetests/run/lengths.gate",
+        sizes: &[("d", 64)],
+        entry: "m",
+        symbols: &[("t", 13)],
+        rows: "b",
+        in_sequence: false,
+    });
+}
+
+#[test]
 fn rows_of_products_and_of_experts_have_the_same_bits_in_every_batch() {
     check(&Case {
         model: "../examples/mixtral-ffn/model.gate",

@@ -256,6 +256,127 @@ fn a_wrong_index_is_told_with_its_tensor_place_and_value() {
     }
 }
 
+const CHOSEN: &str = "
+axis d = 3
+axis e = 4
+
+network chosen {
+    /// Sequences one after the other.
+    entry packed(x: f32[t, d], of: i32[t], start: f32[seq, d]) -> f32[t, d] {
+        scan t segments[seq] = of carry (sum: f32[d] = start) { next sum + x } yield sum
+    }
+    entry lengths(x: f32[b, t, d], n: i32[b]) -> f32[b, d] {
+        scan t lengths = n carry (sum: f32[b, d] = 7.0) { next sum + x } yield last sum
+    }
+    entry experts(x: f32[t, d], ids: i32[t]) -> f32[t, d] {
+        route x over e by hash(ids) {
+            param w: f32[d, d']
+            (x @ w)[d' -> d]
+        }
+    }
+    entry limited(x: f32[t, d], ids: i32[t]) -> f32[t, d] {
+        route x over e by hash(ids, rows = 2, drop) {
+            param v: f32[d, d']
+            (x @ v)[d' -> d]
+        } mix sum
+    }
+    entry arms(x: f32[t, d], ids: i32[t]) -> f32[t, d] {
+        route x over e by hash(ids) { a: x b: 2.0 * x c: 0.0 d: -1.0 * x }
+    }
+    entry spread(x: f32[t, d], to: i32[t]) -> f32[e, d] { scatter[t -> e](x, to) }
+    entry apart(x: f32[t], to: i64[t]) -> f32[t] { segment_softmax[t -> e](x, to) }
+    entry looked_up(x: f32[b, t], at: i32[b, e]) -> f32[b, e] { x[t = at] }
+}
+";
+
+#[test]
+fn every_construct_that_takes_indices_looks_at_them() {
+    let bytes = built(CHOSEN);
+    let x = [1.0f32; 24];
+    let (x, flat) = (View::shaped(&x[..6], &[2, 3]).unwrap(), View::flat(&x[..2]));
+    let rows = View::shaped(&[1.0f32; 24], &[2, 4, 3]).unwrap();
+    for isa in runnable(&Artifact::from_bytes(bytes.as_slice()).unwrap()) {
+        let options = LoadOptions::default().isa(isa).threads(2);
+        let model = Model::from_bytes(bytes.as_slice(), WeightSource::Random(1), &options).unwrap();
+        let mut session = model.session("packed").unwrap();
+        let mut wrong = |entry: &str, name: &str, axis: &str, size: i32, more: &[(&str, View)]| {
+            session.enter(entry).unwrap();
+            for bad in [size, -1, i32::MIN] {
+                let numbers = [0, bad];
+                let wide = numbers.map(i64::from);
+                let index = if entry == "apart" { View::flat(&wide) } else { View::flat(&numbers) };
+                let error = told(&mut session, &[more, &[(name, index)]].concat());
+                let start = format!("is {bad}, an index out of range: axis `{axis}` has {size} elements, in kernel");
+                assert!(error.starts_with(&format!("`{name}[")) && error.contains(&start), "{entry}: {error}");
+            }
+        };
+        wrong("packed", "of", "seq", 2, &[("x", x), ("start", x)]);
+        wrong("lengths", "n", "t_ends", 5, &[("x", rows)]);
+        wrong("experts", "ids", "e", 4, &[("x", x)]);
+        wrong("limited", "ids", "e", 4, &[("x", x)]);
+        wrong("arms", "ids", "e", 4, &[("x", x)]);
+        wrong("spread", "to", "e", 4, &[("x", x)]);
+        wrong("apart", "to", "e", 4, &[("x", flat)]);
+        session.enter("looked_up").unwrap();
+        let at = View::shaped(&[0, 1, 2, 0, 0, 0, 3, 0], &[2, 4]).unwrap();
+        let error = told(&mut session, &[("x", x), ("at", at)]);
+        assert!(
+            error.starts_with("`at[b = 1, e = 2]` is 3, an index out of range: axis `t` has 3 elements"),
+            "{error}"
+        );
+        // Of an axis without elements nothing is read: no length is wrong.
+        session.enter("lengths").unwrap();
+        let none: [f32; 0] = [];
+        let outputs = session.run(&[("x", View::shaped(&none, &[2, 0, 3]).unwrap()), ("n", View::flat(&[0, 5]))]);
+        assert_eq!(outputs.unwrap().slice::<f32>("y").unwrap(), [7.0; 6]);
+    }
+}
+
+const PLACES: &str = "
+axis four = 4
+
+network places {
+    entry fifth(x: f32[t]) -> f32[] { x[t = 5] }
+    entry middle(x: f32[t]) -> f32[] { sum[four](x[t = 1..5][t -> four]) }
+    entry best(x: f32[t]) -> i32[k] { top[t -> k: 8](x).index }
+    entry most(x: f64[t]) -> i32[k] { top[t -> k: 40](x).index }
+    entry end(x: f32[t]) -> f32[] { x[t = -2] }
+    entry all_but(x: f32[t]) -> f32[] { sum[t](x[t = 2..]) }
+    entry each(x: f32[t, b]) -> f32[t] { scan t { let y = x[b = 3] } yield y }
+}
+";
+
+#[test]
+fn what_an_axis_lacks_is_told_before_anything_is_read() {
+    let bytes = built(PLACES);
+    let (x, wide) = ([1.0f32; 64], [1.0f64; 64]);
+    for isa in runnable(&Artifact::from_bytes(bytes.as_slice()).unwrap()) {
+        let options = LoadOptions::default().isa(isa).threads(1);
+        let model = Model::from_bytes(bytes.as_slice(), WeightSource::Random(1), &options).unwrap();
+        let mut session = model.session("fifth").unwrap();
+        let cases = [
+            ("fifth", 6, "element 5 of axis `t` is out of range for t = 5"),
+            ("middle", 5, "the slice 1..5 of axis `t` is out of range for t = 4"),
+            ("best", 8, "a choice of 8 elements of axis `t` is out of range for t = 7"),
+            ("end", 2, "an index out of range in kernel"),
+            ("all_but", 2, "the size of axis `t"),
+        ];
+        for (entry, least, start) in cases {
+            session.enter(entry).unwrap();
+            session.run(&[("x", View::flat(&x[..least]))]).unwrap();
+            let error = told(&mut session, &[("x", View::flat(&x[..least - 1]))]);
+            assert!(error.starts_with(start), "{entry}: {error}");
+        }
+        session.enter("most").unwrap();
+        session.run(&[("x", View::flat(&wide[..40]))]).unwrap();
+        let error = told(&mut session, &[("x", View::flat(&wide[..39]))]);
+        assert!(error.starts_with("a choice of 40 elements of axis `t` is out of range"), "{error}");
+        session.enter("each").unwrap();
+        let error = told(&mut session, &[("x", View::shaped(&x[..6], &[2, 3]).unwrap())]);
+        assert!(error.starts_with("element 3 of axis `b` is out of range for"), "{error}");
+    }
+}
+
 #[test]
 fn sizes_that_no_memory_holds_are_refused() {
     let bytes = built(INPUTS);
@@ -283,13 +404,13 @@ fn an_artifact_of_the_compiler_that_was_cut_or_edited_is_refused() {
         assert!(Artifact::from_bytes(edited).is_err(), "byte {at}");
     }
     // Of another version, with a right hash.
-    let text = b"{\"version\":4,";
+    let text = b"{\"version\":5,";
     let start = whole.windows(text.len()).position(|w| w == text).expect("the manifest begins with its version");
     let mut other = whole.clone();
-    other[start + text.len() - 2] = b'5';
+    other[start + text.len() - 2] = b'6';
     gatec_runtime::open::seal(&mut other).unwrap();
     let error = Artifact::from_bytes(other).unwrap_err().to_string();
-    assert!(error.starts_with("artifact of format version 5, this runtime reads version 4"), "{error}");
+    assert!(error.starts_with("artifact of format version 6, this runtime reads version 5"), "{error}");
     // For another machine, with a right hash: RISC-V.
     let mut foreign = whole;
     foreign[18..20].copy_from_slice(&243u16.to_le_bytes());

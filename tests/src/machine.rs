@@ -78,6 +78,16 @@ impl Machine<'_> {
         for step in steps {
             match step {
                 Step::Call(call) => self.call(call, buffers, numbers, odd)?,
+                Step::When { flag, is, body } => {
+                    let eval = |size: &gatec_runtime::format::SizeExpr| size.eval(&self.symbols).ok_or("no size");
+                    let mut start = eval(&flag.offset)? + if odd { eval(&flag.odd)? } else { 0 };
+                    for (stride, i) in flag.strides.iter().zip(numbers.iter()) {
+                        start += eval(stride)? * i;
+                    }
+                    if (buffers[flag.buffer as usize][start as usize] != 0) == *is {
+                        self.steps(body, buffers, numbers, odd)?;
+                    }
+                }
                 Step::Loop { count, reverse, body, .. } => {
                     let count = count.eval(&self.symbols).ok_or("a loop without a count")?;
                     for i in 0..count {

@@ -172,6 +172,71 @@ fn rows_that_leave_are_counted_in_the_layer_where_they_do() {
     }
 }
 
+const CHOICE: &str = r#"
+block attention(x: f32[t, d]) -> f32[t, d] {
+    param w: f32[d, d']
+    let key = (x @ w)[d' -> d, t -> src]
+    softmax[src](x @ key) @ x[t -> src]
+}
+
+block recurrent(x: f32[t, d]) -> f32[t, d] {
+    param u: f32[d, d']
+    scan t carry (s: f32[d] = 0.0) { next tanh(x + (s @ u)[d' -> d]) } yield s
+}
+
+network arms {
+    entry by_number(x: f32[t, d], g: i32[]) -> f32[t, d] {
+        choose g {
+            wide: expert(x)
+            far: attention(x)
+            loop: recurrent(x)
+            inner: choose g - 1 {
+                wide: expert(x)
+                far: attention(x)
+                loop: recurrent(2.0 * x)
+            }
+        }
+    }
+
+    entry by_weights(x: f32[t, d], g: f32[e]) -> f32[t, d] {
+        choose g { n in 0..8: expert(x * n) }
+    }
+}
+"#;
+
+/// How often contractions of a session were called since the last look.
+fn contractions(session: &mut Session) -> u64 {
+    let profile = session.profile();
+    session.set_profiled(false).set_profiled(true);
+    profile.iter().filter(|call| call.label.contains("contract")).map(|call| call.calls).sum()
+}
+
+#[test]
+fn of_the_arms_of_a_choice_only_that_is_computed_which_was_chosen() {
+    for threads in [1, 2] {
+        let model = model(CHOICE, threads);
+        let mut session = model.session("by_number").expect("a session");
+        session.set_profiled(true);
+        // The last takes long enough that threads share it.
+        for rows in [5, 700] {
+            for (number, calls) in [(0i32, 2), (2, rows as u64), (3, rows as u64), (0, 2)] {
+                session.run(&[("x", View::flat(&noise(rows))), ("g", (&[number]).into())]).expect("it runs");
+                assert_eq!(contractions(&mut session), calls, "arm {number}, {rows} rows");
+            }
+        }
+        let error = session.run(&[("x", View::flat(&noise(5))), ("g", (&[4i32]).into())]).unwrap_err().to_string();
+        assert!(error.contains("`g`") && error.contains('4'), "{error}");
+
+        let mut session = model.session("by_weights").expect("a session");
+        session.set_profiled(true);
+        for weights in [[0.0f32; 8], [0.0, 0.5, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0], [1.0; 8]] {
+            session.run(&[("x", View::flat(&noise(5))), ("g", (&weights).into())]).expect("it runs");
+            let used = weights.iter().filter(|w| **w != 0.0).count() as u64;
+            assert_eq!(contractions(&mut session), 2 * used, "{weights:?}");
+        }
+    }
+}
+
 #[test]
 fn a_route_to_all_experts_has_nothing_to_count() {
     let text = r#"

@@ -1,5 +1,8 @@
-//! The table of `make zoo`: every system of `examples/zoo`, its largest error, the time to build it, lines of its model and of its fixture; for
-//! those that have one a medium size (`examples/zoo/medium.py`): how far it is from the fixture there, and how long both take on one thread.
+//! The table of `make zoo`: every system of `examples/zoo`, its largest error, the time to build it, lines of its model and of the network
+//! in its fixture (0 where another folder's writes the golden values); for those that have one a medium size (`examples/zoo/medium.py`): how
+//! far it is from the fixture there, and how long both take on one thread.
+//!
+//! Arguments are beginnings of names: only systems that have one are in it.
 //!
 //! `PYTHON` is the interpreter that has NumPy, safetensors and, where the fixture is in it, PyTorch; the table says what it lacks.
 
@@ -18,16 +21,20 @@ use serde::Deserialize;
 
 /// How long a system is run at its medium size.
 const MEASURED: Duration = Duration::from_secs(1);
+/// In a fixture: what stands before it is the network.
+const END_OF_NETWORK: &str = "\n# Weights and golden values.\n";
 /// At a medium size sums are longer than in the golden files: the largest difference, relative to the largest magnitude.
 const MEDIUM_TOLERANCE: f64 = 1e-4;
 
 fn main() -> ExitCode {
     println!(
-        "| system | largest error | may be | build, s | lines of Gate | lines of the fixture | medium: error | ms | PyTorch, ms |"
+        "| system | largest error | may be | build, s | lines of Gate | of the fixture's network | medium: error | ms | PyTorch, ms |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut all_agree = true;
-    for example in Example::of("examples/zoo") {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|begin| name.starts_with(begin.as_str()));
+    for example in Example::of("examples/zoo").into_iter().filter(|example| is_wanted(&example.name())) {
         let medium = match medium(&example) {
             Ok((cells, agrees)) => {
                 all_agree &= agrees;
@@ -67,15 +74,16 @@ fn row(example: &Example) -> Result<(String, bool), String> {
         }
     }
     let may = example.case.tolerance["f32"];
-    let [model, fixture] =
-        [(example.model(), "//"), (example.folder.join("fixture.py"), "#")].map(|(f, c)| lines(&f, c));
-    let row = format!("| {} | {largest:.1e} | {may:.0e} | {seconds:.2} | {model} | {fixture} |", example.name());
+    let text = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
+    let fixture = text(&example.folder.join("fixture.py"));
+    let network = lines(fixture.split(END_OF_NETWORK).next().unwrap_or_default(), "#");
+    let model = lines(&text(&example.model()), "//");
+    let row = format!("| {} | {largest:.1e} | {may:.0e} | {seconds:.2} | {model} | {network} |", example.name());
     Ok((row, largest <= may))
 }
 
-/// Lines of a file that are neither blank nor a comment.
-fn lines(file: &Path, comment: &str) -> usize {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+/// Lines that are neither blank nor a comment.
+fn lines(text: &str, comment: &str) -> usize {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(comment)).count()
 }
 

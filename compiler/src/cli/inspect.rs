@@ -199,6 +199,7 @@ fn calls(plan: &Plan) -> Vec<(usize, u32, String)> {
                     calls.push((depth, call.kernel, line));
                 }
                 Step::Loop { body, .. } => walk(body, depth + 1, calls),
+                Step::When { body, .. } => walk(body, depth, calls),
             }
         }
     }

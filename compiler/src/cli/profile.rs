@@ -120,6 +120,8 @@ impl Calls<'_> {
                     self.call(call, times, around);
                 }
                 Step::Call(_) => {}
+                // As if it ran: which arm is chosen nobody knows before.
+                Step::When { body, .. } => self.walk(body, times, around),
                 Step::Loop { count, body, .. } => {
                     self.loops += 1;
                     let times = times.saturating_mul(count.eval(self.symbols).unwrap_or(0));

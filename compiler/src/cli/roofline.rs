@@ -14,7 +14,7 @@ use gatec_runtime::format::{
 use gatec_runtime::{LoadOptions, Model, RunError, Session, View, Weights};
 
 use super::Failure;
-use crate::codegen::x86::roof::{CHAINS, STREAMS, UNROLLED, VECTORS};
+use crate::codegen::x86::roof::{CHAINS, STREAMS, TILE_SUMS, UNROLLED, VECTORS};
 use crate::kernel::Products;
 use crate::schedule::Tiles;
 use crate::{BuildError, artifact, codegen, schedule};
@@ -82,7 +82,7 @@ impl Roofline {
         let peak = |entry, each: u32| Peak::new(session(entry)?, u64::from(each) * threads as u64);
         let vectors = peak("peak", 2 * CHAINS * schedule::lanes(isa)).map_err(other)?;
         // Each of four sums has a row and a column for every pair.
-        let of_tiles = || peak("tiles", 4 * Tiles::ROWS * Tiles::PAIRS * 4 * Tiles::PAIRS);
+        let of_tiles = || peak("tiles", TILE_SUMS * Tiles::ROWS * Tiles::PAIRS * 4 * Tiles::PAIRS);
         let tiles = schedule::has_tiles(isa).then(of_tiles).transpose().map_err(other)?;
         let read = RefCell::new((session("read").map_err(other)?, BTreeMap::new()));
         Ok(Self { isa, threads, peak: vectors, tiles, read })
@@ -223,6 +223,7 @@ fn manifest(isa: Isa) -> Manifest {
         reads: vec![],
         sets: vec![],
         indices: vec![],
+        needs: vec![],
     };
     let plan = |kernel: u32, x: &SizeExpr, dims: &[&str]| Plan {
         buffers: vec![

@@ -16,6 +16,7 @@ pub mod prove;
 mod rebuild;
 mod saturate;
 pub mod scene;
+mod sides;
 mod term;
 mod windows;
 
@@ -215,6 +216,9 @@ impl Run<'_> {
                 };
                 written.class.insert(value, class);
             }
+        }
+        for (value, (condition, side)) in sides::sides(graph) {
+            scene.set_side(written.class[&value], (written.class[&condition], side));
         }
         saturate::saturate(&mut scene, self.options, self.report)?;
         let before = std::mem::replace(self.sizes, scene.egraph.analysis.sizes.clone());

@@ -16,8 +16,8 @@ use gatec_lang::Size;
 use thiserror::Error;
 
 use super::pattern::Pattern;
-use super::term::is_flat;
 use super::scene::{Scene, Tree};
+use super::term::is_flat;
 use super::term::{Facts, Head, Term};
 use crate::graph::interp::{Env, run_graph};
 use crate::graph::random::Rng;

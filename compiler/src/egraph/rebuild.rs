@@ -64,7 +64,8 @@ struct Origins<'a> {
 
 impl<'a> Origins<'a> {
     fn new(graph: &'a Graph, scene: &'a Scene, written: &'a Written) -> Self {
-        let mut origins = Self { term: BTreeMap::new(), class: BTreeMap::new(), made: BTreeMap::new(), order: BTreeMap::new() };
+        let mut origins =
+            Self { term: BTreeMap::new(), class: BTreeMap::new(), made: BTreeMap::new(), order: BTreeMap::new() };
         for (class, term, value) in &written.terms {
             let node = graph.node(value.node);
             origins.term.entry(scene.canonical(term)).or_insert(node);

@@ -87,7 +87,8 @@ fn run_rounds(
                 Applied::TooMany => format!("{} matches", limits.matches),
             };
             let (rule, phase) = (rule.name, phase.name());
-            let warning = format!("rule `{rule}` met the limit of {limit} in phase `{phase}`: round {round} was undone");
+            let warning =
+                format!("rule `{rule}` met the limit of {limit} in phase `{phase}`: round {round} was undone");
             return Ok(Some(Overshot { round, warning }));
         }
         let Some(last) = last else { return Ok(None) };

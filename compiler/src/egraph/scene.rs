@@ -76,6 +76,8 @@ pub struct Scene {
     dealt_with: BTreeMap<&'static str, Vec<Vec<Id>>>,
     /// A condition that a proof has switched off.
     pub(super) off: Option<Condition>,
+    /// Contractions that one side of a choice needs: its condition, and what that is then. `None`: several values are one class, of several sides.
+    sides: BTreeMap<Id, Option<(Id, bool)>>,
 }
 
 impl Scene {
@@ -88,7 +90,20 @@ impl Scene {
             applied: Vec::new(),
             dealt_with: BTreeMap::new(),
             off: None,
+            sides: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn set_side(&mut self, class: Id, side: (Id, bool)) {
+        if self.ops_named(class, "contract").next().is_some() {
+            self.sides.entry(class).and_modify(|known| *known = known.filter(|k| *k == side)).or_insert(Some(side));
+        }
+    }
+
+    /// The side of a choice for the whole call that alone needs a product: its condition, and what that is then.
+    pub fn side(&self, product: Id) -> Option<(Id, bool)> {
+        let of = |(class, side): (&Id, &Option<(Id, bool)>)| (self.egraph.find(*class) == product).then_some(*side)?;
+        self.sides.iter().find_map(of)
     }
 
     /// All terms with an op of that name: class, op, operands. By class, in a fixed order.
@@ -229,7 +244,8 @@ impl Scene {
         };
         let Pattern::Op(root, _) = from else { return Err(format!("`{from:?}` is no op")) };
         // An op that is nowhere in the region: no match, without a look at the others.
-        if from.ops().iter().any(|op| self.egraph.classes_for_op(op).is_none_or(|mut classes| classes.next().is_none())) {
+        if from.ops().iter().any(|op| self.egraph.classes_for_op(op).is_none_or(|mut classes| classes.next().is_none()))
+        {
             return Ok(Vec::new());
         }
         let pays: &[Condition] = if only_if_it_pays { rule.pays } else { &[] };

@@ -78,6 +78,8 @@ pub struct Fusion {
     pub notes: Vec<Note>,
     /// Groups that compute rows only where a value of other groups says so.
     pub flagged: BTreeMap<GroupId, Only>,
+    /// Groups that run only if a value without axes, which stands in a buffer, says so.
+    pub only_if: BTreeMap<GroupId, Only>,
     pub(super) home: BTreeMap<Value, GroupId>,
     pub(super) roots: BTreeSet<Value>,
 }

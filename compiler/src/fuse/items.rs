@@ -116,7 +116,7 @@ impl Fuser<'_> {
         let is_reader = |user: NodeIndex| user == id || self.fusion.home(Value::of(user)) == Some(host);
         let is_theirs =
             !self.wanted.contains(&value) && self.graph.uses(value).iter().all(|(user, _)| is_reader(*user));
-        op.class() == Class::Pointwise && is_theirs && self.is_before(value, host)
+        op.class() == Class::Pointwise && self.may_mix(host, value) && is_theirs && self.is_before(value, host)
     }
 
     /// Is a value read by nothing but the loop?

@@ -64,6 +64,8 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, is
         sizes,
         at_load,
         innermost_of: innermost,
+        needs,
+        asked: Vec::new(),
         isa,
         wanted,
         attention: if isa == Isa::Sm80 { BTreeMap::new() } else { attend::find(graph, sizes, &live, wanted) },
@@ -86,7 +88,8 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, is
         fuser.demand(value);
     }
     fuser.store_what_is_dear(&live);
-    fuser.order(&live, needs);
+    fuser.store_flags();
+    fuser.order(&live);
     fuser.fusion
 }
 
@@ -107,6 +110,9 @@ struct Fuser<'a> {
     sizes: &'a Sizes,
     at_load: &'a dyn Fn(Value) -> bool,
     innermost_of: &'a dyn Fn(Value) -> Option<Axis>,
+    needs: &'a Needs,
+    /// By group: the condition under which all of it is needed.
+    asked: Vec<Option<Only>>,
     isa: Isa,
     wanted: &'a [Value],
     /// By the node of its result.
@@ -147,6 +153,7 @@ impl Fuser<'_> {
     fn open(&mut self, core: Core, values: &[Value]) -> GroupId {
         let group = GroupId(self.fusion.groups.len());
         self.fusion.groups.push(Group { core, roots: Vec::new(), folds: Vec::new() });
+        self.asked.push(values.first().and_then(|v| self.needs.of(*v).whole(self.graph)));
         for &value in values {
             self.join(value, group);
         }
@@ -252,6 +259,9 @@ impl Fuser<'_> {
     fn accepts(&self, group: GroupId, value: Value) -> bool {
         let op = self.graph.op(value);
         let axes = &self.graph.ty(value).axes;
+        if !self.may_mix(group, value) {
+            return false;
+        }
         match &self.fusion.groups[group.0].core {
             Core::Contract { value: core, roles } => match (op, roles.gate) {
                 (Op::Pick(pick), Some(gate)) => pick.axis == gate && self.graph.operands(value.node)[0] == *core,
@@ -281,6 +291,7 @@ impl Fuser<'_> {
         let joined = self.latest_of(id).filter(|&group| {
             matches!(&self.fusion.groups[group.0].core, Core::Nest { outer } if *outer == axes)
                 && self.follows(id, group)
+                && self.asked[group.0] == self.needs.of(value).whole(self.graph)
                 && sorted_by.is_none_or(|index| self.fusion.home(index) != Some(group))
         });
         let joined = joined.or_else(|| sorted_by.and_then(|index| self.beside(value, index)));
@@ -309,7 +320,7 @@ impl Fuser<'_> {
         let group = self.fusion.groups.iter().rposition(|group| {
             matches!(&group.core, Core::Nest { outer } if outer == axes) && group.folds.iter().any(folds_same)
         });
-        let group = group.map(GroupId)?;
+        let group = group.map(GroupId).filter(|g| self.asked[g.0] == self.needs.of(value).whole(self.graph))?;
         self.graph.operands(value.node).iter().all(|v| self.is_before(*v, group)).then_some(group)
     }
 

@@ -5,11 +5,16 @@
 //! the carry needs it only where another one, which never turns back, is still false. So the rows that have left an early exit
 //! (see `lang/src/types/exit.rs`) cost nothing, and so does any other row that nobody will look at.
 //!
+//! A condition without axes tells of whole values: then what only the other side needs is not needed at all, through ops of any kind,
+//! and its kernels are not called.
+//!
 //! Where the condition is no leaf, its own kernel has to run first: `flagged.rs` sees to that, and leaves out what cannot be told in time.
 //!
 //! Known weakness: one condition is kept for a value, of several around it the one that is a leaf, or else the innermost.
 
 use std::collections::BTreeMap;
+
+use petgraph::graph::NodeIndex;
 
 use crate::graph::{Axis, Graph, Value};
 use crate::ops::{Class, Op, Scan};
@@ -25,6 +30,14 @@ pub enum Need {
 }
 
 impl Need {
+    /// The condition under which a whole value is needed, if there is one.
+    pub fn whole(self, graph: &Graph) -> Option<Only> {
+        match self {
+            Self::Where(flag, when) if graph.ty(flag).axes.is_empty() => Some(Only { flag, when }),
+            _ => None,
+        }
+    }
+
     fn join(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nowhere, need) | (need, Self::Nowhere) => need,
@@ -99,12 +112,47 @@ impl Needs {
         let mut ids: Vec<_> = graph.ids().collect();
         ids.reverse();
         for id in ids {
+            let of_loop = match &graph.node(id).op {
+                Op::Scan(scan) => Some((scan, needs.within(scan, id))),
+                _ => None,
+            };
             for (number, operand) in graph.operands(id).into_iter().enumerate() {
-                let need = needs.of_operand(graph, Value::of(id), number, operand);
+                let need = match &of_loop {
+                    Some((scan, body)) => body.of_item(scan, &graph.operands(id), number),
+                    None => needs.of_operand(graph, Value::of(id), number, operand),
+                };
                 needs.add(operand, need);
+                // What tells of whole values is looked at in any case.
+                if let Some(only) = need.whole(graph) {
+                    needs.add(only.flag, Need::Everywhere);
+                }
             }
         }
         needs
+    }
+
+    /// Of the body of a loop of this graph.
+    pub fn within(&self, scan: &Scan, node: NodeIndex) -> Self {
+        Self::of_body(scan, &|result| (Value { node, result }, self.of(Value { node, result })))
+    }
+
+    /// What a loop, of whose body these are the needs, needs of an operand: of an item what every iteration needs of its own part, where an
+    /// item or a capture tells that.
+    fn of_item(&self, scan: &Scan, operands: &[Value], number: usize) -> Need {
+        let (body, carries) = (&*scan.body, scan.carries as usize);
+        let outside = |value: Value| match body.op(value) {
+            Op::Item(item) => Some(carries + item.index as usize),
+            Op::Capture(capture) => Some(carries + scan.items as usize + capture.index as usize),
+            _ => None,
+        };
+        if !(carries..carries + scan.items as usize).contains(&number) {
+            return Need::Everywhere;
+        }
+        let parts = body.ids().map(Value::of).filter(|part| outside(*part) == Some(number));
+        match parts.map(|part| self.of(part)).fold(Need::Nowhere, Need::join) {
+            Need::Where(flag, when) => outside(flag).map_or(Need::Everywhere, |i| Need::Where(operands[i], when)),
+            need => need,
+        }
     }
 
     fn add(&mut self, value: Value, need: Need) {
@@ -114,10 +162,20 @@ impl Needs {
 
     /// What a node needs of an operand.
     fn of_operand(&self, graph: &Graph, user: Value, number: usize, operand: Value) -> Need {
-        let own = self.of(user);
         let op = graph.op(user);
+        let of_results = (0..graph.node(user.node).types.len() as u32).map(|result| self.of(Value { result, ..user }));
+        let own = of_results.fold(Need::Nowhere, Need::join);
+        if let (Op::Select(_), 1 | 2) = (op, number)
+            && own != Need::Nowhere
+            && graph.ty(graph.operands(user.node)[0]).axes.is_empty()
+        {
+            return Need::Where(graph.operands(user.node)[0], number == 1);
+        }
+        if own.whole(graph).is_some() {
+            return own;
+        }
         // Rows stay rows where both sides have their axes; these take from other rows, or tell which are taken.
-        if op.class() == Class::Loop || matches!(op, Op::Shift(_) | Op::Running(_) | Op::Gather(_) | Op::Segment(_)) {
+        if matches!(op, Op::Shift(_) | Op::Running(_) | Op::Gather(_) | Op::Segment(_)) {
             return Need::Everywhere;
         }
         let is_told = |v: Value| is_leaf(graph, v) || graph.op(v).class() == Class::Loop;

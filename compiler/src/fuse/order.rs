@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 
-use super::{Fuser, Group, GroupId, Needs, is_dear};
+use super::{Fuser, Group, GroupId, is_dear};
 use crate::graph::Value;
 use crate::ops::Class;
 
@@ -44,7 +44,7 @@ impl Fuser<'_> {
     }
 
     /// Orders groups so that each runs after those whose roots it reads.
-    pub(super) fn order(&mut self, live: &BTreeSet<NodeIndex>, rows: &Needs) {
+    pub(super) fn order(&mut self, live: &BTreeSet<NodeIndex>) {
         let count = self.fusion.groups.len();
         let mut needs: Vec<BTreeSet<GroupId>> = vec![BTreeSet::new(); count];
         // The groups that a floating value reads, through other floating values.
@@ -64,7 +64,8 @@ impl Fuser<'_> {
             }
             reads.insert(id, groups);
         }
-        self.look_at_flags(rows, &mut needs);
+        self.look_at_flags(&mut needs);
+        self.run_only_if(&mut needs);
         let mut placed = vec![false; count];
         while placed.contains(&false) {
             let ready = (0..count).find(|&g| !placed[g] && needs[g].iter().all(|n| placed[n.0]));

@@ -56,6 +56,12 @@ impl Type {
         if self.elem == Elem::Bool { Err(format!("operand {n} ({self}) is not of numbers")) } else { Ok(()) }
     }
 
+    /// Operand `n` must be of integers.
+    pub fn needs_integer(&self, n: usize) -> Result<(), String> {
+        self.needs_number(n)?;
+        if self.elem.is_float() { Err(format!("operand {n} ({self}) is not of integers")) } else { Ok(()) }
+    }
+
     /// Every axis of a leaf's type must have a size.
     pub fn is_sized(&self, sizes: &Sizes) -> Result<(), String> {
         self.axes.iter().try_for_each(|a| sizes.require(a).map(|_| ()))

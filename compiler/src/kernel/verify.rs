@@ -20,8 +20,8 @@ use std::fmt;
 
 use super::types::{accumulator, computed_in, types};
 use super::{
-    Access, Attend, Body, Buffer, BufferId, Contract, Elem, ExprId, Extent, Fold, GroupRows, Index, Kernel,
-    Loop, Nest, Products, Segment, Stage, Store, Temp, TopK, Var,
+    Access, Attend, Body, Buffer, BufferId, Contract, Elem, ExprId, Extent, Fold, GroupRows, Index, Kernel, Loop, Nest,
+    Products, Segment, Stage, Store, Temp, TopK, Var,
 };
 
 /// A broken rule.

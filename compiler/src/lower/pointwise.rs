@@ -80,6 +80,12 @@ impl Frame<'_, '_> {
             Binary::Ge => B::Ge,
             Binary::And => B::And,
             Binary::Or => B::Or,
+            Binary::BitAnd => B::BitAnd,
+            Binary::BitOr => B::BitOr,
+            Binary::BitXor => B::BitXor,
+            Binary::Shl => B::Shl,
+            Binary::Shr => B::Shr,
+            Binary::Rotate => B::Rotate,
         };
         self.binary(f, a, b)
     }

@@ -14,7 +14,8 @@ pub struct Binary {
 
 impl OpDef for Binary {
     const NAME: &'static str = "binary";
-    const DOC: &'static str = "`binary[f] a, b`: each pair of elements by `f`; axes broadcast by name. Comparisons give `bool`.";
+    const DOC: &'static str =
+        "`binary[f] a, b`: each pair of elements by `f`; axes broadcast by name. Comparisons give `bool`.";
 
     fn attrs(&self) -> Vec<Attr> {
         vec![Attr::word(self.f.name())]
@@ -35,15 +36,17 @@ impl OpDef for Binary {
             B::And | B::Or => operands[0].needs_elem(0, Elem::Bool)?,
             B::Eq | B::Ne => {}
             B::Pow => operands[0].needs_float(0)?,
-            B::Sub | B::Div | B::Rem | B::Min | B::Max | B::Lt | B::Le | B::Gt | B::Ge => operands[0].needs_number(0)?,
+            B::BitAnd | B::BitOr | B::BitXor | B::Shl | B::Shr | B::Rotate => operands[0].needs_integer(0)?,
+            B::Sub | B::Div | B::Rem | B::Min | B::Max | B::Lt | B::Le | B::Gt | B::Ge => {
+                operands[0].needs_number(0)?
+            }
         }
         Ok(vec![if self.f.is_predicate() { ty.of(Elem::Bool) } else { ty }])
     }
     fn eval(&self, _: &Env, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
         let elem = operands[0].elem;
         let result = if self.f.is_predicate() { Elem::Bool } else { elem };
-        let integer = !elem.is_float();
-        let f = |[a, b]: [f64; 2]| scalar::wrap(result, self.f.eval(a, b, integer));
+        let f = |[a, b]: [f64; 2]| scalar::wrap(result, self.f.eval(elem, a, b));
         Ok(vec![Tensor::zip(result, [operands[0], operands[1]], f)])
     }
     fn class(&self) -> Class {

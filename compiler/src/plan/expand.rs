@@ -142,6 +142,13 @@ impl KernelBuilder<'_, '_> {
                     let first = self.push(Expr::Const { elem, value: 0.0 });
                     index = self.push(Expr::Select(is_wanted, index, first));
                 }
+                // Nor where another arm was chosen.
+                if let Some(only) = self.planner.regions[region.0].needs.of(value).whole(graph) {
+                    let is_needed = self.expand(region, only.flag, &Point::new(), &Guard::default())?;
+                    let first = self.push(Expr::Const { elem, value: 0.0 });
+                    let (yes, no) = if only.when { (index, first) } else { (first, index) };
+                    index = self.push(Expr::Select(is_needed, yes, no));
+                }
                 let size = self.size(gather.axis);
                 let extent = self.extent(&size);
                 let x_axes = self.planner.graph(region).ty(operands[0]).axes.clone();

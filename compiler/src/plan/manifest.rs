@@ -120,6 +120,10 @@ impl Writer<'_> {
             reads,
             sets: entry.next_states.iter().map(|&i| i as u32).collect(),
             indices: self.indices(&entry.graph),
+            needs: super::needs::needs(&entry.graph, &self.module.sizes)
+                .into_iter()
+                .map(|(what, size)| format::Need { what, size: self.symbols.expr(&size) })
+                .collect(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod indices;
 mod join;
 mod layout;
 mod manifest;
+mod needs;
 mod nest;
 mod pack;
 mod quantized;
@@ -238,11 +239,7 @@ impl<'g> Planner<'g> {
 
     fn needs_of_body(&self, outer: RegionId, node: petgraph::graph::NodeIndex) -> Needs {
         let Op::Scan(scan) = &self.graph(outer).node(node).op else { return Needs::default() };
-        let outside = |result| {
-            let result = Value { node, result };
-            (result, self.regions[outer.0].needs.of(result))
-        };
-        Needs::of_body(scan, &outside)
+        self.regions[outer.0].needs.within(scan, node)
     }
 
     /// Plans the groups of a region; `targets` says where values must stand at the end.
@@ -273,6 +270,26 @@ impl<'g> Planner<'g> {
     }
 
     fn plan_group(&mut self, region: RegionId, group: GroupId) -> Result<(), PlanError> {
+        let Some(only) = self.regions[region.0].fusion.only_if.get(&group).copied() else {
+            return self.plan_kernels(region, group);
+        };
+        let region::Source::Buffer(flag) = self.source(region, only.flag, None)? else {
+            return self.plan_kernels(region, group);
+        };
+        let about = &self.regions[region.0];
+        let (locations, sorted) = (about.locations.clone(), about.sorted_rows.len());
+        self.steps.begin();
+        let planned = self.plan_kernels(region, group);
+        self.steps.end_when(flag.spot.arg(flag.elem.bytes(), SizeExpr::Known(1), &self.symbols), only.when);
+        // What was made on the way is there only if these steps have run.
+        let about = &mut self.regions[region.0];
+        about.sorted_rows.truncate(sorted);
+        let own = std::mem::replace(&mut about.locations, locations);
+        about.locations.extend(own.into_iter().filter(|(value, _)| about.fusion.home(*value) == Some(group)));
+        planned
+    }
+
+    fn plan_kernels(&mut self, region: RegionId, group: GroupId) -> Result<(), PlanError> {
         let core = self.regions[region.0].fusion.groups[group.0].core.clone();
         for root in self.regions[region.0].fusion.groups[group.0].roots.clone() {
             // A loop places its results by itself.

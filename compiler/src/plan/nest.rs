@@ -98,7 +98,8 @@ impl Planner<'_> {
         let graph = self.graph(region);
         let only = Only::of(&self.regions[region.0].needs, values)?;
         let is_there = is_leaf(graph, only.flag) || self.regions[region.0].fusion.flagged.get(&group) == Some(&only);
-        let fits = graph.ty(only.flag).axes.iter().all(|a| rows.contains(&a)) && self.isa != Isa::Sm80;
+        let axes = &graph.ty(only.flag).axes;
+        let fits = !axes.is_empty() && axes.iter().all(|a| rows.contains(&a)) && self.isa != Isa::Sm80;
         (is_there && fits).then_some(only)
     }
 

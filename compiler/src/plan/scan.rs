@@ -120,7 +120,7 @@ impl<'g> Planner<'g> {
         match &walk {
             Some(walk) => self.plan_walk(body, walk, scan, targets)?,
             None => {
-                self.steps.begin_loop();
+                self.steps.begin();
                 let planned = self.plan_region(body, targets);
                 let count = self.symbols.expr(&self.size(scan.axis));
                 let exits = left.and_then(|(value, location)| self.exits(body, value, &location));

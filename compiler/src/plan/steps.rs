@@ -60,8 +60,8 @@ impl Steps {
         }
     }
 
-    /// Steps from here to [`Steps::end_loop`] are a loop's body.
-    pub fn begin_loop(&mut self) {
+    /// Steps from here to [`Steps::end_loop`] or [`Steps::end_when`] are a body.
+    pub fn begin(&mut self) {
         self.open.push(Vec::new());
     }
 
@@ -69,6 +69,15 @@ impl Steps {
         let body = self.open.pop().unwrap_or_default();
         if let Some(steps) = self.open.last_mut() {
             steps.push(Step::Loop { count, reverse, body, exits });
+        }
+    }
+
+    pub fn end_when(&mut self, flag: Arg, is: bool) {
+        let body = self.open.pop().unwrap_or_default();
+        if let Some(steps) = self.open.last_mut()
+            && !body.is_empty()
+        {
+            steps.push(Step::When { flag, is, body });
         }
     }
 
@@ -105,6 +114,10 @@ impl Steps {
 fn renumber(step: &mut Step, number: &impl Fn(u32) -> u32) {
     match step {
         Step::Call(call) => call.args.iter_mut().for_each(|arg| arg.buffer = number(arg.buffer)),
+        Step::When { flag, body, .. } => {
+            flag.buffer = number(flag.buffer);
+            body.iter_mut().for_each(|step| renumber(step, number));
+        }
         Step::Loop { body, exits, .. } => {
             body.iter_mut().for_each(|step| renumber(step, number));
             exits.iter_mut().for_each(|exits| exits.left.buffer = number(exits.left.buffer));
@@ -115,6 +128,10 @@ fn renumber(step: &mut Step, number: &impl Fn(u32) -> u32) {
 fn each_arg(step: &Step, f: &mut impl FnMut(&Arg)) {
     match step {
         Step::Call(call) => call.args.iter().for_each(f),
+        Step::When { flag, body, .. } => {
+            f(flag);
+            body.iter().for_each(|s| each_arg(s, f));
+        }
         Step::Loop { body, exits, .. } => {
             body.iter().for_each(|s| each_arg(s, f));
             exits.iter().for_each(|exits| f(&exits.left));

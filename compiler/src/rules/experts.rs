@@ -2,7 +2,7 @@
 
 use super::{Condition, Find, Infinities, Match, Phase, Rule};
 use crate::egraph::scene::{Scene, Tree};
-use crate::graph::AxisSet;
+use crate::graph::{AxisSet, Elem};
 use crate::ops::{Binary, Class, Const, Fill, Gather, Op, Select};
 use crate::scalar::{self, Fold};
 
@@ -267,7 +267,7 @@ fn find_or_zero(scene: &mut Scene) -> Vec<Match> {
 fn keeps_zero(op: &Op, at_zero: &[Option<f64>], varies: &[bool]) -> bool {
     match (op, at_zero) {
         (Op::Unary(unary), _) => unary.f.eval(0.0) == 0.0,
-        (Op::Binary(binary), [Some(a), Some(b)]) => binary.f.eval(*a, *b, false) == 0.0,
+        (Op::Binary(binary), [Some(a), Some(b)]) => binary.f.eval(Elem::F64, *a, *b) == 0.0,
         (Op::Binary(_), _) => false,
         (Op::Add(_) | Op::Select(_), _) => rest_of(op, varies).iter().all(|v| *v),
         (Op::Reduce(reduce), _) => reduce.fold == Fold::Sum,

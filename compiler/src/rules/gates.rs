@@ -102,12 +102,15 @@ struct Key {
     gathered: Option<(Gather, Id)>,
     /// A panel holds weights of few bits in one way; one of several would have to hold floats.
     quantized: Option<Dequantize>,
+    /// Where only one side of a choice for the whole call needs it.
+    side: Option<(Id, bool)>,
 }
 
 impl Key {
     fn is_like(&self, other: &Self, scene: &Scene) -> bool {
         self.x == other.x
             && self.quantized == other.quantized
+            && self.side == other.side
             && scene.holds(SAME_SUMS, self.over == other.over)
             && scene.holds(SAME_TYPE, self.weight == other.weight)
             && scene.holds(SAME_INDEX, self.gathered == other.gathered)
@@ -132,7 +135,7 @@ fn find(scene: &mut Scene) -> Vec<Match> {
                 continue;
             }
             let quantized = scene.quantized(weight);
-            let key = Key { over: over.clone(), x, weight: ty, gathered, quantized };
+            let key = Key { over: over.clone(), x, weight: ty, gathered, quantized, side: scene.side(class) };
             match groups.iter_mut().find(|(k, _)| k.is_like(&key, scene)) {
                 Some((_, members)) if members.iter().any(|(c, w)| *c == class || *w == weight) => {}
                 Some((_, members)) => members.push((class, weight)),

@@ -22,6 +22,8 @@ pub struct Choices {
     pub row_block: u32,
     /// KiB of a panel that stay in the first-level cache while tiles pass by, beside what passes.
     pub piece_kib: u32,
+    /// KiB of results beyond which a contraction of many rows stores them past the caches: they are gone from there before anybody reads them.
+    pub streamed_kib: u32,
     /// Units of an expert that threads can share.
     pub expert_units: u32,
     /// Tiles of a block of rows in attention: the more, the fewer times keys and values come from a distant cache; the fewer, the
@@ -47,6 +49,8 @@ impl Default for Choices {
             row_block: 128,
             // Measured on Zen 5: 16 rows take 6 % more with 24, many rows the same.
             piece_kib: 16,
+            // More than the share of a core in the last cache.
+            streamed_kib: 16 << 10,
             expert_units: 8,
             attend_tiles: 8,
             nest_vectors: 4,
@@ -81,6 +85,7 @@ pub static CHOICES: &[Choice] = &[
     choice!(row_block_kib, 16..=65_536, [256, 1024]),
     choice!(row_block, 1..=1024, [56, 256]),
     choice!(piece_kib, 1..=1024, [32, 48]),
+    choice!(streamed_kib, 1..=1 << 20, [2 << 10, 128 << 10]),
     choice!(expert_units, 1..=64, [2, 4, 16]),
     choice!(attend_tiles, 1..=64, [4, 16]),
     choice!(nest_vectors, 1..=8, [2, 8]),

@@ -24,7 +24,7 @@ pub fn demand(kernel: &Kernel, schedule: &Schedule, dims: &[i64]) -> Demand {
         (Body::Nest(nest), BodySchedule::Nest(along)) => asked.nest(nest, *along),
         (Body::Contract(contract), BodySchedule::Contract(tile)) => asked.contract(contract, tile),
         (Body::Attend(attend), BodySchedule::Attend(tile)) => asked.attend(attend, tile),
-        (Body::TopK(top_k), body) => asked.top_k(top_k, *body == BodySchedule::Ranked),
+        (Body::TopK(top_k), body) => asked.top_k(top_k, body),
         (Body::GroupRows(group), _) => {
             asked.expressions(&Vars::new());
             let rows: f64 = group.rows.iter().map(|l| asked.extent(l.extent)).product();
@@ -363,12 +363,18 @@ impl Asked<'_> {
         score.iter().any(|e| matches!(e, Expr::Select(condition, ..) if of_places(*condition)))
     }
 
-    fn top_k(&mut self, top_k: &TopK, is_ranked: bool) {
+    fn top_k(&mut self, top_k: &TopK, body: &BodySchedule) {
         let [rows, over, slots] = [self.product(&top_k.rows), self.extent(top_k.over.extent), self.extent(top_k.k)];
-        let lanes: Vars = if is_ranked { [top_k.over.var].into_iter().collect() } else { Vars::new() };
+        let sorted = if let BodySchedule::Ranked { sorted } = body { Some(*sorted) } else { None };
+        let lanes: Vars = if sorted.is_some() { [top_k.over.var].into_iter().collect() } else { Vars::new() };
         self.expressions(&lanes);
-        if is_ranked {
-            let steps = (over / self.lanes).ceil();
+        let steps = (over / self.lanes).ceil();
+        if sorted == Some(true) {
+            // Each exchange of two vectors of 64 bits is loaded, told apart and stored; a block of the wanted size is sorted and merged again.
+            let doublings = slots.clamp(1.0, over.max(1.0)).log2().ceil().max(1.0);
+            let exchanges = doublings * (doublings + 1.0) / 2.0 + doublings + 1.0;
+            self.demand.vectors += rows * steps * self.lanes * (8.0 + 4.0 * exchanges);
+        } else if sorted.is_some() {
             // Ranks are integers of 64 bits. A slot looks through all of them, and folds a vector by halves.
             self.demand.vectors += rows * steps * self.lanes * (8.0 + 2.0 * slots);
             self.demand.waits += rows * slots * (steps + 2.0 * self.lanes.log2() + STALL / 2.0);

@@ -42,8 +42,10 @@ pub enum BodySchedule {
     Attend(AttendTile),
     /// A block of threads for each unit.
     Gpu(Gpu),
-    /// Top-k over candidates as integers in scratch memory, each of which says value and place.
-    Ranked,
+    /// Top-k over candidates as integers in scratch memory, each of which says value and place; `sorted`, or searched for each slot.
+    Ranked {
+        sorted: bool,
+    },
     /// Element by element.
     Scalar,
 }
@@ -79,6 +81,8 @@ pub struct Tile {
     pub row_block: u32,
     /// Many rows that stand near one another are read there, too: packing them is dear where few panels pass by.
     pub near: bool,
+    /// Results of more KiB than this are stored past the caches: they are gone from there before anybody reads them.
+    pub streamed_kib: u32,
     /// Are weights quantised? Then many rows have a piece at a time widened: in a microkernel that costs more.
     pub quantized: bool,
     /// Products are made of tiles.
@@ -102,6 +106,8 @@ impl Tiles {
     pub const ROWS: u32 = 16;
     /// Pairs of a row of a tile.
     pub const PAIRS: u32 = 16;
+    /// Sums that a pass over many rows makes at once: the registers that two for operands leave.
+    pub const AT_ONCE: u32 = 6;
     /// A block of rows is this much larger: products take so little time that weights must be fetched less often. Every processor
     /// with tiles has 2 MiB of second-level cache. Measured on a Xeon of model 207.
     const ROW_BLOCK: u32 = 4;
@@ -197,11 +203,17 @@ pub fn schedule_as(kernel: &Kernel, isa: Isa, choices: &Choices) -> Schedule {
         Body::Nest(nest) => BodySchedule::Nest(along(kernel, nest, lanes(isa), choices)),
         Body::Contract(contract) => BodySchedule::Contract(tile(kernel, contract, isa, choices)),
         Body::Attend(attend) => BodySchedule::Attend(AttendTile::of(kernel, attend, isa, choices)),
-        Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => BodySchedule::Ranked,
+        Body::TopK(top_k) if value_bytes(kernel, top_k) <= 4 => {
+            let sorted = !matches!(top_k.k, Extent::Known(k) if k <= MAX_SEARCHED);
+            BodySchedule::Ranked { sorted }
+        }
         Body::TopK(_) | Body::GroupRows(_) => BodySchedule::Scalar,
     };
     Schedule { isa, lanes: lanes(isa), body }
 }
+
+/// Slots of a top-k that are searched one by one.
+const MAX_SEARCHED: i64 = 16;
 
 /// Bytes of a candidate.
 fn value_bytes(kernel: &Kernel, top_k: &TopK) -> u64 {
@@ -228,7 +240,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let (vectors, most, tall) = tile_shape(contract.groups, isa);
     let tiles = contract.products.are_tiles().then_some(Tiles::Registers);
     let (most, tall) = match tiles {
-        Some(_) => (Tiles::ROWS, vec![2 * Tiles::ROWS]),
+        Some(_) => (Tiles::ROWS, vec![Tiles::AT_ONCE / vectors * Tiles::ROWS]),
         // Beside the sums of a tile there are those of the panel's columns.
         None if contract.products == Products::Bytes => {
             (most.min(choices.few_rows), heights(tall, choices.tall_rows.min(VECTORS / vectors - 4)))
@@ -246,7 +258,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let (block_kib, block_rows) = match tiles {
         Some(_) => {
             let (times, by) = Tiles::ROW_BLOCK_KIB;
-            (times * choices.row_block_kib / by, Tiles::ROW_BLOCK * choices.row_block)
+            (times * choices.row_block_kib / by, (Tiles::ROW_BLOCK * choices.row_block).next_multiple_of(tallest))
         }
         None => (choices.row_block_kib, choices.row_block),
     };
@@ -281,6 +293,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
         parts,
         vectors,
         panel,
+        streamed_kib: choices.streamed_kib,
         row_block: block.next_multiple_of(tallest),
         near: left == Left::InPlace
             && of_sums
@@ -308,9 +321,6 @@ const VECTORS: u32 = 32;
 /// less far. They are counted from the first step on, whatever the tile. Of several loops over rows that are read in place a block has
 /// whole turns of the outermost, unless weights are quantised.
 pub const SUM_BLOCK: u32 = 128;
-
-/// Results of more bytes than this are stored past the caches: more than the share of a core in the last of them.
-pub const STREAMED_BYTES: i64 = 16 << 20;
 
 fn known(extent: Extent) -> Option<i64> {
     match extent {
@@ -406,9 +416,14 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
         }
         (Body::Attend(attend), BodySchedule::Attend(tile)) => tile.scratch(attend, accumulator(kernel)),
         // Whole vectors of ranks.
-        (Body::TopK(top_k), BodySchedule::Ranked) => {
+        (Body::TopK(top_k), BodySchedule::Ranked { sorted }) => {
             let lanes = i64::from(schedule.lanes);
             let vectors = UnitsExpr::DivUp(Box::new(UnitsExpr::Extent(top_k.over.extent)), lanes);
+            // What is sorted is filled up to a power of two, and to a vector at least.
+            let vectors = match sorted {
+                true => UnitsExpr::Mul(vec![UnitsExpr::Known(2), UnitsExpr::Add(vec![vectors, UnitsExpr::Known(1)])]),
+                false => vectors,
+            };
             UnitsExpr::Mul(vec![UnitsExpr::Known(8 * lanes), vectors])
         }
         _ => UnitsExpr::Known(0),
@@ -446,10 +461,14 @@ impl Tile {
         self.row_block.max(self.most_rows()) + self.tallest()
     }
 
-    /// Accumulators in scratch memory: of a block's rows, or of panels at once; of all groups.
+    /// Accumulators in scratch memory: of a block's rows, or of panels at once; of all groups. Of tiles, those that are made at once.
     pub fn sums(&self) -> u32 {
-        let at_once = self.panels_at_once[0].max(2 * self.panels_at_once[1]);
-        self.parts * self.vectors * self.lanes * self.block_rows().max(at_once)
+        let [of_one, of_two] = self.panels_at_once;
+        let rows = match self.tiles {
+            Some(_) => self.tallest().max(Tiles::ROWS * of_one),
+            None => self.block_rows().max(of_one).max(2 * of_two),
+        };
+        self.parts * self.vectors * self.lanes * rows
     }
 
     /// Panels of a unit of a grouped contraction.

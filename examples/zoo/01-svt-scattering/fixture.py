@@ -30,6 +30,9 @@ def with_tokens(w, x):
     return out.transpose(0, 2, 3, 1)
 
 
+# Weights and golden values.
+
+
 def check(random):
     for shape in ((4, 4), (6, 8), (2, 2), (8, 8)):
         x = random.standard_normal(shape)
@@ -68,8 +71,32 @@ def main():
         low, waves = wavelets.forward(x.astype(float))
         waves = np.stack([waves.real, waves.imag], -1)
         golden |= {f"{name}.x": x, f"{name}.low": low, f"{name}.waves": waves, f"{name}.back": x}
+    x = random.standard_normal((2, 5, 3)).astype(np.float32)
+    low, waves = wavelets.forward(np.pad(x.astype(float), ((0, 0), (0, 1), (0, 1)), mode="edge"))
+    golden |= {"odd.x": x, "odd.low": low, "odd.waves": np.stack([waves.real, waves.imag], -1), "odd.back": x}
+    x, own = random.standard_normal((2, ROWS, COLS, C)).astype(np.float32), wavelets.under(double, "scattering")
+    golden |= {"shrunk.x": x, "shrunk.least": np.float32(0.4)}
+    golden["shrunk.y"] = wavelets.scattering(own, x.astype(float), float(np.float32(0.4)))
     save_file(w, HERE / "weights.safetensors")
-    save_file({name: np.ascontiguousarray(x, np.float32) for name, x in golden.items()}, HERE / "golden.safetensors")
+    save_file({name: np.array(x, np.float32, order="C") for name, x in golden.items()}, HERE / "golden.safetensors")
+
+
+def medium():
+    """SVT-S' first stage, 56 x 56 with 64 channels, half the side."""
+    c, side = 64, 28
+    random = np.random.default_rng(1)
+    w = wavelets.scattering_weights(random, "scattering", c, side, side)
+    w |= wavelets.scattering_weights(random, "with_tokens", c // 2, side, side)
+    more = {"conv": (c // 2, 3, 3), "conv_bias": (c // 2,)}
+    more |= {f"along_rows.w{n}": (2, side // 2, side // 2, side // 2) for n in "12"}
+    more |= {f"along_rows.b{n}": (2, side // 2) for n in "12"}
+    w |= {f"with_tokens.{name}": np.zeros(shape, np.float32) for name, shape in more.items()}
+    return {
+        "entry": "scatter", "weights": {name: torch.tensor(value) for name, value in w.items()},
+        "inputs": {"x": torch.randn(1, side, side, c)},
+        "network": lambda w, x: {"y": wavelets.in_torch(wavelets.under(w, "scattering"), x["x"])},
+        "axes": {"row": side, "col": side, "c": c},
+    }
 
 
 if __name__ == "__main__":

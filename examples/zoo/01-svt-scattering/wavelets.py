@@ -1,4 +1,6 @@
 """The wavelet transform of SVT and the layers in its domain, in NumPy and complex numbers."""
+import functools
+
 import numpy as np
 
 LOW0 = np.array([-9, 0, 114, -240, -247, 1520, 2844, 1520, -247, -240, 114, 0, -9]) / 5120
@@ -74,10 +76,15 @@ def under(w, name):
     return {key[len(name) + 1:]: value for key, value in w.items() if key.startswith(name + ".")}
 
 
-def scattering(w, x):
+def shrink(x, by):
+    return np.where(x > by, x - by, np.where(x < -by, x + by, 0))
+
+
+def scattering(w, x, by=0):
     """x: [b, y, x, c]."""
     low, waves = forward(x.transpose(0, 3, 1, 2))
-    y = inverse(low * w["low_gate"], across_channels(under(w, "across_channels"), waves))
+    waves = across_channels(under(w, "across_channels"), waves)
+    y = inverse(low * w["low_gate"], shrink(waves.real, by) + 1j * shrink(waves.imag, by))
     return y.transpose(0, 2, 3, 1)
 
 
@@ -88,3 +95,41 @@ def scattering_weights(random, name, c, rows, cols, blocks=4):
         w[f"{name}.across_channels.w{n}"] = random.standard_normal((2, blocks, k, k)) / (2 * k) ** 0.5
         w[f"{name}.across_channels.b{n}"] = 0.1 * random.standard_normal((2, blocks, k))
     return {key: value.astype(np.float32) for key, value in w.items()}
+
+
+@functools.cache
+def as_tensor(back, n, length, dtype):
+    import torch
+
+    return torch.tensor(matrix((G if back else H)[n], length), dtype=dtype)
+
+
+def in_torch(w, x):
+    """`scattering` in PyTorch, with a matrix for each filter and axis, and pairs of real numbers. x: [b, y, x, c]."""
+    import torch
+
+    def both(back, n, m, image):
+        return as_tensor(back, n, x.shape[1], x.dtype) @ image @ as_tensor(back, m, x.shape[2], x.dtype).T
+
+    image, root = x.permute(0, 3, 1, 2), 0.5**0.5
+    first, second = [], []
+    for y_, x_ in ((1, 0), (1, 1), (0, 1)):
+        band = both(False, y_, x_, image)
+        a, b, c, d = (band[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
+        first.append(torch.stack([a - d, b + c]))
+        second.append(torch.stack([a + d, b - c]))
+    z = torch.stack(first + second[::-1], -3) * root  # [ri, b, c, o, y2, x2]
+    own = under(w, "across_channels")
+    z = z.unflatten(2, (own["w1"].shape[1], -1))
+    for n, act in (("1", torch.relu), ("2", lambda z: z)):
+        m, bias = own[f"w{n}"], own[f"b{n}"]
+        product = torch.einsum("rbnkoyx,snkl->rsbnloyx", z, m)
+        z = torch.stack([product[0, 0] - product[1, 1], product[0, 1] + product[1, 0]])
+        z = act(z + bias[:, None, :, :, None, None, None])
+    z, low = z.flatten(2, 3), both(False, 0, 0, image) * w["low_gate"]
+    image = both(True, 0, 0, low)
+    for n, (y_, x_) in enumerate(((1, 0), (1, 1), (0, 1))):
+        (r1, i1), (r2, i2) = z[:, :, :, n], z[:, :, :, 5 - n]
+        upper, lower = torch.stack([r1 + r2, i1 + i2], -1).flatten(-2), torch.stack([i1 - i2, r2 - r1], -1).flatten(-2)
+        image = image + both(True, y_, x_, torch.stack([upper, lower], -2).flatten(-3, -2) * root)
+    return image.permute(0, 2, 3, 1)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "01-svt-scattering"))
-from wavelets import scattering, scattering_weights, under  # noqa: E402
+from wavelets import in_torch, scattering, scattering_weights, under  # noqa: E402
 
 STEM, WIDTHS, HEADS, RATIO, CLASSES, SIDE = 8, dict(a=8, b=16, c=16, d=16), 2, 2, 5, 32
 
@@ -102,6 +102,9 @@ def network(w, x):
     return finish(under(w, "finish"), x)
 
 
+# Weights and golden values.
+
+
 def weights():
     w = {}
 
@@ -170,6 +173,29 @@ def main():
         golden |= {f"b{batch}.image": image, f"b{batch}.logits": logits.float()}
     save_file(w, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"STEM": 32, "WIDTHS": dict(a=64, b=128, c=320, d=448), "SIDE": 64, "CLASSES": 1000}
+
+
+def medium():
+    """One block in each stage of SVT-S, on an image of 64 x 64."""
+    torch.manual_seed(1)
+
+    def spectral(w, x):
+        y = in_torch(under(w, "scattering"), first(image_norm(under(w, "norm1"), x)))
+        x = x + y.permute(0, 3, 1, 2)
+        return x + feed(under(w, "feed"), image_norm(under(w, "norm2"), x))
+
+    def run(w, x):
+        globals()["wavelets"] = spectral
+        return {"logits": network(w, x["image"])}
+
+    widths = {f"c{stage}": c for stage, c in WIDTHS.items()}
+    return {
+        "entry": "svt", "weights": weights(), "inputs": {"image": torch.randn(1, 3, SIDE, SIDE)}, "network": run,
+        "axes": {"height": SIDE, "width": SIDE, "stem": STEM, "class": CLASSES} | widths,
+    }
 
 
 if __name__ == "__main__":

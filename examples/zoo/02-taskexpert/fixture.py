@@ -39,18 +39,35 @@ def expert(w, x, e):
     return F.conv2d(F.gelu(norm(w, x, e)), w["w"][e], w["bias"][e], padding=1)
 
 
-def gate(w, x, memory, t):
+def gate(w, x, memory, t, kind=None):
     x, memory = x.permute(0, 2, 3, 1), memory.permute(0, 2, 3, 1)
     seen = F.gelu(F.layer_norm(x @ w["from_x"].T, [R], w["scale_x"], w["shift_x"], 1e-5))
     kept = F.gelu(F.layer_norm(memory @ w["from_memory"][t].T, [R], w["scale_memory"][t], w["shift_memory"][t], 1e-5))
-    return torch.softmax((seen.mean((1, 2)) + kept.mean((1, 2))) @ w["w"][t].T + w["bias"][t], -1)
+    if kind == "per_place":
+        return torch.softmax((seen + kept) @ w["w"][t].T + w["bias"][t], -1)
+    z = (seen.mean((1, 2)) + kept.mean((1, 2))) @ w["w"][t].T + w["bias"][t]
+    if kind == "two_paths":
+        path = F.layer_norm(torch.einsum("byxc,yx->bc", x, w["places"]), [C], w["scale_path"], w["shift_path"], 1e-5)
+        z = z + path @ w["w_path"][t].T
+    others = torch.ones_like(z, dtype=torch.bool)
+    for row, chosen in zip(z, others):
+        chosen[row[:EXPERTS].topk(2).indices] = False
+    others[:, EXPERTS] = False
+    if kind == "top_after":
+        z = z.masked_fill(others, -torch.inf)
+    return torch.softmax(z, -1).masked_fill(others & (kind == "top_before"), 0)
 
 
-def memorial(w, x, memories):
-    maps = [expert(under(w, "experts"), x, e) for e in range(EXPERTS)]
+def memorial(w, x, memories, kind=None):
+    if kind == "low_rank":
+        own = under(w, "mixture")
+        maps = [(x.permute(0, 2, 3, 1) @ own[f"{n}.a"] @ own[f"{n}.b"]).permute(0, 3, 1, 2) for n in ("one", "two", "three")]
+    else:
+        maps = [expert(under(w, "mixture.experts"), x, e) for e in range(EXPERTS)]
     new = []
     for t, memory in enumerate(memories):
-        g = gate(under(w, "gate"), x, memory, t)[:, :, None, None, None]
+        g = gate(under(w, "gate"), x, memory, t, kind)
+        g = g.permute(0, 3, 1, 2)[:, :, None] if kind == "per_place" else g[:, :, None, None, None]
         mixed = g[:, EXPERTS] * F.conv2d(memory, w["recall"][t][:, :, None, None], w["recall_bias"][t])
         for e in range(EXPERTS):
             mixed = mixed + g[:, e] * maps[e]
@@ -79,6 +96,29 @@ def network(w, image):
         features = tap[:, 1:].transpose(1, 2).reshape(b, C, ROWS, COLS)
         memories = memorial({name: value[module] for name, value in under(w, "memorial").items()}, features, memories)
     return [predict(under(w, name), memory) for name, memory in zip(OUTPUTS, memories)]
+
+
+# Weights and golden values.
+
+
+def options():
+    """One module alone, of each kind."""
+    w = {name.removeprefix("memorial."): value[0].clone() for name, value in weights().items() if name.startswith("memorial.")}
+    for n, rank in enumerate(("one", "two", "three"), 1):
+        w[f"mixture.{rank}.a"], w[f"mixture.{rank}.b"] = torch.randn(C, n) * C**-0.5, torch.randn(n, D)
+    w |= {"gate.places": torch.randn(ROWS, COLS) / 2, "gate.w_path": torch.randn(TASKS, EXPERTS + 1, C) / 2,
+          "gate.scale_path": 0.5 + torch.rand(C), "gate.shift_path": 0.3 * torch.randn(C)}
+    x, memory = torch.randn(2, C, ROWS, COLS), torch.randn(TASKS, 2, D, ROWS, COLS)
+    golden = {"x": x.permute(0, 2, 3, 1), "memory": memory.permute(1, 0, 3, 4, 2)}
+    double = {name: value.double() for name, value in w.items()}
+    for kind in ("per_place", "two_paths", "top_before", "top_after", "low_rank"):
+        made = memorial(double, x.double(), memory.double(), kind)
+        golden[kind] = torch.stack(made, 1).permute(0, 1, 3, 4, 2).float()
+    folder = HERE.parent / "02-taskexpert-options"
+    # `two_paths` has its logits from another block, whose weights stand under that one's name.
+    w |= {name.replace("gate.", "gate.pooled."): value.clone() for name, value in w.items() if name.startswith("gate.")}
+    save_file({f"module.{name}": value for name, value in w.items()}, folder / "weights.safetensors")
+    save_file({name: value.contiguous() for name, value in golden.items()}, folder / "golden.safetensors")
 
 
 def weights():
@@ -117,10 +157,10 @@ def weights():
     vectors("memorial.gate.scale_memory memorial.gate.shift_memory", LAYERS, TASKS, R)
     matrix("memorial.gate.w", LAYERS, TASKS, EXPERTS + 1, R, fan=R / 4)
     vectors("memorial.gate.bias", LAYERS, TASKS, EXPERTS + 1)
-    matrix("memorial.experts.narrow", LAYERS, EXPERTS, D, C, fan=C)
-    vectors("memorial.experts.narrow_bias memorial.experts.bias", LAYERS, EXPERTS, D)
-    batchnorm("memorial.experts", LAYERS, EXPERTS, D)
-    matrix("memorial.experts.w", LAYERS, EXPERTS, D, D, 3, 3, fan=9 * D)
+    matrix("memorial.mixture.experts.narrow", LAYERS, EXPERTS, D, C, fan=C)
+    vectors("memorial.mixture.experts.narrow_bias memorial.mixture.experts.bias", LAYERS, EXPERTS, D)
+    batchnorm("memorial.mixture.experts", LAYERS, EXPERTS, D)
+    matrix("memorial.mixture.experts.w", LAYERS, EXPERTS, D, D, 3, 3, fan=9 * D)
     for name, out in OUTPUTS.items():
         matrix(f"{name}.w", D, D, 3, 3, fan=9 * D)
         vectors(f"{name}.bias", D)
@@ -142,6 +182,24 @@ def main():
             golden[f"b{batch}.{name}"] = y.float().contiguous()
     save_file(w, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+    options()
+
+
+MEDIUM = {"ROWS": 8, "COLS": 8, "C": 128, "D": 96, "R": 24, "HEADS": 4}
+
+
+def medium():
+    """Two layers and modules on an image of 128 x 128."""
+    torch.manual_seed(2)
+
+    def run(w, x):
+        return dict(zip(("segments", "depth", "normals"), network(w, x["image"])))
+
+    side = {"row": ROWS, "col": COLS, "height": PATCH * ROWS, "width": PATCH * COLS}
+    return {
+        "entry": "taskexpert", "weights": weights(), "inputs": {"image": torch.rand(1, 3, PATCH * ROWS, PATCH * COLS)},
+        "network": run, "axes": side | {"c": C, "d": D, "r": R, "head": HEADS, "k": C // HEADS},
+    }
 
 
 if __name__ == "__main__":

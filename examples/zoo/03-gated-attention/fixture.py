@@ -100,6 +100,9 @@ def decoder(w, ids, entry):
     return rms(h, w["model.norm.weight"]) @ w["lm_head.weight"].T
 
 
+# Weights and golden values.
+
+
 def weights():
     def matrix(*shape, fan):
         return torch.randn(*shape) * fan**-0.5
@@ -136,6 +139,24 @@ def weights():
     return w
 
 
+def released(form):
+    """The published layout, `q_proj.weight` with the gate's rows behind each group's queries, and a text read in pieces."""
+    stored, name = weights(), {"headwise": "whole", "elementwise": "each"}[form]
+    packed = {key: value for key, value in stored.items() if not key.startswith("decoder.")}
+    for layer in range(LAYERS):
+        at = f"model.layers.{layer}.self_attn.q_proj.weight"
+        rows = stored[f"decoder.attention.y.{name}"][layer].flatten(1).T
+        packed[at] = torch.cat([stored[at].view(K, -1, D), rows.reshape(K, -1, D)], 1).flatten(0, 1).contiguous()
+    w, ids = {key: value.double() for key, value in stored.items()}, torch.randint(V, (3, 12))
+    logits, golden = decoder(w, ids, f"g1_{form}_sigma"), {}
+    for run, length in (("whole", 12), ("halves", 6), ("words", 1)):
+        for key, value in (("ids", ids.int()), ("logits", logits.float())):
+            golden[f"{run}.{key}"] = value.unflatten(1, (-1, length)).transpose(0, 1).contiguous()
+    folder = HERE.parent / {"headwise": "03-gated-attention-released", "elementwise": "03-gated-attention-each"}[form]
+    save_file(packed, folder / "weights.safetensors")
+    save_file(golden, folder / "golden.safetensors")
+
+
 def main():
     torch.manual_seed(3)
     stored = weights()
@@ -147,6 +168,8 @@ def main():
             golden[f"{name}.{entry}"] = decoder(w, value, entry).float().contiguous()
     save_file(stored, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+    released("headwise")
+    released("elementwise")
 
 
 MEDIUM = {"D": 256, "H": 8, "K": 2, "WIDTH": 32, "F": 768, "V": 1000, "LAYERS": 2}

@@ -10,7 +10,7 @@ import torch.nn.functional as nnf
 from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
-D, HEADS, HK, F, G, C = 16, 2, 8, 32, 3, 5
+D, HEADS, HK, F, G, C, PATCH = 16, 2, 8, 32, 3, 5, 4
 CLEAR = 0.01
 
 
@@ -39,6 +39,14 @@ def scores(w, x):
         s.append(token(x) @ w["exits.w"][exit] + w["exits.b"][exit])
     x = vit(w, x, lambda name: w[f"last_block.{name}"])
     return torch.stack(s), token(x) @ w["backbone.w"] + w["backbone.b"]
+
+
+def tokens(w, image):
+    x = nnf.conv2d(image, w["patch"], w["patch_b"], stride=PATCH).flatten(2).transpose(1, 2)
+    x = torch.cat([w["first"].expand(len(x), 1, D), x], 1)
+    place = torch.tensor([[p / 10000 ** (2 * (j // 2) / D) for j in range(D)] for p in range(x.shape[1])], dtype=x.dtype)
+    place[:, 0::2], place[:, 1::2] = place[:, 0::2].sin(), place[:, 1::2].cos()
+    return x + place
 
 
 def entropy(p):
@@ -85,6 +93,9 @@ def losses(z, p, s, final, label, cost, lam, positive):
     classifiers = (p * ce).sum(0).mean()
     boosted = (p * ce * (ce.sum(0) / (p * ce).sum(0))).mean()
     return {"warm_up": warm_up, "gates": gates, "classifiers": classifiers, "boosted": boosted}
+
+
+# Weights and golden values.
 
 
 def weights():
@@ -150,10 +161,50 @@ def main():
         p, a, exits, clear = leave(logits(w, s.double()))
         assert clear
         golden |= {f"{name}.s": s, f"{name}.p": p, f"{name}.conditional": a, f"{name}.exit": exits}
+    stored |= {"patch": 0.2 * torch.randn(D, 3, PATCH, PATCH), "patch_b": 0.3 * torch.randn(D), "first": torch.randn(D)}
+    w = {name: value.double() for name, value in stored.items()}
+    image = torch.rand(2, 3, 2 * PATCH, 3 * PATCH)
+    golden |= {"image.image": image, "image.h": tokens(w, image.double())}
     golden = {name: (v if v.dtype == torch.int32 else v.float()).contiguous().clone() for name, v in golden.items()}
     print("seed", seed, "exits", golden["b6.exit"].tolist(), golden["b33.exit"].bincount().tolist())
     save_file(stored, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 256, "HEADS": 4, "HK": 64, "F": 512, "C": 100}
+
+
+def medium():
+    """Sixteen images of 197 tokens; rows that leave are taken out."""
+    torch.manual_seed(7)
+
+    def network(w, x):
+        h, rows = x["h"], torch.arange(len(x["h"]))
+        score = torch.zeros(len(h), C, dtype=h.dtype)
+        exits, spent = torch.full((len(h),), G, dtype=torch.int32), torch.zeros(len(h), dtype=h.dtype)
+        for layer in range(G + 1):
+            own = "last_block" if layer == G else "blocks"
+            h = vit(w, h, lambda name: w[f"{own}.{name}"] if layer == G else w[f"{own}.{name}"][layer])
+            z = nnf.layer_norm(h, (D,), w["norm"], w["norm_b"], 1e-5)[:, 0]
+            if layer == G:
+                score[rows] = z @ w["backbone.w"] + w["backbone.b"]
+                break
+            s = z @ w["exits.w"][layer] + w["exits.b"][layer]
+            p, square = s.softmax(-1), (2 * s).softmax(-1)
+            top = p.topk(2, -1).values
+            u = torch.stack([top[:, 0], entropy(p), top[:, 0] - top[:, 1], entropy(square)], -1)
+            g = torch.sigmoid(u @ w["gates.w"][layer] + w["gates.b"][layer])
+            leaves = g >= 0.5 * (1 - spent)
+            score[rows[leaves]], exits[rows[leaves]] = s[leaves], layer
+            h, rows, spent = h[~leaves], rows[~leaves], (spent + g)[~leaves]
+        return {"score": score, "exit": exits}
+
+    w = {name: value * (0.2 if value.dim() > 1 and not name.startswith("gates") else 1) for name, value in weights().items()}
+    w |= {"patch": torch.zeros(D, 3, PATCH, PATCH), "patch_b": torch.zeros(D), "first": torch.zeros(D)}
+    return {
+        "entry": "infer", "weights": w, "inputs": {"h": torch.randn(16, 197, D)}, "network": network,
+        "axes": {"d": D, "head": HEADS, "hk": HK, "f": F, "class": C},
+    }
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def mixes(w, x):
     return {"gated": gated, "total": loc + glo, "narrow": narrow, "global_only": glo, "local_only": loc}
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 
 def weights():
@@ -109,6 +109,19 @@ def main():
     golden |= {"end.seen": seen(w, ids).float(), "end.at": torch.tensor(16, dtype=torch.int32)}
     golden |= {"first.ids": ids[0].int(), "first.logits": gam(w, ids)[0][0].float()}
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"C": 256, "M": 256, "F": 1024, "WORDS": 1000, "PLACES": 256}
+
+
+def medium():
+    """Two layers of half the published width on 256 words."""
+    torch.manual_seed(9)
+    return {
+        "entry": "whole", "weights": weights(), "inputs": {"ids": torch.randint(WORDS, (1, 256))},
+        "network": lambda w, x: {"logits": gam(w, x["ids"])[0]},
+        "axes": {"c": C, "m": M, "f": F, "word": WORDS, "place": PLACES},
+    }
 
 
 if __name__ == "__main__":

@@ -53,31 +53,39 @@ def encode(w, x, m, r):
     return ln(w, "encode.norm2.", x + linear(w, "encode.ffn", torch.relu(linear(w, "encode.ffn", x, 1)), 2))
 
 
-def decode(w, rows, rep, m, r):
-    x = ln(w, "decode.norm0.", gelu(rows @ w["decode.w"]))
+def decode(w, rows, rep, m, r, head="own"):
+    x = rows @ w["real_w"] + w["real_b"] if head == "means" else rows @ w["act_w"]
+    x = ln(w, "decode.norm0.", gelu(x))
     x = ln(w, "decode.norm1.", x + attention(w, "decode.own", x, x, m, r, True))
     x = ln(w, "decode.norm2.", rep + attention(w, "decode.across", rep, x, m, r, True))
     x = ln(w, "decode.norm3.", x + linear(w, "decode.mlp", gelu(linear(w, "decode.mlp", x, 1)), 2))
+    if head == "central":
+        x = ln(w, "central.norm.", gelu(x @ w["central.w1"] + w["central.b1"]))
+        return x @ w["central.w2"] + w["central.b2"]
+    if head == "one":
+        x = gelu(linear(w, "one.mlp2", ln(w, "one.norm1.", x), 1))
+        x = gelu(linear(w, "one.mlp2", ln(w, "one.mlp2.norm2.", x), 2))
+        return ln(w, "one.norm3.", x) @ w["one.w3"] + w["one.b3"]
     scores = []
     for i in range(N):
         y = x[:, i]
         for layer in "123":
-            y = layer_norm(y, (D,), w["decode.scale" + layer][i], w["decode.shift" + layer][i])
-            y = y @ w["decode.w" + layer][i] + w["decode.b" + layer][i]
+            y = layer_norm(y, (D,), w[f"{head}.scale{layer}"][i], w[f"{head}.shift{layer}"][i])
+            y = y @ w[f"{head}.w{layer}"][i] + w[f"{head}.b{layer}"][i]
             y = gelu(y) if layer != "3" else y
         scores.append(y)
     return torch.stack(scores, 1)
 
 
-def graph(w):
-    g = torch.zeros(N, N, dtype=torch.float64)
-    for i, row in enumerate(w["logits"].tolist()):
+def graph(w, noise=0):
+    g = torch.zeros(N, N, dtype=w["logits"].dtype)
+    for i, row in enumerate((w["logits"] + noise).tolist()):
         g[i, sorted(range(N), key=lambda j: (-row[j], j))[:KEEP]] = 1
     return g
 
 
-def begin(w, obs):
-    g = graph(w)
+def begin(w, obs, noise=0):
+    g = graph(w, noise)
     return embed(w, "observe", ln(w, "obs_", obs)), g, w["relation"][g.long()]
 
 
@@ -85,11 +93,11 @@ def value(w, rep):
     return embed(w, "judge", rep) @ w["value_w"] + w["value_b"]
 
 
-def one_hot(acts):
+def one_hot(w, acts):
     """acts: [b, N]; the start symbol, then each agent's predecessor."""
-    rows = torch.zeros(*acts.shape, A + 1, dtype=torch.float64)
+    rows = torch.zeros(*acts.shape, A + 1, dtype=w["act_w"].dtype)
     rows[:, 0, 0] = 1
-    rows[:, 1:] = torch.nn.functional.one_hot(acts[:, :-1] + 1, A + 1).double()
+    rows[:, 1:] = torch.nn.functional.one_hot(acts[:, :-1] + 1, A + 1).to(rows)
     return rows
 
 
@@ -97,7 +105,7 @@ def teacher(w, obs, acts):
     x, g, r = begin(w, obs)
     m = (g + torch.eye(N)).expand(len(obs), N, N)
     rep = encode(w, x, m, r)
-    return {"score": decode(w, one_hot(acts), rep, m, r), "value": value(w, rep)}
+    return {"score": decode(w, one_hot(w, acts), rep, m, r), "value": value(w, rep)}
 
 
 def act(w, obs, available):
@@ -105,14 +113,46 @@ def act(w, obs, available):
     listens = (x @ w["gate_w"] + w["gate_b"]).argmax(-1)
     m = listens[..., None] * g * (1 - torch.eye(N)) + torch.diag(1 + g.diagonal())
     rep = encode(w, x, m, r)
-    acts, gap = torch.zeros(len(obs), N, dtype=torch.long), torch.tensor(torch.inf, dtype=torch.float64)
+    acts, gap = torch.zeros(len(obs), N, dtype=torch.long), torch.tensor(torch.inf)
     for i in range(N):
-        score = decode(w, one_hot(acts), rep, m, r)[:, i].masked_fill(~available[:, i], -1e10)
+        score = decode(w, one_hot(w, acts), rep, m, r)[:, i].masked_fill(~available[:, i], -1e10)
         acts[:, i] = score.argmax(-1)
         best = score.topk(2).values
         gap = min(gap, (best[:, 0] - best[:, 1]).min())
     assert gap > 1e-4, "a choice near a tie"
     return {"acts": acts.T, "value": value(w, rep), "listens": listens}
+
+
+def heads(w, obs, acts):
+    x, g, r = begin(w, obs)
+    made = {}
+    for name, mask in (("one", g + torch.eye(N)), ("central", torch.ones(N, N))):
+        m = mask.expand(len(obs), N, N)
+        made[name] = decode(w, one_hot(w, acts), encode(w, x, m, r), m, r, name)
+    return made
+
+
+def explore(w, obs, available, edges, noise):
+    x, g, r = begin(w, obs, edges)
+    m = (g + torch.eye(N)).expand(len(obs), N, N)
+    rep, acts = encode(w, x, m, r), torch.zeros(len(obs), N, dtype=torch.long)
+    for i in range(N):
+        score = decode(w, one_hot(w, acts), rep, m, r)[:, i].masked_fill(~available[:, i], -1e10) + noise[:, i]
+        acts[:, i] = score.argmax(-1)
+        best = score.topk(2).values
+        assert (best[:, 0] - best[:, 1]).min() > 1e-4, "a choice near a tie"
+    return {"acts": acts.T}
+
+
+def continuous(w, obs, noise):
+    x, g, r = begin(w, obs)
+    m = (g + torch.eye(N)).expand(len(obs), N, N)
+    rep, acts = encode(w, x, m, r), torch.zeros(len(obs), N, A, dtype=torch.float64)
+    for i in range(N):
+        before = torch.cat([torch.zeros_like(acts[:, :1]), acts[:, :-1]], 1)
+        mean = decode(w, before, rep, m, r, "means")[:, i]
+        acts[:, i] = mean + 0.5 * torch.sigmoid(w["log_deviation"]) * noise[:, i]
+    return {"acts": acts.transpose(0, 1)}
 
 
 def attentions(w, x):
@@ -123,7 +163,7 @@ def attentions(w, x):
     return made | {"plain": attention(w, "attn", x, x, g + eye)}
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 
 def weights():
@@ -162,18 +202,29 @@ def weights():
         for n in "12":
             draw(f"{name}.w{n}", D, D)
             draw(f"{name}.b{n}", D)
-    draw("decode.w", A + 1, D, scale=1)
-    for n, wide in {"1": D, "2": D, "3": A}.items():
-        draw("decode.w" + n, N, D, wide)
-        draw("decode.b" + n, N, wide)
-        add_norm(("decode.", n), N, D)
+    draw("act_w", A + 1, D, scale=1)
+    for head in ("own", "means"):
+        for n, wide in {"1": D, "2": D, "3": A}.items():
+            draw(f"{head}.w{n}", N, D, wide)
+            draw(f"{head}.b{n}", N, wide)
+            add_norm((f"{head}.", n), N, D)
+    for name, *shape in (("one.mlp2.w1", D, D), ("one.mlp2.b1", D), ("one.mlp2.w2", D, D), ("one.mlp2.b2", D), ("one.w3", D, A),
+                         ("one.b3", A), ("central.w1", D, D), ("central.b1", D), ("central.w2", D, A), ("central.b2", A),
+                         ("real_w", A, D), ("real_b", D), ("log_deviation", A)):
+        draw(name, *shape)
+    for name in ("one.norm1.", "one.mlp2.norm2.", "one.norm3.", "central.norm."):
+        add_norm((name, ""), D)
     return w
 
 
 def main():
     torch.manual_seed(11)
     w = weights()
-    save_file(w, HERE / "weights.safetensors")
+    more = HERE.parent / "11-commformer-more"
+    only_more = ("means.", "one.", "central.", "real_", "log_deviation")
+    save_file({name: v for name, v in w.items() if not name.startswith(only_more)}, HERE / "weights.safetensors")
+    not_more = ("judge.", "gate_", "value_", "probe.", "attn.")
+    save_file({name: v for name, v in w.items() if not name.startswith(not_more)}, more / "weights.safetensors")
     w = {name: v.double() for name, v in w.items()}
     golden = {}
 
@@ -191,8 +242,37 @@ def main():
         add(f"act_b{b}", obs=obs, available=available, **act(w, obs.double(), available))
         add(f"attention_b{b}", x=x, **attentions(w, x.double()))
         seen |= set(golden[f"act_b{b}.listens"].flatten().tolist())
+        add(f"heads_b{b}", obs=obs, acts=acts, **heads(w, obs.double(), acts))
+        noise, gumbel = torch.randn(b, N, A), lambda *shape: -torch.log(-torch.log(torch.rand(*shape)))
+        add(f"continuous_b{b}", obs=obs, noise=noise, **continuous(w, obs.double(), noise.double()))
+        edges, noise = gumbel(N, N), gumbel(b, N, A)
+        drawn = explore(w, obs.double(), available, edges.double(), noise.double())
+        add(f"explore_b{b}", obs=obs, available=available, edges=edges, noise=noise, **drawn)
     assert seen == {0, 1} and graph(w).diagonal().sum() > 0
-    save_file(golden, HERE / "golden.safetensors")
+    own = ("teacher", "act", "attention")
+    save_file({name: v for name, v in golden.items() if name.startswith(own)}, HERE / "golden.safetensors")
+    save_file({name: v for name, v in golden.items() if not name.startswith(own)}, more / "golden.safetensors")
+
+
+MEDIUM = {"N": 8, "D": 64, "H": 1, "O": 64, "A": 12, "KEEP": 3, "C": 64}
+
+
+def medium():
+    """Eight agents of the published width in 32 places: one pass of the encoder, eight of the decoder."""
+    torch.manual_seed(11)
+    w = {name: value * (0.5 if value.dim() > 1 else 1) for name, value in weights().items()}
+    w["logits"] = torch.randn(N, N)
+    only_more = ("means.", "one.", "central.", "real_", "log_deviation")
+
+    def network(w, x):
+        acts = act(w, x["obs"], x["available"])
+        return {"acts": acts["acts"], "value": acts["value"], "listens": acts["listens"]}
+
+    return {
+        "entry": "act", "weights": {name: value for name, value in w.items() if not name.startswith(only_more)},
+        "inputs": {"obs": torch.randn(32, N, O), "available": torch.ones(32, N, A, dtype=torch.bool)}, "network": network,
+        "axes": {"i": N, "d": D, "head": H, "k": D // H, "o": O, "action": A, "keep": KEEP},
+    }
 
 
 if __name__ == "__main__":

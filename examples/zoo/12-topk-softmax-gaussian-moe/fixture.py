@@ -74,7 +74,9 @@ def em(w, x, y, count):
             value.data += RATE * slope
     return {"likelihood": np.array(likelihood), "r": r, "A_next": A, "c_next": c, "s_next": s,
             "B1_next": B.detach().numpy(), "b0_next": b.detach().numpy()}
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def main():
@@ -118,6 +120,28 @@ def main():
         put(f"em.k{count}", {"x": x, "y": y, "count": np.int32(count)} | out)
     save_file(w, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+def medium():
+    """The layer: 512 rows of 256, two of eight experts each."""
+    d, k, o = 256, 8, 256
+    torch.manual_seed(12)
+    w = {"B1": torch.randn(k, d) * d**-0.5, "b0": torch.randn(k), "A": torch.randn(k, d), "c": torch.randn(k),
+         "s": torch.rand(k) + 0.2, "maps": torch.randn(k, d, o) * d**-0.5, "shifts": torch.randn(k, o)}
+
+    def network(w, x):
+        x = x["x"]
+        best = (x @ w["B1"].T).topk(2)
+        weight, y = torch.softmax(best.values + w["b0"][best.indices], -1), torch.zeros(len(x), o, dtype=x.dtype)
+        for i in range(k):
+            row, at = (best.indices == i).nonzero(as_tuple=True)
+            y.index_add_(0, row, weight[row, at, None] * (x[row] @ w["maps"][i] + w["shifts"][i]))
+        return {"y": y}
+
+    return {
+        "entry": "layer", "weights": w, "inputs": {"x": torch.randn(512, d)}, "network": network,
+        "axes": {"d": d, "k": k, "o": o},
+    }
 
 
 if __name__ == "__main__":

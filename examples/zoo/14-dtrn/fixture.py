@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
-TASKS, ACTS, E, HEADS, FIELDS, EXPERTS, H, WORDS = 2, 3, 8, 2, 3, 3, 8, 20
+TASKS, ACTS, E, HEADS, FIELDS, EXPERTS, H, WORDS, OWN, COMMON = 2, 3, 8, 2, 3, 3, 8, 20, 2, 2
 PLACES = FIELDS + ACTS
 
 
@@ -40,7 +40,18 @@ def interest(w, task, act, x, target):
     return a @ (z @ own["pool_v"].T)
 
 
-def logits(w, field_ids, item_ids, length, target_id):
+def mmoe(w, task, x):
+    gate = torch.softmax(w["with_mmoe.gate"][task].flatten(1) @ x, 0)
+    return gate @ F.relu(w["with_mmoe.w"].flatten(2) @ x + w["with_mmoe.bias"])
+
+
+def ple(w, task, x):
+    gate = torch.softmax(w["with_ple.gate"][task].flatten(1) @ x, 0)
+    experts = [*zip(w["with_ple.own"][task], w["with_ple.own_bias"][task]), *zip(w["with_ple.common"], w["with_ple.common_bias"])]
+    return sum(g * F.relu(m.flatten(1) @ x + b) for g, (m, b) in zip(gate, experts))
+
+
+def logits(w, head, field_ids, item_ids, length, target_id, most=1.0):
     out = torch.zeros(len(field_ids), TASKS).double()
     for b in range(len(out)):
         fields = [w["fields"][n, i] for n, i in enumerate(field_ids[b])]
@@ -49,12 +60,10 @@ def logits(w, field_ids, item_ids, length, target_id):
             u = [interest(w, task, act, x, w["items"][target_id[b]]) for act, x in enumerate(sequences)]
             z = torch.stack(fields + u)
             hidden = F.relu(w["refine.v1"][task].flatten(1) @ z.flatten() + w["refine.d1"][task])
-            z = z * torch.sigmoid(w["refine.v2"][task] @ hidden + w["refine.d2"][task])[:, None]
-            x = z.flatten()
-            gate = torch.softmax(w["mmoe.gate"][task].flatten(1) @ x, 0)
-            experts = F.relu(w["mmoe.w"].flatten(2) @ x + w["mmoe.bias"])
-            tower = F.relu(w["mmoe.w5"][task] @ (gate @ experts) + w["mmoe.b5"][task])
-            out[b, task] = w["mmoe.w6"][task] @ tower + w["mmoe.b6"][task]
+            z = z * most * torch.sigmoid(w["refine.v2"][task] @ hidden + w["refine.d2"][task])[:, None]
+            t = f"with_{head.__name__}.towers"
+            tower = F.relu(w[f"{t}.w5"][task] @ head(w, task, z.flatten()) + w[f"{t}.b5"][task])
+            out[b, task] = w[f"{t}.w6"][task] @ tower + w[f"{t}.b6"][task]
     return out
 
 
@@ -65,6 +74,9 @@ def cross_entropy(o, label):
         if known.any():
             total += F.binary_cross_entropy_with_logits(o[known, task], label[known, task].double())
     return total
+
+
+# Weights and golden values.
 
 
 def weights():
@@ -94,13 +106,22 @@ def weights():
     matrices("refine.v1", fan=PLACES * E, shape=(TASKS, PLACES, PLACES, E))
     matrices("refine.v2", fan=PLACES, shape=(TASKS, PLACES, PLACES))
     vectors("refine.d1", "refine.d2", shape=(TASKS, PLACES))
-    matrices("mmoe.gate", fan=PLACES * E, shape=(TASKS, EXPERTS, PLACES, E))
-    matrices("mmoe.w", fan=PLACES * E, shape=(EXPERTS, H, PLACES, E))
-    vectors("mmoe.bias", shape=(EXPERTS, H))
-    matrices("mmoe.w5", fan=H, shape=(TASKS, H, H))
-    matrices("mmoe.w6", fan=H, shape=(TASKS, H))
-    vectors("mmoe.b5", shape=(TASKS, H))
-    vectors("mmoe.b6", shape=(TASKS,))
+    matrices("with_mmoe.gate", fan=PLACES * E, shape=(TASKS, EXPERTS, PLACES, E))
+    matrices("with_mmoe.w", fan=PLACES * E, shape=(EXPERTS, H, PLACES, E))
+    vectors("with_mmoe.bias", shape=(EXPERTS, H))
+    matrices("with_mmoe.towers.w5", fan=H, shape=(TASKS, H, H))
+    matrices("with_mmoe.towers.w6", fan=H, shape=(TASKS, H))
+    vectors("with_mmoe.towers.b5", shape=(TASKS, H))
+    vectors("with_mmoe.towers.b6", shape=(TASKS,))
+    matrices("with_ple.gate", fan=PLACES * E, shape=(TASKS, OWN + COMMON, PLACES, E))
+    matrices("with_ple.own", fan=PLACES * E, shape=(TASKS, OWN, H, PLACES, E))
+    matrices("with_ple.common", fan=PLACES * E, shape=(COMMON, H, PLACES, E))
+    vectors("with_ple.own_bias", shape=(TASKS, OWN, H))
+    vectors("with_ple.common_bias", shape=(COMMON, H))
+    matrices("with_ple.towers.w5", fan=H, shape=(TASKS, H, H))
+    matrices("with_ple.towers.w6", fan=H, shape=(TASKS, H))
+    vectors("with_ple.towers.b5", shape=(TASKS, H))
+    vectors("with_ple.towers.b6", shape=(TASKS,))
     return w
 
 
@@ -121,7 +142,9 @@ def main():
         label = torch.randint(-1, 2, (batch, TASKS), dtype=torch.int32)
         if batch == 1:
             label[:, 0] = -1  # a task without any label
-        o = logits(double, **given)
+        o = logits(double, mmoe, **given)
+        golden[f"{prefix}.most"] = torch.tensor(2.0)
+        golden[f"{prefix}.ple"] = torch.sigmoid(logits(double, ple, **given, most=2.0)).float()
         for name, value in (given | {"label": label, "p": torch.sigmoid(o), "loss": cross_entropy(o, label)}).items():
             golden[f"{prefix}.{name}"] = value.float() if value.is_floating_point() else value
 
@@ -129,8 +152,57 @@ def main():
     add("b1", [[7, 3, 6]], 7)
     add("b3", [[9, 33, 17], [0, 0, 0], [33, 1, 32]], 33)  # the second user did nothing
     add("t0", [[0, 0, 0], [0, 0, 0]], 0)
-    save_file({f"net.{name}": value for name, value in w.items()}, HERE / "weights.safetensors")
+    own = {(name if name.startswith("with_") else f"net.{name}"): value for name, value in w.items()}
+    save_file(own, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"TASKS": 2, "E": 32, "FIELDS": 20, "EXPERTS": 8, "H": 128, "WORDS": 1000, "PLACES": 23}
+
+
+def medium():
+    """Sixty-four users with up to 50 acts of each kind: all tasks and kinds of acts at once, by masks."""
+    torch.manual_seed(14)
+    own = {(name if name.startswith("with_") else f"net.{name}"): value * 0.5 for name, value in weights().items()}
+
+    def attend(w, items, length, target):
+        """items: [b, act, t, e]; gives [b, task, act, e]."""
+        n = {name[13:]: value for name, value in w.items() if name.startswith("net.interest.")}
+        known = torch.arange(items.shape[2]) < length[..., None]
+        def heads(m):
+            return torch.einsum("bate,hke->bahtk", items, n[m])
+        q, k, v = heads("wq"), heads("wk"), heads("wv")
+        score = (q @ k.mT / (E // HEADS) ** 0.5).masked_fill(~known[:, :, None, None], -torch.inf)
+        seen = torch.nan_to_num(torch.softmax(score, -1)) @ v
+        z = items + torch.einsum("bahtk,ehk->bate", seen, n["wo"])
+        code = torch.cat([n["conditions.task_code"][:, None].expand(-1, ACTS, -1),
+                          n["conditions.act_code"][None].expand(TASKS, -1, -1)], -1)
+        hidden = torch.relu(torch.einsum("sac,nhc->nsah", code, n["conditions.w1"]) + n["conditions.b1"][:, None, None])
+        c = torch.einsum("nsah,npeh->npsae", hidden, n["conditions.w2"]) + n["conditions.b2"][:, :, None, None]
+        z = F.layer_norm(z, [E])[:, None] * (1 + c[0, 0, :, :, None]) + c[0, 1, :, :, None]
+        z = z + F.linear(F.relu(F.linear(z, n["w3"], n["b3"])), n["w4"], n["b4"])
+        z = F.layer_norm(z, [E]) * (1 + c[1, 0, :, :, None]) + c[1, 1, :, :, None]
+        asked = torch.einsum("bstaf,bf->bsta", (z @ n["pool_k"].T), target @ n["pool_q"].T) / E**0.5
+        asked = asked.masked_fill(~known[:, None], -torch.inf)
+        pooled = torch.einsum("bsat,bsate->bsae", torch.nan_to_num(torch.softmax(asked, -1)), z @ n["pool_v"].T)
+        return pooled
+
+    def network(w, x):
+        u = attend(w, w["net.items"][x["item_ids"]], x["length"], w["net.items"][x["target_id"]])
+        fields = w["net.fields"][torch.arange(FIELDS), x["field_ids"]]
+        z = torch.cat([fields[:, None].expand(-1, TASKS, -1, -1), u], 2)
+        hidden = F.relu(torch.einsum("btpe,tspe->bts", z, w["net.refine.v1"]) + w["net.refine.d1"])
+        z = z * torch.sigmoid(torch.einsum("bts,tps->btp", hidden, w["net.refine.v2"]) + w["net.refine.d2"])[..., None]
+        gate = torch.softmax(torch.einsum("btpe,tnpe->btn", z, w["with_mmoe.gate"]), -1)
+        experts = F.relu(torch.einsum("btpe,nhpe->btnh", z, w["with_mmoe.w"]) + w["with_mmoe.bias"])
+        mixed = torch.einsum("btn,btnh->bth", gate, experts)
+        tower = F.relu(torch.einsum("bth,tgh->btg", mixed, w["with_mmoe.towers.w5"]) + w["with_mmoe.towers.b5"])
+        return {"p": torch.sigmoid((tower * w["with_mmoe.towers.w6"]).sum(-1) + w["with_mmoe.towers.b6"])}
+
+    inputs = {"field_ids": torch.randint(WORDS, (64, FIELDS)), "item_ids": torch.randint(WORDS, (64, ACTS, 50)),
+              "length": torch.randint(1, 51, (64, ACTS)), "target_id": torch.randint(WORDS, (64,))}
+    axes = {"e": E, "k": E // HEADS, "field": FIELDS, "expert": EXPERTS, "h": H, "word": WORDS}
+    return {"entry": "predict", "weights": own, "inputs": inputs, "network": network, "axes": axes}
 
 
 if __name__ == "__main__":

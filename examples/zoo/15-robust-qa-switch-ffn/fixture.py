@@ -66,10 +66,10 @@ def head(w, y):
     return {"start": z[..., 0], "end": z[..., 1]}
 
 
-def top2(w, x, u):
-    p = torch.softmax(x @ w["top2.router"], -1)
+def top2(w, x, u, factor=1.25, policy="random"):
+    p = torch.softmax(x @ w["best_two.router"], -1)
     batch, tokens, _ = x.shape
-    capacity = max(4, min(tokens, math.floor(tokens * 1.25 / E)))
+    capacity = max(4, min(tokens, math.floor(tokens * factor / E)))
     first, share, y = torch.zeros(batch, E).double(), p.mean(1), torch.zeros_like(x)
     dropped = 0
     for b in range(batch):
@@ -83,13 +83,13 @@ def top2(w, x, u):
             g1, g2 = g1 / (g1 + g2 + 1e-9), g2 / (g1 + g2 + 1e-9)
             first[b, i1] += 1 / tokens
             choices[0].append((t, i1, g1))
-            if u[b, t] < g2 / 0.2:
+            if {"random": u is not None and u[b, t] < g2 / 0.2, "all": True, "threshold": g2 > 0.2, "none": False}[policy]:
                 choices[1].append((t, i2, g2))
         taken = [0] * E
         for t, i, g in choices[0] + choices[1]:
             if taken[i] < capacity:
                 taken[i] += 1
-                y[b, t] += g * (F.leaky_relu(x[b, t] @ w["top2.w1"][i], 0.01) @ w["top2.w2"][i])
+                y[b, t] += g * (F.leaky_relu(x[b, t] @ w["best_two.w1"][i], 0.01) @ w["best_two.w2"][i])
             else:
                 dropped += 1
     return y, E**2 * (first * share).mean(), dropped
@@ -100,7 +100,24 @@ def relu_expert(w, name, i, row):
     return hidden @ w[f"{name}.experts.w2"][i] + w[f"{name}.experts.b2"][i]
 
 
-def switch_stack(w, x, mask):
+def span(start, end, context):
+    """Of the 20 best starts and ends inside the context the pair of the largest sum."""
+    best = (-math.inf, 0, 0)
+    for i in sorted(range(len(start)), key=lambda i: -start[i])[:20]:
+        for j in sorted(range(len(end)), key=lambda j: -end[j])[:20]:
+            if context[i] and context[j] and 0 < j - i < 30:
+                best = max(best, (start[i] + end[j], i, j))
+    return best
+
+
+def switched(own, z, p):
+    out = torch.zeros_like(z)
+    for at in np.ndindex(z.shape[:2]):
+        out[at] = p[at].max() * relu_expert(own, "switch", int(p[at].argmax()), z[at])
+    return out
+
+
+def switch_stack(w, x, mask, scaled=True):
     aux, s = 0, {n.removeprefix("switch_stack."): v for n, v in w.items() if n.startswith("switch_stack.")}
     for layer in range(LAYERS):
         own = {n: v[layer] for n, v in s.items() if n not in ("scale", "shift")}
@@ -109,10 +126,8 @@ def switch_stack(w, x, mask):
         x = x + attention(norm(x, own["scale1"], own["shift1"], 1e-5), mask, matrices, biases)
         z = norm(x, own["scale2"], own["shift2"], 1e-5)
         p = torch.softmax(z @ own["switch.router"] + own["switch.router_bias"], -1)
-        out, f = torch.zeros_like(x), torch.zeros(E).double()
-        for at in np.ndindex(z.shape[:2]):
-            i = int(p[at].argmax())
-            out[at] = p[at].max() * relu_expert(own, "switch", i, z[at])
+        out, f = switched(own, z, p if scaled else p.ge(p.max(-1, keepdim=True).values).to(p)), p.new_zeros(E)
+        for i in p.argmax(-1).flatten().tolist():
             f[i] += 1 / p[..., 0].numel()
         x, aux = x + out, aux + E * (f * p.mean((0, 1))).sum()
     return norm(x, s["scale"], s["shift"], 1e-5), aux
@@ -128,7 +143,9 @@ def dropping(w, x, u):
             y[t] = p[t, i] * relu_expert({f".{n}": v for n, v in w.items()}, "", i, rows[t])
             taken[i] += 1
     return y.reshape(x.shape)
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights():
@@ -154,7 +171,7 @@ def weights():
         layernorm(f"{p}.sa_layer_norm")
         layernorm(f"{p}.output_layer_norm")
     w |= {"qa_outputs.weight": normal(2, D), "qa_outputs.bias": normal(2)}
-    w |= {"top2.router": normal(D, E), "top2.w1": normal(E, D, H), "top2.w2": normal(E, H, D)}
+    w |= {"best_two.router": normal(D, E), "best_two.w1": normal(E, D, H), "best_two.w2": normal(E, H, D)}
     for name, first in (("", ()), ("switch_stack.switch.", (LAYERS,))):
         w |= {f"{name}router": normal(*first, D, E), f"{name}router_bias": normal(*first, E),
               f"{name}experts.w1": normal(*first, E, D, H), f"{name}experts.b1": normal(*first, E, H),
@@ -190,7 +207,7 @@ def main():
         yc, aux_c = switch_stack(exact, x, mask)
         assert dropped or batch < 3
         ask = {"ids": ids.int(), "mask": mask.int()}
-        runs = {"a": ask | head(exact, x), "b": ask | {"u": u, "aux": aux_b} | head(exact, yb),
+        runs = {"a": ask | head(exact, x), "b": ask | {"u": u, "factor": torch.tensor(1.25), "aux": aux_b} | head(exact, yb),
                 "c": ask | {"aux": aux_c} | head(exact, yc),
                 "d": ask | head(exact, encoder(exact, ids, mask, bert_switch)),
                 "dropping": {"x": z, "u": u, "y": dropping(exact, z.double(), u)}}
@@ -203,8 +220,51 @@ def main():
                 value = value.float() if value.is_floating_point() else value
                 assert value.isfinite().all()
                 golden[f"{entry}.{case}.{name}"] = np.asarray(value.numpy(), order="C")
+        if case == "b3":
+            y, _ = switch_stack(exact, x, mask, False)
+            add = {f"c_unscaled.{name}": value for name, value in (ask | head(exact, y)).items()}
+            y, aux, _ = top2(exact, x, u, 2.0)
+            add |= {f"eval.{name}": value for name, value in (ask | {"u": u, "aux": aux} | head(exact, y)).items()}
+            add |= {"eval.factor": torch.tensor(2.0), "policies.x": z, "policies.factor": torch.tensor(1.25)}
+            for policy in ("all", "threshold", "none"):
+                add[f"policies.{policy}"] = top2(exact, z.double(), None, 1.25, policy)[0]
+            golden |= {n: np.asarray((v.float() if v.is_floating_point() else v).numpy(), order="C") for n, v in add.items()}
+    for case, tokens in (("short", 12), ("long", 50)):
+        start, end = 3 * torch.randn(4, tokens), 3 * torch.randn(4, tokens)
+        context = (torch.arange(tokens) > 3).int().expand(4, -1)
+        found = [span(*(v.tolist() for v in row)) for row in zip(start.double(), end.double(), context)]
+        tensors = {"start": start, "end": end, "context": context, "sum": torch.tensor([f[0] for f in found])}
+        tensors |= {"from": torch.tensor([f[1] for f in found]).int(), "to": torch.tensor([f[2] for f in found]).int()}
+        golden |= {f"span.{case}.{n}": np.array(v.numpy(), order="C") for n, v in tensors.items()}
     save_file({name: np.asarray(value.numpy(), order="C") for name, value in w.items()}, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"WORDS": 1000, "PLACES": 384, "D": 256, "HEADS": 4, "H": 1024}
+
+
+def medium():
+    """Switch layers behind the encoder, on a text of 384 tokens; experts run for all their tokens at once."""
+    torch.manual_seed(15)
+    w = {name: value * (0.2 if value.dim() > 1 else 1) for name, value in weights().items()}
+
+    def switch(own, z, p):
+        best, out = p.max(-1), torch.zeros_like(z)
+        for e in range(E):
+            rows = best.indices == e
+            out[rows] = best.values[rows, None] * relu_expert(own, "switch", e, z[rows])
+        return out
+
+    def network(w, x):
+        globals()["switched"] = switch
+        h, aux = switch_stack(w, encoder(w, x["ids"], x["mask"] == 1, bert_ffn), x["mask"] == 1)
+        return head(w, h) | {"aux": aux}
+
+    ids = torch.randint(0, WORDS, (1, PLACES))
+    return {
+        "entry": "c", "weights": w, "inputs": {"ids": ids, "mask": torch.ones_like(ids)}, "network": network,
+        "axes": {"word": WORDS, "place": PLACES, "d": D, "head": HEADS, "k": D // HEADS, "h": H},
+    }
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ def of_task(w, ids):
 
 def hash(w, ids):
     return np.array([w["table"][i] for i in ids], np.int32)
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights(rng):

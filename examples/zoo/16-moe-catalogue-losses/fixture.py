@@ -118,7 +118,9 @@ def expert_choice(z):
 def bias_update(z, bias, gamma):
     n = counts(1 / (1 + np.exp(-z)) + bias)
     return {"bias_next": bias + gamma * np.sign(n.mean() - n)}
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def main():

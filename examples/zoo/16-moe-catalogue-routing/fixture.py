@@ -137,6 +137,73 @@ def base(w, x):
     return base_assigned(w, x, (x @ w["router"]).argmax(-1))
 
 
+def auction(a):
+    """The released solver: experts bid for tokens. Returns the expert of each token, and what tokens cost."""
+    tokens, share = len(a), len(a) // E
+    epsilon, cost, winner, wins = max((a.max() - a.min()) / 50, 1e-4), np.zeros(tokens), None, []
+    for counter in range(400):
+        value = a - cost[:, None]
+        for t in wins:
+            value[t, winner[t]] = a.max() if counter <= 100 else a[t, winner[t]]
+        bids, top = np.zeros((tokens, E)), []
+        for e in range(E):
+            order = np.argsort(-value[:, e], kind="stable")
+            top.append(order[:share])
+            bids[order[:share], e] = value[order[:share], e] - value[order[share], e] + epsilon
+        if 0 < counter < 100:
+            for t in wins:
+                bids[t, winner[t]] = epsilon
+        high = bids.max(1)
+        if (high > 0).all():
+            expert = np.full(tokens, -1)
+            for e in range(E):
+                expert[top[e]] = e
+            return expert, cost
+        cost, winner, wins = cost + high, bids.argmax(1), np.flatnonzero(high > 0)
+    raise AssertionError("no end")
+
+
+def base_auction(w, x):
+    a = x @ w["router"]
+    (expert, cost), share = auction(a), len(x) // E
+    assert (np.bincount(expert, minlength=E) == share).all()
+    # No assignment has a larger sum than the costs and what experts could gain at them.
+    bound = cost.sum() + np.sort(a - cost[:, None], 0)[len(x) - share:].sum()
+    assert bound - a[np.arange(len(x)), expert].sum() <= len(x) * max((a.max() - a.min()) / 50, 1e-4)
+    assert (auction(a.astype(np.float32))[0] == expert).all()
+    return base_assigned(w, x, expert) | {"expert": expert.astype(np.int32)}
+
+
+def limited(w, x, capacity):
+    p = softmax(x @ w["router"])
+    kept = fill([(t, best(row, 2)[k], row[best(row, 2)[k]]) for k in range(2) for t, row in enumerate(p)], capacity)
+    return {"y": combine(w, x, [kept.get(t, []) for t in range(len(x))])}
+
+
+def multiple_of_four(w, x, factor):
+    c = int(np.ceil(2 * len(x) * factor / E))
+    return limited(w, x, c + -c % 4)
+
+
+def tutel(w, x, factor):
+    return limited(w, x, 2 * int(factor * np.ceil(len(x) / E)))
+
+
+def at_least_four(w, x, factor):
+    p = softmax(x @ w["router"])
+    kept = fill([(t, int(row.argmax()), row.max()) for t, row in enumerate(p)], max(int(len(x) * factor / E), 4))
+    return {"y": combine(w, x, [kept.get(t, []) for t in range(len(x))])}
+
+
+def largest_kept(w, x, factor):
+    p, chosen = softmax(x @ w["router"]), [[] for _ in x]
+    for e in range(E):
+        mine = sorted((t for t, row in enumerate(p) if e in best(row, 2)), key=lambda t: (-p[t, e], t))
+        for t in mine[:int(np.ceil(2 * len(x) * factor / E))]:
+            chosen[t].append((e, p[t, e]))
+    return {"y": combine(w, x, chosen)}
+
+
 def sinkhorn_scores(z):
     q, v, rounds = np.exp(z), np.ones(E), 0
     while True:
@@ -200,7 +267,9 @@ def hierarchical(w, x):
         inner = softmax(row @ w["within"][:, g])
         chosen.append([(g * E // GROUPS + i, outer[g] * p) for i, p in enumerate(inner)])
     return {"y": combine(w, x, chosen)}
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights(rng):
@@ -258,8 +327,49 @@ def main():
             assert np.isfinite(outputs["y"]).all()
             for k, v in (inputs | outputs).items():
                 golden[f"{routing.__name__}.{case}.{k}"] = np.ascontiguousarray(v)
+    limits = [multiple_of_four, tutel, at_least_four, largest_kept]
+    crowd = random.copy()
+    crowd[:7] = random[:1] + rng.normal(0, 0.02, (7, D))  # seven tokens want the same experts
+    runs = [(base_auction, f"t{t}", rng.normal(size=(t, D)), {}) for t in (4, 12, 20)]
+    runs += [(f, name, x, {"factor": np.float32(c)}) for f in limits
+             for name, x, c in (("crowd", crowd, 0.75), ("crowd_more", crowd, 1.25), ("t0", crowd[:0], 1.25))]
+    for routing, case, x, more in runs:
+        inputs = {"x": x.astype(np.float32), **more}
+        outputs = routing(exact, **{k: v.astype(float) for k, v in inputs.items()})
+        for k, v in (inputs | outputs).items():
+            golden[f"{routing.__name__}.{case}.{k}"] = np.array(v, np.int32 if k == "expert" else np.float32, order="C")
     save_file(w, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 256, "H": 1024}
+
+
+def medium():
+    """Top-2 with a capacity, 512 tokens; each expert runs once, for the tokens that it keeps."""
+    import torch
+
+    rng = np.random.default_rng(3)
+    w = {name: torch.tensor(value) for name, value in weights(rng).items()}
+    scale = {"router": 0.2, "experts.w1": 0.2, "experts.w2": 0.1}
+    w = {name: value * scale.get(name, 1) for name, value in w.items()}
+
+    def network(w, x):
+        x = x["x"]
+        best = torch.softmax(x @ w["router"], -1).topk(2)
+        capacity, y = int(np.ceil(2 * len(x) * 0.75 / E)), torch.zeros_like(x)
+        token = torch.arange(len(x)).repeat(2)
+        choice, weight = best.indices.T.flatten(), best.values.T.flatten()  # first choices before second ones
+        for e in range(E):
+            at = (choice == e).nonzero()[:capacity, 0]
+            out = torch.relu(x[token[at]] @ w["experts.w1"][e]) @ w["experts.w2"][e]
+            y.index_add_(0, token[at], weight[at, None] * out)
+        return {"y": y}
+
+    return {
+        "entry": "top_k", "weights": w, "inputs": {"x": torch.randn(512, D)}, "network": network,
+        "axes": {"d": D, "h": H, "segment": H // TABLES},
+    }
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def ple(w, x):
         rows, _ = level(w, "second", rows, shared)
         y[n] = [tower(w, "ple", task, rows[task]) for task in range(TASKS)]
     return y
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 def weights(rng):
@@ -95,6 +97,41 @@ def main():
             golden |= {f"{model.__name__}.{case}.x": x, f"{model.__name__}.{case}.y": y}
     save_file(w, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 128, "H": 256, "O": 128, "R": 64, "U": 64}
+
+
+def medium():
+    """PLE, 256 rows: the experts of a level are one product."""
+    import torch
+
+    rng = np.random.default_rng(17)
+    w = {name: torch.tensor(value) * (0.3 if value.ndim > 1 else 1) for name, value in weights(rng).items()}
+
+    def experts(w, prefix, x):
+        z = torch.relu(torch.einsum("b...i,...ih->b...h", x, w[f"{prefix}w1"]) + w[f"{prefix}b1"])
+        return torch.relu(torch.einsum("b...h,...ho->b...o", z, w[f"{prefix}w2"]) + w[f"{prefix}b2"])
+
+    def gates(w, name, x):
+        hidden = torch.relu(torch.einsum("b...i,...ir->b...r", x, w[f"{name}.w1"]) + w[f"{name}.b1"])
+        return torch.softmax(torch.einsum("b...r,...rn->b...n", hidden, w[f"{name}.w2"]), -1)
+
+    def network(w, x):
+        rows, shared = x["x"][:, None].expand(-1, TASKS, -1), x["x"]
+        for name in ("first", "second"):
+            own = experts(w, f"{name}.own_", rows[:, :, None].expand(-1, -1, OWN, -1))
+            common = experts(w, f"{name}.common_", shared[:, None].expand(-1, COMMON, -1))
+            seen = torch.cat([own, common[:, None].expand(-1, TASKS, -1, -1)], 2)
+            if name == "first":
+                every = torch.cat([own.flatten(1, 2), common], 1)
+                shared = torch.einsum("bn,bno->bo", gates(w, "first_shared", shared), every)
+            rows = torch.einsum("btn,btno->bto", gates(w, f"{name}_gates", rows), seen)
+        hidden = torch.relu(torch.einsum("bto,tou->btu", rows, w["ple.w1"]) + w["ple.b1"])
+        return {"y": (hidden * w["ple.w2"]).sum(-1) + w["ple.b2"]}
+
+    axes = {"d": D, "h": H, "o": O, "r": R, "u": U}
+    return {"entry": "ple", "weights": w, "inputs": {"x": torch.randn(256, D)}, "network": network, "axes": axes}
 
 
 if __name__ == "__main__":

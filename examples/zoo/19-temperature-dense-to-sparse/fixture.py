@@ -39,7 +39,9 @@ def layer(w, x, score, tau, theta):
                 hidden = F.gelu(x[t] @ w["sparse.experts.w1"][e] + w["sparse.experts.b1"][e])
                 y[t] += q[t, e] * (hidden @ w["sparse.experts.w2"][e] + w["sparse.experts.b2"][e])
     return {"y": y, "kept": kept.sum(-1).int(), "loss": E * (kept.double().mean(0) * q.mean(0)).sum()}
-# The end of the network.
+
+
+# Weights and golden values.
 
 
 SIGMA = {"linear": lambda u: u, "tanh_gate": torch.tanh, "sigmoid_gate": torch.sigmoid, "gelu_gate": F.gelu,
@@ -92,6 +94,29 @@ def main():
         put(f"layer_tanh.{case}", given | layer(exact, exactly[0], z.tanh() + bias, *exactly[1:]))
     save_file({name: value.numpy() for name, value in w.items()}, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+def medium():
+    """The layer at a temperature where about two experts are left: 512 rows of 256."""
+    d, e, h = 256, 8, 512
+    torch.manual_seed(19)
+    w = {"B": torch.randn(K, D), "b": torch.randn(K), "A": torch.randn(K, D), "c": torch.randn(K), "s": torch.rand(K) + 0.2,
+         "router": torch.randn(d, e) * d**-0.5, "bias": torch.randn(e), "sparse.experts.w1": torch.randn(e, d, h) * d**-0.5,
+         "sparse.experts.b1": torch.randn(e, h), "sparse.experts.w2": torch.randn(e, h, d) * h**-0.5,
+         "sparse.experts.b2": torch.randn(e, d)}
+
+    def network(w, x):
+        x, q = x["x"], torch.softmax((x["x"] @ w["router"] + x["gumbel"]) / x["tau"], -1)
+        keep = (q >= 0.2) | (torch.arange(e) == q.argmax(-1, keepdim=True))
+        y = torch.zeros_like(x)
+        for i in range(e):
+            row = keep[:, i].nonzero()[:, 0]
+            hidden = F.gelu(x[row] @ w["sparse.experts.w1"][i] + w["sparse.experts.b1"][i])
+            y.index_add_(0, row, q[row, i, None] * (hidden @ w["sparse.experts.w2"][i] + w["sparse.experts.b2"][i]))
+        return {"y": y, "kept": keep.sum(-1), "loss": e * (keep.to(q).mean(0) * q.mean(0)).sum()}
+
+    inputs = {"x": torch.randn(512, d), "gumbel": torch.zeros(512, e), "tau": torch.tensor(0.5), "theta": torch.tensor(0.2)}
+    return {"entry": "layer", "weights": w, "inputs": inputs, "network": network, "axes": {"width": d, "e": e, "h": h}}
 
 
 if __name__ == "__main__":

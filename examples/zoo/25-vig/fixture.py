@@ -36,7 +36,7 @@ def stem(w, image):
 
 def one_way(q, k, v, decay, order):
     """q, k, decay: [b, n, head, k]; v: [b, n, head, v]."""
-    state = torch.zeros(len(q), HEADS, K, V, dtype=q.dtype)
+    state = torch.zeros(len(q), q.shape[2], K, V, dtype=q.dtype)
     o = torch.zeros_like(v)
     for t in order:
         state = decay[:, t, :, :, None] * state + k[:, t, :, :, None] * v[:, t, :, None, :]
@@ -46,19 +46,19 @@ def one_way(q, k, v, decay, order):
 
 def mixer(w, u, act):
     """u: [b, y, x, d]."""
-    b, y, x, _ = u.shape
-    n = y * x
-    c = F.conv2d(u.permute(0, 3, 1, 2), w["conv"][:, None], padding=1, groups=D).permute(0, 2, 3, 1)
-    c = act(c).reshape(b, n, D)
-    q, k, v, z = ((c @ w[name].reshape(D, -1)).reshape(b, n, HEADS, -1) for name in ("wq", "wk", "wv", "wz"))
+    b, y, x, d = u.shape
+    n, heads = y * x, d // V
+    c = F.conv2d(u.permute(0, 3, 1, 2), w["conv"][:, None], padding=1, groups=d).permute(0, 2, 3, 1)
+    c = act(c).reshape(b, n, d)
+    q, k, v, z = ((c @ w[name].reshape(d, -1)).reshape(b, n, heads, -1) for name in ("wq", "wk", "wv", "wz"))
     a = c @ w["a"] @ w["b"].reshape(R, -1) + w["bb"].flatten()
-    first, second = (torch.exp(F.logsigmoid(half.reshape(b, n, HEADS, K)) / 16) for half in a.chunk(2, -1))
+    first, second = (torch.exp(F.logsigmoid(half.reshape(b, n, heads, K)) / 16) for half in a.chunk(2, -1))
     o = (one_way(q, k, v, first, range(n)) + one_way(q, k, v, second, reversed(range(n)))) / 2
     o = rmsnorm(o, w["norm"])
-    local = rmsnorm(c.reshape(b, n, HEADS, V), w["norm_local"])
+    local = rmsnorm(c.reshape(b, n, heads, V), w["norm_local"])
     z = torch.sigmoid(z + w["bz"])
     m = act(z * o + (1 - z) * local)
-    return (m.reshape(b, n, D) @ w["wo"].reshape(D, D)).reshape(u.shape)
+    return (m.reshape(b, n, d) @ w["wo"].reshape(d, d)).reshape(u.shape)
 
 
 def trunk(w, u, act):
@@ -66,11 +66,11 @@ def trunk(w, u, act):
         mix, mlp = ({name: value[i] for name, value in sub(w, part).items()} for part in ("mixer", "mlp"))
         u = u + mixer(mix, rmsnorm(u, w["w1"][i]), act)
         p = rmsnorm(u, w["w2"][i])
-        u = u + (F.silu(p @ mlp["wa"]) * (p @ mlp["wb"])) @ mlp["wc"]
+        u = u + (F.silu(p @ mlp["gate"]) * (p @ mlp["up"])) @ mlp["down"]
     return rmsnorm(u, w["norm"]).mean((1, 2)) @ w["head"] + w["head_bias"], u
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 def normal(fan_in, *shape):
     return torch.randn(shape) * fan_in**-0.5
@@ -90,7 +90,7 @@ def make_weights():
         "a": normal(D, D, R), "b": normal(R, R, 2, HEADS, K), "bb": normal(4, 2, HEADS, K),
         "norm": 1 + normal(25, V), "norm_local": 1 + normal(25, V), "wo": normal(D, HEADS, V, D),
     }
-    mlp_weights = {"wa": normal(D, D, HIDDEN), "wb": normal(D, D, HIDDEN), "wc": normal(HIDDEN, HIDDEN, D)}
+    mlp_weights = {"gate": normal(D, D, HIDDEN), "up": normal(D, D, HIDDEN), "down": normal(HIDDEN, HIDDEN, D)}
     layer_weights = {"w1": 1 + normal(25, D), "w2": 1 + normal(25, D)}
     layer_weights |= {f"mixer.{name}": value for name, value in mixer_weights.items()}
     layer_weights |= {f"mlp.{name}": value for name, value in mlp_weights.items()}
@@ -115,8 +115,7 @@ def check_reversal(w, u):
 
 def main():
     torch.manual_seed(25)
-    weights = make_weights()
-    golden = {}
+    weights, golden = make_weights(), {}
 
     def keep(run, **values):
         for name, value in values.items():

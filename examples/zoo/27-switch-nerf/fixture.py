@@ -131,6 +131,9 @@ def finer(t, weight, u):
     return np.array(out)
 
 
+# Weights and golden values.
+
+
 def weights(random):
     w = {}
 
@@ -233,6 +236,59 @@ def main():
     save_file(w, HERE / "weights.safetensors")
     save_file(tie, HERE / "tie.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 64, "H1": 64, "H2": 64}
+
+
+def medium():
+    """2,048 points at width 64; each expert looks at its points at once."""
+    import torch
+
+    random = np.random.default_rng(27)
+    w = {name: torch.tensor(value) for name, value in weights(random).items()}
+    n, corner = 2048, torch.tensor(list(np.ndindex(2, 2, 2)))
+    inputs = {"p": torch.tensor(random.random((n, 3)).astype(np.float32)), "direction": torch.tensor(directions(random, n)),
+              "photo": torch.tensor(random.integers(0, PHOTOS, n))}
+
+    def encoded(table, range_, x):
+        out = []
+        for level, cells in enumerate(resolutions(*range_)):
+            q = x * cells
+            i = q.floor().clamp(max=cells - 1).long()
+            r, v = (q - i)[:, None], i[:, None] + corner
+            weight = torch.where(corner == 1, r, 1 - r).prod(-1)
+            if (cells + 1) ** 3 <= SLOTS:
+                at = v[..., 0] + v[..., 1] * (cells + 1) + v[..., 2] * (cells + 1) ** 2
+            else:
+                h = v * torch.tensor([1, 2654435761, 805459861]) & 0xFFFFFFFF
+                at = (h[..., 0] ^ h[..., 1] ^ h[..., 2]) % SLOTS
+            out.append((weight[..., None] * table[level, at]).sum(1))
+        return torch.cat(out, -1)
+
+    def small(w, x):
+        return torch.relu(x @ w["up"] + w["up_bias"]) @ w["down"] + w["down_bias"]
+
+    def network(w, x):
+        p, own = x["p"], under(w, "choose")
+        g = torch.softmax(small(own, encoded(own["encode.table"], GATE_RANGE, p)), -1)
+        chosen, z = g.argmax(-1), torch.zeros(n, D, dtype=p.dtype)
+        for e in range(E):
+            rows = chosen == e
+            own = {name: value[e] for name, value in under(w, "answer.expert").items()}
+            z[rows] = g[rows, e, None] * small(own, encoded(own["encode.table"], RANGES[e], p[rows]))
+        own, y = under(w, "tell"), torch.relu(z)
+        sigma = torch.nn.functional.softplus(y @ own["density"] + own["density_bias"] - 1)
+        waves = [x["direction"]]
+        for octave in (1, 2, 4, 8):
+            waves += [torch.sin(octave * x["direction"]), torch.cos(octave * x["direction"])]
+        h = torch.cat([y @ own["w1"] + own["b1"], *waves, own["appearance"][x["photo"]]], -1)
+        rgb = torch.sigmoid(torch.relu(h @ own["w2"] + own["b2"]) @ own["w3"] + own["b3"])
+        aux = E * (g.sum(0) * torch.bincount(chosen, minlength=E)).sum() / n**2
+        return {"g": g, "chosen": chosen, "sigma": sigma, "rgb": rgb, "aux": aux}
+
+    axes = {"d": D, "h1": H1, "h2": H2}
+    return {"entry": "points", "weights": w, "inputs": inputs, "network": network, "axes": axes}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def seg(x, index, count):
 def norm(w, name, x, training):
     if training:
         return torch.nn.functional.batch_norm(x, None, None, w[name + ".scale"], w[name + ".shift"], True)
-    stats = w[name + ".running_mean"], w[name + ".running_var"]
+    stats = w[name + ".mean"], w[name + ".variance"]
     return torch.nn.functional.batch_norm(x, *stats, w[name + ".scale"], w[name + ".shift"])
 
 
@@ -96,10 +96,21 @@ def training(w, g):
 
 
 def top_k(w, g):
+    h = gcn(w, "before", w["node_kinds"][g["kinds"]], g["src"], g["dst"])
+    return better_half(w, "top", g, h, torch.tanh(h @ w["choose"] / w["choose"].norm()))
+
+
+def sag(w, g):
+    src, dst = g["src"], g["dst"]
+    h = gcn(w, "sag_before", w["node_kinds"][g["kinds"]], src, dst)
+    a = torch.zeros(len(h), len(h), dtype=h.dtype).index_put((dst, src), torch.ones(len(src), dtype=h.dtype), accumulate=True)
+    scaled = a.sum(1).clamp(min=1)[:, None] ** -0.5 * a * a.sum(0).clamp(min=1) ** -0.5
+    return better_half(w, "sag", g, h, torch.tanh(scaled @ h @ w["sag_w"] + w["sag_b"]))
+
+
+def better_half(w, name, g, h, y):
     """The nodes that stay are really taken out and numbered anew."""
     src, dst = g["src"], g["dst"]
-    h = gcn(w, "before", w["node_kinds"][g["kinds"]], src, dst)
-    y = torch.tanh(h @ w["choose"] / w["choose"].norm())
     keep, first, counts = [], 0, []
     for n in g["nodes_of"].tolist():
         best = sorted(range(first, first + n), key=lambda i: (-y[i].item(), i))[:(n + 1) // 2]
@@ -109,19 +120,30 @@ def top_k(w, g):
     number = {old: new for new, old in enumerate(keep)}
     pairs = [(number[s], number[d]) for s, d in zip(src.tolist(), dst.tolist()) if s in number and d in number]
     src, dst = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
-    h = gcn(w, "after", h[keep] * y[keep, None], src, dst)
+    h = gcn(w, f"{name}.after", h[keep] * y[keep, None], src, dst)
     mean = torch.stack([x.mean(0) for x in torch.split(h, counts)])
     kept = torch.zeros(len(y), dtype=torch.bool)
     kept[keep] = True
-    return {"keep": kept, "score": readout(w, "top_readout", mean)}
+    return {"keep": kept, "score": readout(w, f"{name}.readout", mean)}
 
 
-def sort_pool(w, g):
+def in_order(w, g):
     flat = []
     for h in split(w["node_kinds"][g["kinds"]], g):
         rows = h[torch.sort(h[:, -1], descending=True, stable=True).indices][:SLOTS]
         flat.append(torch.cat([rows, torch.zeros(SLOTS - len(rows), D, dtype=h.dtype)]).flatten())
-    return {"score": torch.stack(flat) @ w["sort_w"] + w["sort_b"]}
+    return torch.stack(flat)
+
+
+def sort_pool(w, g):
+    return {"score": in_order(w, g) @ w["sort_w"] + w["sort_b"]}
+
+
+def sort_conv(w, g):
+    """As its paper has it: a convolution of stride D over all features, max pooling of two, a second convolution, one product."""
+    z = torch.conv1d(in_order(w, g)[:, None], w["conv1"][:, None], w["conv1_b"], stride=D).relu()
+    z = torch.conv1d(torch.max_pool1d(z, 2), w["conv2"], w["conv2_b"]).relu()
+    return {"score": z.flatten(1) @ w["conv_w"].flatten(0, 1) + w["conv_b"]}
 
 
 def diff_pool(w, g):
@@ -174,13 +196,14 @@ def add_paths(g):
     g |= {k: torch.tensor(v, dtype=torch.int32) for k, v in out.items()}
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 PATHS = {"kinds": "kinds", "nodes_of": "nodes_of", "bonds": "path_bonds"} | {
     k: k for k in ("root", "member", "dist", "own", "psrc", "pdst")}
 ENTRIES = {
     gcn_mean: "kinds src dst nodes_of", gin_sum: "kinds src dst nodes_of", gated_max: "kinds bonds src dst nodes_of",
     training: "kinds bonds src dst", top_k: "kinds src dst nodes_of", sort_pool: "kinds nodes_of", k_paths: PATHS,
+    sag: "kinds src dst nodes_of", sort_conv: "kinds nodes_of",
 }
 
 
@@ -194,8 +217,8 @@ def weights():
         draw(name + ".scale", *lead, D, scale=0.2, around=1)
         draw(name + ".shift", *lead, D, scale=0.2)
         if stats:
-            draw(name + ".running_mean", *lead, D, scale=0.3)
-            w[name + ".running_var"] = torch.rand(*lead, D) + 0.5
+            draw(name + ".mean", *lead, D, scale=0.3)
+            w[name + ".variance"] = torch.rand(*lead, D) + 0.5
 
     def add_gcn(name, lead, stats=True):
         draw(name + ".w", *lead, D, D, scale=0.4)
@@ -217,6 +240,11 @@ def weights():
         add_norm(name + ".nodes", lead, stats)
         add_norm(name + ".edges", lead, stats)
 
+    def add_readout(name):
+        for i, (a, b) in enumerate([(D, D // 2), (D // 2, D // 4), (D // 4, CLASSES)], 1):
+            draw(f"{name}.w{i}", a, b, scale=a**-0.5)
+            draw(f"{name}.b{i}", b, scale=0.3, around=0.5)
+
     draw("node_kinds", KINDS, D)
     draw("edge_kinds", BONDS, D)
     add_gcn("gcn", [LAYERS])
@@ -224,14 +252,12 @@ def weights():
     add_gin("path_gin", [LAYERS])
     add_gated("gated", [LAYERS])
     add_gcn("before", [])
-    add_gcn("after", [])
+    add_gcn("top.after", [])
     add_gcn("train_gcn", [], False)
     add_gin("train_gin", [], False)
     add_gated("train_gated", [], False)
-    for name in ("gcn", "gated", "top", "path"):
-        for i, (a, b) in enumerate([(D, D // 2), (D // 2, D // 4), (D // 4, CLASSES)], 1):
-            draw(f"{name}_readout.w{i}", a, b, scale=a**-0.5)
-            draw(f"{name}_readout.b{i}", b, scale=0.3, around=0.5)
+    for name in ("gcn_readout", "gated_readout", "top.readout", "path_readout"):
+        add_readout(name)
     for name, *shape in [("score_w0", D, CLASSES), ("score_b0", CLASSES), ("score_w", LAYERS, D, CLASSES),
                          ("score_b", LAYERS, CLASSES), ("choose", D), ("sort_w", SLOTS * D, CLASSES),
                          ("sort_b", CLASSES),
@@ -242,6 +268,12 @@ def weights():
         draw(name + ".w", D, wide, scale=0.4)
         draw(name + ".own", D, wide, scale=0.4)
         draw(name + ".b", wide, scale=0.3)
+    add_gcn("sag_before", [])
+    add_gcn("sag.after", [])
+    add_readout("sag.readout")
+    for name, *shape in [("sag_w", D), ("sag_b",), ("conv1", 5, D), ("conv1_b", 5), ("conv2", 4, 5, 2), ("conv2_b", 4),
+                         ("conv_w", 4, SLOTS // 2 - 1, CLASSES), ("conv_b", CLASSES)]:
+        draw(name, *shape, scale=0.5)
     return w
 
 
@@ -291,6 +323,23 @@ def main():
         made = diff_pool(w, {k: v.double() for k, v in g.items()})
         golden |= {f"diff_pool_{name}.{k}": v.float().contiguous() for k, v in (g | made).items()}
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 78, "LAYERS": 2}
+
+
+def medium():
+    """GatedGCN's published width on 128 rings of 23 nodes, two layers."""
+    torch.manual_seed(28)
+    n, graphs = 23, 128
+    first = torch.arange(graphs).repeat_interleave(n) * n
+    near = first + (torch.arange(n) + 1).remainder(n).repeat(graphs)
+    own = torch.arange(n * graphs)
+    g = {"kinds": torch.randint(KINDS, (n * graphs,)), "src": torch.cat([own, near]), "dst": torch.cat([near, own]),
+         "bonds": torch.randint(BONDS, (2 * n * graphs,)), "nodes_of": torch.full((graphs,), n)}
+    return {
+        "entry": "gated_max", "weights": weights(), "inputs": g, "network": gated_max, "axes": {"d": D, "quarter": D // 4},
+    }
 
 
 if __name__ == "__main__":

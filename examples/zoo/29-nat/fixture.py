@@ -114,6 +114,9 @@ class Nat:
         return np.array([[entry[at] for entry in row] for row in self.tables[hop]])
 
 
+# Weights and golden values.
+
+
 def weights():
     shapes = {
         "features": (N + 1, F), "edges": (EDGES, EF), "place": (64, P), "wg": (F + R + P, HEADS, F),

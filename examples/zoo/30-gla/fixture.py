@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
-D, H, K, V, R, C, M, LAYERS, WORDS = 16, 2, 4, 8, 4, 4, 256, 2, 50
+D, H, K, V, R, C, M, LAYERS, WORDS, E, SHARE = 16, 2, 4, 8, 4, 4, 256, 2, 50, 2, 2
 EPS = 1e-5
 
 
@@ -58,6 +58,27 @@ def layer(w, x, s0, tau, form=recurrent):
     return y.reshape(*x.shape[:2], H * V) @ w["wo"].reshape(H * V, D), s
 
 
+def grouped(w, x, before, s0, tau, least):
+    """The layer with heads of queries that share keys, short convolutions, relu as the map, and bounded decays. s0: [b, head, share, k, v]."""
+    long, y, s = np.concatenate([before, x], 1), np.zeros_like(x), np.zeros_like(s0)
+    la = np.maximum(log_sigmoid(np.einsum("btr,rhk->bthk", x @ w["wa1"], w["wa2"]) + w["ba"]) / tau, least)
+
+    def short(z, kernel):
+        """z: [t + 3, channels], kernel: [channels, 4]."""
+        out = np.array([sum(kernel[:, j] * z[t + j] for j in range(4)) for t in range(len(z) - 3)]).reshape(-1, z.shape[1])
+        return swish(out)
+
+    for b in range(len(x)):
+        for h in range(H):
+            k = np.maximum(short(long[b] @ w["wk"][:, h], w["ck"][h]), 0)
+            v = short(long[b] @ w["wv"][:, h], w["cv"][h])
+            for n in range(SHARE):
+                q = np.maximum(short(long[b] @ w["wq"][:, h, n], w["cq"][h, n]), 0)
+                o, s[b, h, n] = recurrent(q, k, v, la[b, :, h], s0[b, h, n])
+                y[b] += (rmsnorm(o, w["norm"]) * swish(x[b] @ w["wg"][:, h, n])) @ w["wo"][h, n]
+    return y, long[:, -3:], s
+
+
 def read(w, ids, memory):
     """ids: [b, t], memory: [layer, b, head, k, v]."""
     x, memory = w["embed"][ids], memory.copy()
@@ -66,11 +87,11 @@ def read(w, ids, memory):
         y, memory[i] = layer(mix, rmsnorm(x, w["norm1"][i]), memory[i], 16)
         x = x + y
         z = rmsnorm(x, w["norm2"][i])
-        x = x + (swish(z @ mlp["w1"]) * (z @ mlp["w2"])) @ mlp["w3"]
+        x = x + (swish(z @ mlp["gate"]) * (z @ mlp["up"])) @ mlp["down"]
     return rmsnorm(x, w["norm"]) @ w["embed"].T, memory
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 def parallel(q, k, v, la, s0):
     scale, g = K**-0.5, np.cumsum(la, 0)
@@ -91,6 +112,39 @@ def chunkwise(q, k, v, la, s0):
     return o, s
 
 
+def two_levels(q, k, v, la, s):
+    """Chunks of C steps in parts of E; of two parts the first step of the later one is where their decay splits."""
+    o, scale = np.zeros_like(v), K**-0.5
+    for at in range(0, len(q), C):
+        one = slice(at, at + C)
+        qc, kc, vc, g = q[one], k[one], v[one], np.cumsum(la[one], 0)
+        p = np.zeros((len(qc), len(qc)))
+        for i in range(0, len(qc), E):
+            I, n = slice(i, i + E), g[i]
+            for j in range(0, i, E):
+                J = slice(j, j + E)
+                p[I, J] = scale * (qc[I] * np.exp(g[I] - n)) @ (kc[J] * np.exp(n - g[J])).T
+            for a in range(i, min(i + E, len(qc))):
+                for b in range(i, a + 1):
+                    p[a, b] = scale * np.sum(qc[a] * kc[b] * np.exp(g[a] - g[b]))
+        o[one] = p @ vc + scale * (qc * np.exp(g)) @ s
+        s = np.exp(g[-1])[:, None] * s + (kc * np.exp(g[-1] - g)).T @ vc
+    return o, s
+
+
+def make_grouped(random):
+    def normal(fan_in, *shape):
+        return (random.standard_normal(shape) * fan_in**-0.5).astype(np.float32)
+
+    return {
+        "grouped.wq": normal(D, D, H, SHARE, K), "grouped.wk": normal(D, D, H, K), "grouped.wv": normal(D, D, H, V),
+        "grouped.wg": normal(D, D, H, SHARE, V), "grouped.cq": normal(4, H, SHARE, K, 4), "grouped.ck": normal(4, H, K, 4),
+        "grouped.cv": normal(4, H, V, 4), "grouped.wa1": normal(D, D, R), "grouped.wa2": normal(R, R, H, K),
+        "grouped.ba": normal(4, H, K), "grouped.norm": 1 + normal(25, V),
+        "grouped.wo": normal(H * SHARE * V, H, SHARE, V, D),
+    }
+
+
 def make_weights(random):
     def normal(fan_in, *shape):
         return random.standard_normal(shape) * fan_in**-0.5
@@ -108,7 +162,7 @@ def make_weights(random):
     w |= {
         "embed": normal(1, WORDS, D), "norm": 1 + normal(25, D),
         "norm1": 1 + normal(25, LAYERS, D), "norm2": 1 + normal(25, LAYERS, D),
-        "mlp.w1": normal(D, LAYERS, D, M), "mlp.w2": normal(D, LAYERS, D, M), "mlp.w3": normal(M, LAYERS, M, D),
+        "mlp.gate": normal(D, LAYERS, D, M), "mlp.up": normal(D, LAYERS, D, M), "mlp.down": normal(M, LAYERS, M, D),
     }
     return {name: value.astype(np.float32) for name, value in w.items()}
 
@@ -116,7 +170,6 @@ def make_weights(random):
 def main():
     random = np.random.default_rng(30)
     weights = make_weights(random)
-    save_file(weights, HERE / "weights.safetensors")
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     golden = {}
 
@@ -131,7 +184,7 @@ def main():
     def layer_run(run, x, tau, s0):
         given = [x.astype(np.float64), s0.astype(np.float64), np.float64(np.float32(tau))]
         y, s = layer(sub(w, "one"), *given)
-        for form in (parallel, chunkwise):
+        for form in (parallel, chunkwise, two_levels):
             for ours, other in zip((y, s), layer(sub(w, "one"), *given, form=form)):
                 assert np.abs(ours - other).max(initial=0) < 1e-12
         keep(run, x=x, tau=tau, s0=s0, y=y, s=s)
@@ -166,19 +219,64 @@ def main():
         keep(run, ids=calls, logits=np.stack(made), memory=memory)
     one = random.integers(0, WORDS, (1, 1))
     keep("one", ids=one, logits=read(w, one, empty[:, :1])[0])
-    save_file(golden, HERE / "golden.safetensors")
+
+    more = make_grouped(random)
+    save_file(weights, HERE / "weights.safetensors")
+    options, own = HERE.parent / "30-gla-options", {n: v for n, v in weights.items() if n.startswith("one.")}
+    save_file(own | more, options / "weights.safetensors")
+    w = {name: value.astype(np.float64) for name, value in sub(more, "grouped").items()}
+    for run, t, tau, least in (("grouped", 9, 16, -np.inf), ("clamped", 9, 0.1, -1.5), ("grouped_first", 5, 16, -np.inf)):
+        x, before, s0 = float32(2, t, D), float32(2, 3, D), float32(2, H, SHARE, K, V)
+        given = [z.astype(np.float64) for z in (x, before, s0)]
+        y, after, s = grouped(w, *given, np.float64(np.float32(tau)), least)
+        keep(run, x=x, before=before, s0=s0, tau=tau, least=least, y=y, after=after, s=s)
+    # The four steps after those.
+    x = float32(2, 4, D)
+    y, later, end = grouped(w, x.astype(np.float64), after, s, 16, -np.inf)
+    keep("grouped_second", x=x, before=after, s0=s, tau=16, least=-np.inf, y=y, after=later, s=end)
+    only, both = ("grouped", "clamped"), ("chunks", "fast_chunks")
+    save_file({n: v for n, v in golden.items() if not n.startswith(only)}, HERE / "golden.safetensors")
+    save_file({n: v for n, v in golden.items() if n.startswith(only + both)}, options / "golden.safetensors")
 
 
 MEDIUM = {"D": 256, "H": 4, "K": 32, "V": 64, "R": 16, "M": 768, "WORDS": 1000}
 
 
 def medium():
-    """Two layers on 128 words."""
+    """Two layers on 128 words, in chunks of 32."""
+    import torch
+    import torch.nn.functional as F
+
     random = np.random.default_rng(30)
-    empty = np.zeros((LAYERS, 1, H, K, V))
+
+    def norm(x, scale):
+        return F.rms_norm(x, x.shape[-1:], scale, EPS)
+
+    def layer(w, x):
+        q, k, v, g = (torch.einsum("btd,dhk->bhtk", x, w[name]) for name in ("wq", "wk", "wv", "wg"))
+        la = F.logsigmoid(torch.einsum("btr,rhk->bhtk", x @ w["wa1"], w["wa2"]) + w["ba"][:, None]) / 16
+        s, out, early = torch.zeros(len(x), H, K, V, dtype=x.dtype), [], torch.ones(32, 32, dtype=torch.bool).tril()[..., None]
+        for qc, kc, vc, lc in zip(*(y.split(32, 2) for y in (K**-0.5 * q, k, v, la))):
+            a = lc.cumsum(2)
+            decay = torch.exp((a[:, :, :, None] - a[:, :, None]).masked_fill(~early, -torch.inf))
+            p = torch.einsum("bhik,bhjk,bhijk->bhij", qc, kc, decay)
+            out.append((qc * a.exp()) @ s + p @ vc)
+            s = a[:, :, -1, :, None].exp() * s + (kc * (a[:, :, -1:] - a).exp()).mT @ vc
+        y = norm(torch.cat(out, 2), w["norm"]) * F.silu(g)
+        return torch.einsum("bhtv,hvd->btd", y, w["wo"])
+
+    def network(w, x):
+        x = w["embed"][x["ids"]]
+        for i in range(LAYERS):
+            mix, mlp = ({name: value[i] for name, value in sub(w, part).items()} for part in ("gla", "mlp"))
+            x = x + layer(mix, norm(x, w["norm1"][i]))
+            z = norm(x, w["norm2"][i])
+            x = x + (F.silu(z @ mlp["gate"]) * (z @ mlp["up"])) @ mlp["down"]
+        return {"logits": norm(x, w["norm"]) @ w["embed"].T}
+
     return {
-        "entry": "read", "weights": make_weights(random), "inputs": {"ids": random.integers(0, WORDS, (1, 128))},
-        "network": lambda w, x: {"logits": read(w, x["ids"], empty)[0]},
+        "entry": "read", "weights": {name: torch.tensor(value) for name, value in make_weights(random).items()},
+        "inputs": {"ids": torch.tensor(random.integers(0, WORDS, (1, 128)))}, "network": network,
         "axes": {"d": D, "head": H, "k": K, "v": V, "r": R, "layer": LAYERS, "word": WORDS},
     }
 

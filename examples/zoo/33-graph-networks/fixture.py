@@ -38,9 +38,10 @@ def join(*parts):
     return np.concatenate(parts, axis=-1)
 
 
-def block(w, name, x, v, u, g):
+def block(w, name, x, v, u, g, sent=False):
     x = phi(w, name + ".edges", join(x, v[g["rcv"]], v[g["snd"]], u[g["of_edge"]]))
-    v = phi(w, name + ".nodes", join(fold(x, g["rcv"], len(v)), v, u[g["of_node"]]))
+    ends_at = [fold(x, g[end], len(v)) for end in ("rcv", "snd")[: 1 + sent]]
+    v = phi(w, name + ".nodes", join(*ends_at, v, u[g["of_node"]]))
     count = len(u)
     u = phi(w, name + ".globals", join(fold(x, g["of_edge"], count), fold(v, g["of_node"], count), u))
     return x, v, u
@@ -48,6 +49,10 @@ def block(w, name, x, v, u, g):
 
 def full(w, g):
     return dict(zip(("edges", "nodes", "globals"), block(w, "full", g["x"], g["v"], g["u"], g)))
+
+
+def sent(w, g):
+    return dict(zip(("edges", "nodes", "globals"), block(w, "sent", g["x"], g["v"], g["u"], g, True)))
 
 
 def independent(w, g):
@@ -159,10 +164,11 @@ ENTRIES = {
     reducers: "x v snd rcv",
     recurrent: "x v u hx hv hu snd rcv of_edge of_node",
     encode_process_decode: "x v u snd rcv of_edge of_node",
+    sent: "x v u snd rcv of_edge of_node",
 }
 
 
-# Weights and inputs.
+# Weights and golden values.
 
 
 def weights():
@@ -183,9 +189,9 @@ def weights():
         draw(name + ".w", wide, out, scale=wide**-0.5)
         draw(name + ".b", out, scale=0.3)
 
-    def add_block(name, x, v, u):
+    def add_block(name, x, v, u, ends=1):
         add_phi(name + ".edges", x + 2 * v + u)
-        add_phi(name + ".nodes", O + v + u)
+        add_phi(name + ".nodes", ends * O + v + u)
         add_phi(name + ".globals", 2 * O + u)
 
     add_block("full", EV, NV, GV)
@@ -207,6 +213,7 @@ def weights():
         add_phi(name, wide)
     for name, wide in {"theta": NV, "eta": NV, "beta": NV, "gate": O}.items():
         add_linear(name, wide)
+    add_block("sent", EV, NV, GV, ends=2)
     return w
 
 
@@ -243,7 +250,7 @@ def main():
     for batch, g in batches.items():
         wide = {k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in g.items()}
         for entry, inputs in ENTRIES.items():
-            if batch in ("one", "permuted") and entry not in (full, self_attention, encode_process_decode):
+            if batch in ("one", "permuted") and entry not in (full, sent, self_attention, encode_process_decode):
                 continue
             made = entry(w, wide)
             results[batch, entry] = made
@@ -253,6 +260,42 @@ def main():
     for name in ("nodes", "globals"):
         assert np.allclose(results["three", full][name], results["permuted", full][name], rtol=0, atol=1e-12)
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"O": 64}
+
+
+def medium():
+    """Two steps on 100 graphs of 20 nodes and 200 edges."""
+    import torch
+
+    g = graphs([20] * 100, [200] * 100)
+    w = {name: torch.tensor(value) for name, value in weights().items()}
+
+    def phi(w, name, x):
+        x = torch.relu(torch.relu(x @ w[name + ".w1"] + w[name + ".b1"]) @ w[name + ".w2"] + w[name + ".b2"])
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], w[name + ".scale"], w[name + ".shift"])
+
+    def total(x, index, count):
+        return torch.zeros(count, x.shape[1], dtype=x.dtype).index_add(0, index, x)
+
+    def core(w, x, v, u, g):
+        x = phi(w, "core.edges", torch.cat([x, v[g["rcv"]], v[g["snd"]], u[g["of_edge"]]], -1))
+        v = phi(w, "core.nodes", torch.cat([total(x, g["rcv"], len(v)), v, u[g["of_node"]]], -1))
+        all_of = total(x, g["of_edge"], len(u)), total(v, g["of_node"], len(u))
+        return x, v, phi(w, "core.globals", torch.cat([*all_of, u], -1))
+
+    def network(w, g):
+        start = now = [phi(w, "encode_" + k, g[k]) for k in "xvu"]
+        made = {"edges": [], "nodes": [], "globals": []}
+        for _ in range(STEPS):
+            now = core(w, *(torch.cat([a, b], -1) for a, b in zip(start, now)), g)
+            for name, k, value in zip(made, "xvu", now):
+                made[name].append(phi(w, "decode_" + k, value) @ w[f"out_{k}.w"] + w[f"out_{k}.b"])
+        return {name: torch.stack(value) for name, value in made.items()}
+
+    inputs = {name: torch.tensor(g[name]) for name in ENTRIES[encode_process_decode].split()}
+    return {"entry": "encode_process_decode", "weights": w, "inputs": inputs, "network": network, "axes": {"o": O}}
 
 
 if __name__ == "__main__":

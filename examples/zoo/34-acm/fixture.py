@@ -96,7 +96,7 @@ def layer(w, x):
     return x + y, torch.stack([*choices, choice])
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 def clear_argmax(z):
     best = z.topk(2, -1).values
@@ -170,6 +170,32 @@ def main():
             keep(f"losses.b{b}.{target:.2f}", share=share.float(), cost=cost, target=target,
                  budget=budget, entropy=entropy, diversity=diversity)
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"D": 256, "P": 256, "LOW": 32, "R": 16, "HEADS": 4}
+
+
+def medium():
+    """A layer on 197 tokens. Learners run for all tokens that chose them, one after the other."""
+    torch.manual_seed(34)
+    w = make_weights()
+
+    def network(w, x):
+        def by_learner(w, x, choice, act=F.gelu):
+            y = torch.zeros_like(x)
+            for n in range(N):
+                rows = choice > n
+                y[rows] += learner(w, n, x[rows], act)
+            return y
+
+        globals().update(prefix=by_learner, clear_argmax=lambda z: z.argmax(-1))
+        y, choice = layer(w, x["x"])
+        return {"y": y}
+
+    return {
+        "entry": "layer", "weights": w, "inputs": {"x": torch.randn(1, 197, D)}, "network": network,
+        "axes": {"d": D, "p": P, "low": LOW, "r": R, "head": HEADS},
+    }
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def classifier(w, layer, image):
 VARIANTS = {"ninformer": gated(mixer), "fourier": gated(fourier), "linear": gated(linear), "mlp_mixer": mixer}
 
 
-# ---- weights and golden values
+# Weights and golden values.
 
 def uniform(fan_in, *shape):
     return (2 * torch.rand(shape) - 1) * fan_in**-0.5

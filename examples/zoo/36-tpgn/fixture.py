@@ -60,6 +60,9 @@ def network(w, x, marks, norm):
     return y
 
 
+# Weights and golden values.
+
+
 def check(w, random):
     """The history of a row does not include the row."""
     own = [w[f"net.pgn.{name}"][0].astype(float) for name in ("history", "history_bias", "fuse", "fuse_bias")]
@@ -119,6 +122,40 @@ def main():
         golden |= {f"t{steps}b{batch}.x": x, f"t{steps}b{batch}.y": y.astype(np.float32)}
     save_file(w, HERE.parent / "36-pgn/weights.safetensors")
     save_file(golden, HERE.parent / "36-pgn/golden.safetensors")
+
+
+def medium():
+    """A week of hours of 32 samples, two series, at width 64; a day ahead."""
+    import torch
+    import torch.nn.functional as F
+
+    r, p, f, h, ahead = 7, 24, 1 + Q, 64, 1
+    random = np.random.default_rng(36)
+    shapes = {"along": (h, h, r), "along_bias": (h,), "patch": (h, f, p), "patch_bias": (h,), "patches": (h, h, r),
+              "patches_bias": (h,), "head": (ahead, 2, h), "head_bias": (ahead,), "pgn.history": (h, f, r - 1),
+              "pgn.history_bias": (h,), "pgn.fuse": (2, h, f + h), "pgn.fuse_bias": (2, h)}
+    w = {f"net.{name}": torch.tensor(uniform(random, np.prod(shape[1:]), M, *shape)) for name, shape in shapes.items()}
+    inputs = {"x": torch.randn(32, r * p, M), "marks": torch.rand(32, r * p, Q) - 0.5}
+
+    def network(w, x):
+        out = []
+        for m in range(M):
+            own = {name[4:]: value[m] for name, value in w.items()}
+            z = torch.cat([x["x"][..., m:m + 1], x["marks"]], -1).reshape(-1, r, p, f)
+            along = z.permute(0, 2, 3, 1).flatten(0, 1)  # [b * p, f, r]
+            past = F.conv1d(F.pad(along, (r - 1, 0))[..., :-1], own["pgn.history"], own["pgn.history_bias"]).mT
+            both = torch.cat([along.mT, past], -1)
+            gate = torch.sigmoid(F.linear(both, own["pgn.fuse"][0], own["pgn.fuse_bias"][0]))
+            o = gate * past + (1 - gate) * torch.tanh(F.linear(both, own["pgn.fuse"][1], own["pgn.fuse_bias"][1]))
+            long = F.linear(o.mT.flatten(1), own["along"].flatten(1), own["along_bias"]).reshape(-1, p, h)
+            s1 = F.linear(z.mT.flatten(2), own["patch"].flatten(1), own["patch_bias"])
+            s2 = F.linear(s1.mT.flatten(1), own["patches"].flatten(1), own["patches_bias"])
+            y = torch.cat([s2[:, None].expand(-1, p, -1), long], -1)
+            out.append(F.linear(y, own["head"].flatten(1), own["head_bias"]).mT.flatten(1))
+        return {"y": torch.stack(out, -1)}
+
+    axes = {"row": r, "p": p, "h": h, "ahead": ahead}
+    return {"entry": "plain", "weights": w, "inputs": inputs, "network": network, "axes": axes}
 
 
 if __name__ == "__main__":

@@ -87,6 +87,9 @@ def update(gate, context, loss, centre, noise):
     return np.linalg.lstsq(a, np.eye(K)[expert_of[own]], rcond=None)[0], centre, own, expert_of, 1
 
 
+# Weights and golden values.
+
+
 def weights(random):
     def xavier(*shape):
         return random.uniform(-1, 1, shape) * (6 / (shape[-1] + shape[-2])) ** 0.5
@@ -153,6 +156,49 @@ def main():
     gate("empty", blobs[:1] + 0.2 * f32(6, X), loss, np.concatenate([blobs[:1], blobs[:1] + 10]), 0)
     save_file(w, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"WIDTH": 64}
+
+
+def medium():
+    """Sixty-four environments of eight trajectories, 20 times; each expert integrates its environments at once."""
+    import torch
+
+    random = np.random.default_rng(37)
+    w = {name: torch.tensor(value) for name, value in weights(random).items()}
+    inputs = {"y0": torch.randn(64, 8, D), "context": torch.randn(64, X), "times": torch.arange(20) * 0.1}
+
+    def f(w, y, xi):
+        """y: [e, n, d], xi: [e, s]."""
+        xi = xi + w["shift"]
+        for n, name in enumerate(("first", "second", "third"), 1):
+            v = w[f"{name}.v"] + (w[f"{name}.a"] * xi[:, None]) @ w[f"{name}.b"]
+            y = y @ v.mT + (w[f"{name}.bias"] + xi @ w[f"{name}.bias_a"].T)[:, None]
+            if n < 3:
+                y = y * torch.sigmoid((w[f"slope{n}"] + xi @ w[f"slope{n}_a"])[:, None, None] * y)
+        return y
+
+    def network(w, x):
+        score = x["context"] @ w["gate"][:-1] + w["gate"][-1]
+        chosen, out = score.argmax(-1), torch.zeros(*x["y0"].shape[:2], len(x["times"]), D, dtype=score.dtype)
+        for e in range(K):
+            rows = chosen == e
+            own = {name[9:]: value[e] for name, value in w.items() if name.startswith("answer.f.")}
+            y, xi = x["y0"][rows], x["context"][rows, e * S:(e + 1) * S]
+            made = [y]
+            for h in x["times"].diff():
+                k1 = f(own, y, xi)
+                k2 = f(own, y + h / 2 * k1, xi)
+                k3 = f(own, y + h / 2 * k2, xi)
+                k4 = f(own, y + h * k3, xi)
+                y = y + h * (k1 + 2 * k2 + 2 * k3 + k4) / 6
+                made.append(y)
+            out[rows] = torch.stack(made, 2)
+        return {"y": out, "chosen": chosen}
+
+    axes = {"h1": WIDTH, "h2": WIDTH}
+    return {"entry": "predict", "weights": w, "inputs": inputs, "network": network, "axes": axes}
 
 
 if __name__ == "__main__":

@@ -61,5 +61,7 @@ codes! {
     QUANTIZED = "E0216": "the quantised type is wrong";
     SHADOWED = "E0217": "an axis has the name of the loop's";
     CHOICE = "E0221": "the choice cannot be made when building";
+    CHOOSE = "E0231": "the arms cannot be chosen so";
+    PARAM_SET = "E0232": "the sets of parameters do not fit";
     UNUSED = "W0301": "never used";
 }

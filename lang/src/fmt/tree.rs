@@ -65,7 +65,7 @@ impl<'t> Writer<'t> {
                 self.braces(pair, breaks);
             }
             Rule::network => self.network(pair),
-            Rule::block | Rule::model | Rule::entry | Rule::route => self.with_broken_body(pair),
+            Rule::block | Rule::model | Rule::entry | Rule::route | Rule::choose => self.with_broken_body(pair),
             Rule::if_ => self.sides(pair),
             Rule::match_ => self.arms(pair),
             Rule::chosen => {
@@ -98,7 +98,12 @@ impl<'t> Writer<'t> {
                 self.words_of(&pair);
             }
             Rule::expr => self.expr(pair),
-            Rule::brackets | Rule::call_axes | Rule::at_axes | Rule::file_order | Rule::mix_axis => {
+            Rule::brackets
+            | Rule::call_axes
+            | Rule::at_axes
+            | Rule::file_order
+            | Rule::mix_axis
+            | Rule::segments_axis => {
                 self.tight = true;
                 self.inner(pair);
             }
@@ -121,7 +126,7 @@ impl<'t> Writer<'t> {
         for part in pair.into_inner() {
             self.words_to(part.as_span().start());
             match part.as_rule() {
-                Rule::body | Rule::experts => self.braces(part, true),
+                Rule::body | Rule::experts | Rule::choices => self.braces(part, true),
                 _ => self.pair(part),
             }
         }
@@ -466,7 +471,7 @@ impl<'t> Writer<'t> {
 /// Does a part hold a body in braces?
 fn has_braces(pair: &P) -> bool {
     let mut inside = pair.clone().into_inner().flatten();
-    inside.any(|p| matches!(p.as_rule(), Rule::body | Rule::experts | Rule::loop_body | Rule::match_))
+    inside.any(|p| matches!(p.as_rule(), Rule::body | Rule::experts | Rule::choices | Rule::loop_body | Rule::match_))
 }
 
 /// Does no blank stand between two words?

@@ -8,7 +8,7 @@ pub const MAX_BYTES: usize = 4 << 20;
 /// Brackets open at once, loops and prefix operators included.
 pub const MAX_NESTING: usize = 100;
 /// Words behind which an expression stands before the braces: one may stand in another's.
-const HEADS: &[&str] = &["if", "match", "for", "route", "repeat", "scan"];
+const HEADS: &[&str] = &["if", "match", "for", "route", "choose", "repeat", "scan"];
 /// Operators in one statement.
 pub const MAX_OPERATORS: usize = 1000;
 
@@ -50,14 +50,14 @@ pub fn check(file: u32, text: &str) -> Option<Diagnostic> {
                 prefixes += 1;
                 operators += 1;
             }
-            b'+' | b'*' | b'/' | b'%' | b'@' | b'<' | b'>' | b'=' | b'.' => operators += 1,
+            b'+' | b'*' | b'/' | b'%' | b'@' | b'<' | b'>' | b'=' | b'.' | b'&' | b'|' | b'^' => operators += 1,
             b'n' if bytes[i..].starts_with(b"not") => {
                 prefixes += 1;
                 i += 2;
             }
             b'o' | b'a' if bytes[i..].starts_with(b"or ") || bytes[i..].starts_with(b"and ") => operators += 1,
             // Only what begins a statement or an argument starts the count anew.
-            b'l' if bytes[i..].starts_with(b"let ") => operators = 0,
+            b'l' if bytes[i..].starts_with(b"let ") => (operators, heads) = (0, 0),
             b',' => operators = 0,
             b' ' | b'\t' | b'\r' | b'\n' => {}
             _ => prefixes = 0,
@@ -80,7 +80,11 @@ fn begins_head(bytes: &[u8], at: usize) -> bool {
     let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
     let is_longer = |b: &u8| is_word(b) || matches!(b, b'\'' | b':');
     let is_inside = at > 0 && (is_word(&bytes[at - 1]) || bytes[at - 1] == b'.');
-    let is_head =
-        |word: &str| bytes[at..].starts_with(word.as_bytes()) && !bytes.get(at + word.len()).is_some_and(is_longer);
+    // A name, too, where something follows directly.
+    let is_name = |word: &str, next: &u8| word == "choose" && b"([.,)".contains(next);
+    let ends = |word: &str, next: &u8| is_longer(next) || is_name(word, next);
+    let is_head = |word: &str| {
+        bytes[at..].starts_with(word.as_bytes()) && !bytes.get(at + word.len()).is_some_and(|b| ends(word, b))
+    };
     !is_inside && HEADS.iter().any(|word| is_head(word))
 }

@@ -228,6 +228,7 @@ pub enum ExprKind {
     Scan(Box<Scan>),
     Repeat(Box<Repeat>),
     Route(Box<Route>),
+    Choose(Box<Choose>),
     If(Box<If>),
     Match(Box<Match>),
     For(Box<For>),
@@ -281,6 +282,11 @@ pub enum Infix {
     Ge,
     Lt,
     Gt,
+    BitOr,
+    BitXor,
+    BitAnd,
+    Shl,
+    Shr,
     Add,
     Sub,
     Mul,
@@ -363,11 +369,20 @@ pub struct Scan {
     pub reverse: bool,
     /// `lengths = n`: each sequence has its own.
     pub lengths: Option<Expr>,
+    /// `segments[seq] = of`: sequences one after the other.
+    pub segments: Option<Segments>,
     pub carries: Vec<Carried>,
     pub statements: Vec<Statement>,
     pub nexts: Vec<Expr>,
     pub until: Option<Expr>,
     pub yields: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Segments {
+    /// That of the sequences.
+    pub axis: Option<Name>,
+    pub of: Expr,
 }
 
 #[derive(Clone, Debug)]
@@ -387,6 +402,27 @@ pub struct Repeat {
 pub struct Arm {
     pub name: Name,
     pub value: Expr,
+}
+
+/// `choose g { wide: f(x)  small: h(x) }`
+#[derive(Clone, Debug)]
+pub struct Choose {
+    pub by: Expr,
+    /// For all arms.
+    pub statements: Vec<Statement>,
+    pub arms: Arms,
+}
+
+#[derive(Clone, Debug)]
+pub enum Arms {
+    Named(Vec<Arm>),
+    /// `level in 0..16: f(x, level)`
+    Each {
+        name: Name,
+        from: Expr,
+        to: Expr,
+        value: Expr,
+    },
 }
 
 #[derive(Clone, Debug)]

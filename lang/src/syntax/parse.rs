@@ -420,6 +420,7 @@ impl Tree<'_> {
             Rule::scan => ExprKind::Scan(Box::new(self.scan(pair))),
             Rule::repeat => ExprKind::Repeat(Box::new(self.repeat(pair))),
             Rule::route => ExprKind::Route(Box::new(self.route(pair))),
+            Rule::choose => ExprKind::Choose(Box::new(self.choose(pair))),
             _ => ExprKind::Last(self.name(Parts::of(pair).next())),
         };
         Expr { kind, span }
@@ -515,11 +516,16 @@ impl Tree<'_> {
         let times = parts.take(Rule::times).map(|p| self.expr(Parts::of(p).next()));
         let reverse = parts.take(Rule::reverse).is_some();
         let lengths = parts.take(Rule::lengths).map(|p| self.expr(Parts::of(p).next()));
+        let segments = parts.take(Rule::segments).map(|p| {
+            let mut parts = Parts::of(p);
+            let axis = parts.take(Rule::segments_axis).map(|p| self.name(Parts::of(p).next()));
+            Segments { axis, of: self.expr(parts.next()) }
+        });
         let carries = parts.take(Rule::carry).map(|p| self.carries(p)).unwrap_or_default();
         let (statements, nexts) = self.loop_body(parts.next());
         let until = parts.take(Rule::until).map(|p| self.expr(Parts::of(p).next()));
         let yields = self.expr(Parts::of(parts.next()).next());
-        Scan { axis, times, reverse, lengths, carries, statements, nexts, until, yields }
+        Scan { axis, times, reverse, lengths, segments, carries, statements, nexts, until, yields }
     }
 
     fn repeat(&self, pair: P) -> Repeat {
@@ -545,14 +551,19 @@ fn signed(text: &str) -> f64 {
     }
 }
 
-/// Binding strength: a larger number binds tighter. `@` and `*` are of one strength, from left to right.
+/// Binding strength: a larger number binds tighter. `@` and `*` are of one strength, from left to right; operators of bits bind tighter
+/// than comparisons.
 pub(crate) fn precedence(rule: Rule) -> u8 {
     match rule {
         Rule::or => 1,
         Rule::and => 2,
         Rule::eq | Rule::ne | Rule::le | Rule::ge | Rule::lt | Rule::gt => 3,
-        Rule::add | Rule::sub => 4,
-        _ => 5,
+        Rule::bit_or => 4,
+        Rule::bit_xor => 5,
+        Rule::bit_and => 6,
+        Rule::shl | Rule::shr => 7,
+        Rule::add | Rule::sub => 8,
+        _ => 9,
     }
 }
 
@@ -566,6 +577,11 @@ fn operator_of(rule: Rule) -> Infix {
         Rule::ge => Infix::Ge,
         Rule::lt => Infix::Lt,
         Rule::gt => Infix::Gt,
+        Rule::bit_or => Infix::BitOr,
+        Rule::bit_xor => Infix::BitXor,
+        Rule::bit_and => Infix::BitAnd,
+        Rule::shl => Infix::Shl,
+        Rule::shr => Infix::Shr,
         Rule::add => Infix::Add,
         Rule::sub => Infix::Sub,
         Rule::mul => Infix::Mul,

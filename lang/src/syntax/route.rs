@@ -1,7 +1,7 @@
-//! Text to syntax tree: routes.
+//! Text to syntax tree: routes, and choices for a whole call.
 
 use super::parse::{P, Parts, Tree};
-use super::{Arm, Body, Expr, ExprKind, Name, Route, Rule};
+use super::{Arm, Arms, Body, Choose, Expr, ExprKind, Name, Route, Rule};
 
 impl Tree<'_> {
     pub(super) fn route(&self, pair: P) -> Route {
@@ -24,11 +24,7 @@ impl Tree<'_> {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let statements = self.statements(&mut parts);
-        let arms = parts.all(Rule::arm).into_iter().map(|p| {
-            let mut parts = Parts::of(p);
-            Arm { name: self.name(parts.next()), value: self.expr(parts.next()) }
-        });
-        let mut arms: Vec<Arm> = arms.collect();
+        let mut arms = self.arms(&mut parts);
         let mut value = parts.take(Rule::expr).map(|p| Box::new(self.expr(p)));
         if let [Arm { name, value: only }] = arms.as_mut_slice()
             && label(only, name)
@@ -36,6 +32,31 @@ impl Tree<'_> {
             value = arms.pop().map(|arm| Box::new(arm.value));
         }
         (Body { statements, value, span }, arms)
+    }
+
+    fn arms(&self, parts: &mut Parts) -> Vec<Arm> {
+        let arms = parts.all(Rule::arm).into_iter().map(|p| {
+            let mut parts = Parts::of(p);
+            Arm { name: self.name(parts.next()), value: self.expr(parts.next()) }
+        });
+        arms.collect()
+    }
+
+    pub(super) fn choose(&self, pair: P) -> Choose {
+        let mut parts = Parts::of(pair);
+        let _ = parts.take(Rule::choose_word);
+        let by = self.expr(parts.next());
+        let mut parts = Parts::of(parts.next());
+        let statements = self.statements(&mut parts);
+        let arms = match parts.take(Rule::each_arm).map(Parts::of) {
+            Some(mut each) => {
+                let name = self.name(each.next());
+                let [from, to, value] = [(); 3].map(|()| self.expr(each.next()));
+                Arms::Each { name, from, to, value }
+            }
+            None => Arms::Named(self.arms(&mut parts)),
+        };
+        Choose { by, statements, arms }
     }
 }
 

@@ -79,7 +79,7 @@ fn length(text: &str) -> usize {
             }
             end
         }
-        _ if ["->", "==", "!=", "<=", ">=", ".."].iter().any(|two| text.starts_with(two)) => 2,
+        _ if ["->", "==", "!=", "<=", ">=", "..", "<<", ">>"].iter().any(|two| text.starts_with(two)) => 2,
         _ => text.chars().next().map_or(1, char::len_utf8),
     }
 }

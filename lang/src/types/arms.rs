@@ -139,7 +139,9 @@ impl Checker<'_> {
 
     /// The value of an arm. Its name is the label of a call, and stands before the labels of what is in any other expression.
     pub(super) fn arm(&mut self, scope: &mut Scope, arm: &Arm) -> Checked<Val> {
-        if let ExprKind::Call(call @ Call { label: None, .. }) = &arm.value.kind {
+        if let ExprKind::Call(call @ Call { label: None, .. }) = &arm.value.kind
+            && (self.known().callables.contains_key(&call.callee.text) || scope.find(&call.callee.text).is_some())
+        {
             let call = Call { label: Some(arm.name.clone()), ..call.clone() };
             return self.expr(scope, &Expr { kind: ExprKind::Call(call), span: arm.value.span });
         }
@@ -159,7 +161,7 @@ impl Checker<'_> {
     }
 
     /// The arms' values as tensors, and the type of what rows get: of one element type, each with axes that the widest has.
-    fn alike(&mut self, arms: &[Arm], vals: &[Val]) -> Checked<(Vec<NodeId>, Type)> {
+    pub(super) fn alike(&mut self, arms: &[Arm], vals: &[Val]) -> Checked<(Vec<NodeId>, Type)> {
         let known = vals.iter().find_map(|val| if let Val::Tensor(x) = val { Some(self.ty(*x).elem) } else { None });
         let elem = known.unwrap_or(Elem::F32);
         let mut values = Vec::new();

@@ -187,7 +187,8 @@ impl Checker<'_> {
             diagnostic = diagnostic.fix(name.span, near);
         } else if let Some((from, to)) = scope.axis(&name.text).and_then(|to| self.only_pair(&ty.axes, &[to])) {
             let (from, to) = (self.stem(from), self.stem(to));
-            diagnostic = diagnostic.help(format!("`{to}` has the size of `{from}`: rename that before: `x[{from} -> {to}]`"));
+            diagnostic =
+                diagnostic.help(format!("`{to}` has the size of `{from}`: rename that before: `x[{from} -> {to}]`"));
         }
         Err(self.say(diagnostic))
     }

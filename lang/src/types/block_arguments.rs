@@ -80,7 +80,7 @@ impl Checker<'_> {
     }
 
     /// The block, part or function that a name stands for.
-    fn block_named(&mut self, scope: &mut Scope, name: &Name) -> Option<Val> {
+    pub fn block_named(&mut self, scope: &mut Scope, name: &Name) -> Option<Val> {
         if let Some(binding) = scope.find(&name.text)
             && let Val::Part { .. } | Val::Block(_) | Val::Function(..) = &binding.val
         {

@@ -2,6 +2,7 @@
 
 use super::pointwise::{BINARY, UNARY};
 use super::policy::is_policy;
+use super::random::NOISE;
 use super::reduce::{REDUCTIONS, RUNNING};
 use super::scope::Scope;
 use super::segment::{SEGMENT_SOFTMAX, SEGMENTS};
@@ -28,6 +29,10 @@ pub const OTHERS: &[&str] = &[
     "argsort",
     "kth",
     "roll",
+    "broadcast",
+    "params",
+    "dot",
+    "norm",
     "stop_gradient",
     "straight_through",
     "topk",
@@ -41,7 +46,7 @@ pub const OTHERS: &[&str] = &[
 ];
 
 /// Parts of the language that are not built yet.
-const LATER: &[&str] = &["soft", "grad", "dropout", "normal", "bernoulli", "gumbel", "params", "choose"];
+const LATER: &[&str] = &["soft", "grad", "dropout"];
 
 /// Is it the name of a reduction, which has its axes in brackets?
 fn is_reduction(name: &str) -> bool {
@@ -57,6 +62,9 @@ impl Checker<'_> {
         }
         if name == SEGMENT_SOFTMAX {
             return Some(self.segment_softmax(scope, call, span));
+        }
+        if let Some((_, noise)) = NOISE.iter().find(|(n, _)| *n == name) {
+            return Some(self.noise(scope, *noise, call, span));
         }
         if let Some(into) = call.axes.iter().find_map(|axis| axis.into.as_ref())
             && (OTHERS.contains(&name) || is_reduction(name) || RUNNING.iter().any(|(n, _)| *n == name))
@@ -96,6 +104,10 @@ impl Checker<'_> {
             "stack" => self.join(scope, true, call, span),
             "pad" => self.pad(scope, call, span),
             "window" => self.window(scope, call, span),
+            "broadcast" => self.broadcast(scope, call, span),
+            "params" => self.subtree(call, span),
+            "dot" => self.dot(scope, call, span),
+            "norm" => self.norm_of_set(scope, call, span),
             "onehot" => self.onehot(scope, call, span),
             "sort" | "argsort" => self.sort(scope, call, span),
             "top" => self.best_elements(scope, call, span),
@@ -233,6 +245,22 @@ impl Checker<'_> {
         let (a, b) = self.pair((&a.0, a.1), (&b.0, b.1), span)?;
         let (elem, axes) = (self.ty(a).elem, self.union(&[cond, a, b]));
         self.tensor(Kind::Where(cond, a, b), elem, axes, span)
+    }
+
+    /// `broadcast[t, d](x)`: the same for each element of these axes.
+    fn broadcast(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
+        self.only(call, 1, &[], span)?;
+        let (val, at) = self.argument(scope, call, 0, "x", span)?;
+        let x = self.as_tensor(&val, Elem::F32, at)?;
+        let mut axes = self.ty(x).axes.clone();
+        for axis in &call.axes {
+            let axis = self.named_axis(scope, &axis.name)?;
+            if !axes.contains(&axis) {
+                axes.push(axis);
+            }
+        }
+        let elem = self.ty(x).elem;
+        self.tensor(Kind::Broadcast(x), elem, axes, span)
     }
 
     /// `index(t)`

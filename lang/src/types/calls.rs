@@ -455,7 +455,8 @@ impl<'s> Checker<'s> {
                     message += &format!(", which has {} too many", more.join(", "));
                 }
                 let diagnostic = Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here");
-                let asked = |names: &[Name]| -> Vec<AxisId> { names.iter().filter_map(|n| inner.axis(&n.text)).collect() };
+                let asked =
+                    |names: &[Name]| -> Vec<AxisId> { names.iter().filter_map(|n| inner.axis(&n.text)).collect() };
                 let (missing, wanted) = (asked(&missing), asked(&ty.axes));
                 return Err(self.say_misfit(diagnostic, (&left, &missing, &wanted), span));
             }

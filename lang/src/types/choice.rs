@@ -218,14 +218,14 @@ impl Checker<'_> {
         val
     }
 
-    fn leave_side(&mut self, scope: &mut Scope) {
+    pub(super) fn leave_side(&mut self, scope: &mut Scope) {
         if let Some(values) = scope.values.pop() {
             self.warn_of_unused_among(&values);
         }
     }
 
     /// What only a side mentions that is not kept is used all the same, elsewhere.
-    fn not_kept(&mut self, scope: &mut Scope, span: Span) {
+    pub(super) fn not_kept(&mut self, scope: &mut Scope, span: Span) {
         let words: BTreeSet<String> = tokens(self.text(span)).iter().map(|t| t.text.to_string()).collect();
         for word in words {
             scope.ask(&word);
@@ -334,6 +334,7 @@ fn kind_of(val: &Val) -> &'static str {
         Val::Size(..) => "a size",
         Val::Record(_) => "a record",
         Val::Plan(_) => "a plan",
+        Val::Params(_) => "a set of parameters",
         Val::Part { .. } | Val::Block(_) | Val::Function(..) => "a block",
         Val::Error => "wrong",
     }

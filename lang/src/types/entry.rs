@@ -68,6 +68,7 @@ impl<'s> Checker<'s> {
         self.gained.clear();
         self.experts.clear();
         self.sent.clear();
+        self.chosen.clear();
         self.widened.clear();
     }
 

@@ -41,6 +41,7 @@ impl Checker<'_> {
             ExprKind::Scan(scan) => self.scan(scope, scan, expr.span),
             ExprKind::Repeat(repeat) => self.repeat(scope, repeat, expr.span),
             ExprKind::Route(route) => self.route(scope, route, expr.span),
+            ExprKind::Choose(choose) => self.choose(scope, choose, expr.span),
             ExprKind::If(choice) => self.chosen_side(scope, choice, expr.span),
             ExprKind::Match(choice) => self.chosen_arm(scope, choice, expr.span),
             ExprKind::For(each) => self.copies(scope, each),

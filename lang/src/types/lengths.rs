@@ -5,7 +5,8 @@
 //! for the rest is for the compiler to find.
 
 use super::brackets::with;
-use super::loops::{Carry, Yielded, Yields};
+use super::carry::Carry;
+use super::loops::{Yielded, Yields};
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};

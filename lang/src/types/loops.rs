@@ -1,11 +1,13 @@
 //! `scan` and `repeat`.
 
+use super::carry::Carry;
 use super::exit::Exits;
+use super::packed::Packed;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Binary, Elem, Kind, Loop, NodeId, Span, Type};
-use crate::syntax::{Carried, Expr, ExprKind, Name, Repeat, Scan, Statement};
+use crate::syntax::{Carried, Expr, ExprKind, Repeat, Scan, Statement};
 
 /// A loop around the place that is being checked.
 #[derive(Clone, Debug)]
@@ -15,19 +17,12 @@ pub(crate) struct Around {
     pub repeats: bool,
 }
 
-/// A carry while its loop is checked.
-pub(super) struct Carry {
-    pub(super) name: Name,
-    init: NodeId,
-    pub(super) ty: Type,
-    /// It has no declared type, or one with `..`: expert axes of the routes around may come to it.
-    is_open: bool,
-}
-
 /// What a `yield` asks for: a value of each iteration, or the last of a carry.
 pub(super) enum Yielded {
     Each(NodeId),
     Last(usize),
+    /// The last of a carry in each sequence, and its value of each iteration.
+    LastOfEach(usize, NodeId),
 }
 
 /// All that a loop yields, and the names of the record that it makes.
@@ -39,7 +34,11 @@ pub(super) struct Yields {
 impl Yields {
     /// The values that are stacked.
     fn each(&self) -> Vec<NodeId> {
-        self.list.iter().filter_map(|y| if let Yielded::Each(node) = y { Some(*node) } else { None }).collect()
+        let stacked = |y: &Yielded| match y {
+            Yielded::Each(node) | Yielded::LastOfEach(_, node) => Some(*node),
+            Yielded::Last(_) => None,
+        };
+        self.list.iter().filter_map(stacked).collect()
     }
 }
 
@@ -86,15 +85,21 @@ impl Checker<'_> {
     fn scanned(&mut self, scope: &mut Scope, scan: &Scan, span: Span) -> Checked<Val> {
         let axis = self.named_axis(scope, &scan.axis);
         let carries = axis.and_then(|axis| {
-            let carries = self.carries(scope, &scan.carries, axis)?;
+            let along = (axis, scan.reverse);
+            let packed = scan.segments.as_ref().map(|segments| self.packed(scope, segments, along)).transpose()?;
+            let carries = self.carries(scope, &scan.carries, axis, packed)?;
             let mask = scan.lengths.as_ref().map(|lengths| self.lengths(scope, lengths, axis, &carries)).transpose()?;
-            Ok((axis, carries, mask))
+            Ok((axis, packed, carries, mask))
         });
-        let (axis, carries, mask) = match carries {
+        let (axis, packed, carries, mask) = match carries {
             Ok(known) => known,
             Err(Reported) => return Err(self.look_into(scope, &scan.carries, &scan.statements, &scan.nexts)),
         };
-        let start = self.enter(scope, &carries, Around { axis, repeats: false }, span)?;
+        if let (Some(_), Some(until)) = (packed, &scan.until) {
+            let message = "a loop has an `until` or `segments`, not both";
+            return Err(self.say(Diagnostic::error(codes::LOOP, until.span, message)));
+        }
+        let start = self.enter(scope, &carries, Around { axis, repeats: false }, packed, span)?;
         let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
         let mut nexts = match (mask, nexts) {
             (Some(mask), Ok((nexts, exits))) => self.keep_carries(mask, &carries, nexts).map(|nexts| (nexts, exits)),
@@ -102,9 +107,10 @@ impl Checker<'_> {
         };
         let until = self.until(scope, scan.until.as_ref(), &carries, &mut nexts);
         let yielded = self.loop_yields(scope, Some(&scan.yields), &carries, &nexts);
-        let yielded = match (mask, yielded) {
-            (Some(mask), Ok(yields)) => self.clear_yields(mask, yields, scan.yields.span),
-            (_, yielded) => yielded,
+        let yielded = match (mask, packed, yielded) {
+            (Some(mask), _, Ok(yields)) => self.clear_yields(mask, yields, scan.yields.span),
+            (_, Some(packed), Ok(yields)) => Ok(packed.all_of_carries(yields, &nexts)),
+            (_, _, yielded) => yielded,
         };
         self.leave(scope);
         let ((mut nexts, _), until, yielded) = (nexts?, until?, yielded?);
@@ -114,7 +120,7 @@ impl Checker<'_> {
             nexts.push(next);
         }
         let of = self.finish_loop((axis, scan.reverse), start, (inits, nexts), yielded.each(), span)?;
-        self.results(of, axis, &carries, yielded, span)
+        self.results(of, axis, &carries, (yielded, packed), span)
     }
 
     fn repeat_once(&mut self, scope: &mut Scope, repeat: &Repeat, span: Span) -> Checked<Val> {
@@ -150,7 +156,7 @@ impl Checker<'_> {
             return val;
         }
         if repeat.yields.is_some() {
-            return self.results(of, axis, &carries, yielded, span);
+            return self.results(of, axis, &carries, (yielded, None), span);
         }
         Ok(if lasts.len() == 1 { lasts.remove(0).1 } else { Val::Record(lasts) })
     }
@@ -167,10 +173,10 @@ impl Checker<'_> {
             let message = "a `repeat` has a `yield` or an `else`, not both";
             return Err(self.say(Diagnostic::error(codes::LOOP, otherwise.span, message)));
         }
-        let Ok(carries) = self.carries(scope, &repeat.carries, axis) else {
+        let Ok(carries) = self.carries(scope, &repeat.carries, axis, None) else {
             return Err(self.look_into(scope, &repeat.carries, &repeat.statements, &repeat.nexts));
         };
-        let start = self.enter(scope, &carries, Around { axis, repeats: true }, span)?;
+        let start = self.enter(scope, &carries, Around { axis, repeats: true }, None, span)?;
         self.gained.push(axis);
         let mut nexts = self.loop_body(scope, &repeat.statements, &repeat.nexts, &carries, span);
         let until = self.until(scope, repeat.until.as_ref(), &carries, &mut nexts);
@@ -260,16 +266,29 @@ impl Checker<'_> {
     }
 
     /// What a loop gives: its yields in the order in which they were asked for.
-    fn results(&mut self, of: NodeId, axis: AxisId, carries: &[Carry], yielded: Yields, span: Span) -> Checked<Val> {
+    fn results(
+        &mut self,
+        of: NodeId,
+        axis: AxisId,
+        carries: &[Carry],
+        (yielded, packed): (Yields, Option<Packed>),
+        span: Span,
+    ) -> Checked<Val> {
         let mut results = Vec::new();
         let mut number = 0;
         for y in &yielded.list {
             results.push(match y {
-                Yielded::Each(node) => {
+                Yielded::Each(node) | Yielded::LastOfEach(_, node) => {
                     let ty = self.ty(*node).clone();
                     let axes = super::brackets::with(ty.axes, &[axis]);
                     number += 1;
-                    self.tensor(Kind::Yielded { of, index: number - 1 }, ty.elem, axes, span)?
+                    let all = self.push(Kind::Yielded { of, index: number - 1 }, ty.elem, axes, span)?;
+                    match (y, packed) {
+                        (Yielded::LastOfEach(i, _), Some(packed)) => {
+                            self.last_of_each(packed, all, &carries[*i], span)?
+                        }
+                        _ => Val::Tensor(all),
+                    }
                 }
                 Yielded::Last(index) => {
                     let ty = carries[*index].ty.clone();
@@ -310,41 +329,6 @@ impl Checker<'_> {
         Reported
     }
 
-    /// Initial values of carries, of their declared types.
-    fn carries(&mut self, scope: &mut Scope, carried: &[Carried], axis: AxisId) -> Checked<Vec<Carry>> {
-        let carries: Vec<Checked<Carry>> = carried.iter().map(|c| self.first_value(scope, c, axis)).collect();
-        carries.into_iter().collect()
-    }
-
-    fn first_value(&mut self, scope: &mut Scope, carry: &Carried, axis: AxisId) -> Checked<Carry> {
-        let name = &carry.name;
-        let val = match &carry.init {
-            Some(init) => self.expr(scope, init)?,
-            None => self.expr(scope, &Expr { kind: ExprKind::Name(name.clone()), span: name.span })?,
-        };
-        let declared = match &carry.ty {
-            Some(ty) => {
-                let (elem, order) = self.written(scope, ty)?;
-                let axes = order.into_iter().filter(|a| *a != axis).collect();
-                Some(Type { elem, axes })
-            }
-            None => None,
-        };
-        let elem = declared.as_ref().map_or(Elem::F32, |ty| ty.elem);
-        let mut init = self.as_tensor(&val, elem, name.span)?;
-        let mut ty = declared.unwrap_or_else(|| self.ty(init).clone());
-        let is_open = carry.ty.as_ref().is_none_or(|ty| ty.rest);
-        for axis in &self.experts {
-            if is_open && self.widened.contains(&(name.span, *axis)) && !ty.axes.contains(axis) {
-                ty.axes.push(*axis);
-            }
-        }
-        ty.axes.sort();
-        self.not_shadowed(axis, &ty.axes, name.span)?;
-        init = self.fit(init, &ty, &format!("carry `{}`", name.text), name.span)?;
-        Ok(Carry { name: name.clone(), init, ty, is_open })
-    }
-
     /// A value of a wider type: axes that it lacks are added.
     pub fn fit(&mut self, node: NodeId, ty: &Type, what: &str, span: Span) -> Checked<NodeId> {
         let found = self.ty(node).clone();
@@ -368,12 +352,22 @@ impl Checker<'_> {
     }
 
     /// Opens a loop's body: the number of its first node.
-    fn enter(&mut self, scope: &mut Scope, carries: &[Carry], around: Around, span: Span) -> Checked<u32> {
+    fn enter(
+        &mut self,
+        scope: &mut Scope,
+        carries: &[Carry],
+        around: Around,
+        packed: Option<Packed>,
+        span: Span,
+    ) -> Checked<u32> {
         let start = self.nodes.len() as u32;
         self.loops.push(around);
         scope.values.push(Default::default());
         for (i, carry) in carries.iter().enumerate() {
-            let node = self.push(Kind::Carry(i), carry.ty.elem, carry.ty.axes.clone(), span)?;
+            let mut node = self.push(Kind::Carry(i), carry.ty.elem, carry.ty.axes.clone(), span)?;
+            if let Some(packed) = packed {
+                node = self.resumed(packed, node, carry.firsts)?;
+            }
             scope.bind(&carry.name.text, Val::Tensor(node), self.loops.len(), span);
             if let Some(binding) = scope.find(&carry.name.text) {
                 binding.used = true;
@@ -426,20 +420,6 @@ impl Checker<'_> {
         }
         self.widens = widens && !failed;
         if failed || widens { Err(Reported) } else { Ok((nodes, exits)) }
-    }
-
-    /// Does a carry lack expert axes of the routes around, and nothing else, that its next value has? It gets them.
-    fn widen(&mut self, next: NodeId, carry: &Carry) -> bool {
-        let found = self.ty(next);
-        let more: Vec<AxisId> = found.axes.iter().copied().filter(|a| !carry.ty.axes.contains(a)).collect();
-        let widens = carry.is_open
-            && found.elem == carry.ty.elem
-            && !more.is_empty()
-            && more.iter().all(|axis| self.experts.contains(axis));
-        if widens {
-            self.widened.extend(more.into_iter().map(|axis| (carry.name.span, axis)));
-        }
-        widens
     }
 
     /// What `yield` asks for: the names of a record, or one value. A carry is read as `next` set it.

@@ -11,7 +11,9 @@ mod brackets;
 mod builtin;
 mod calls;
 mod capacity;
+mod carry;
 mod choice;
+mod choose;
 mod contract;
 mod defaults;
 mod entry;
@@ -21,11 +23,13 @@ mod fused;
 mod given;
 mod lengths;
 mod loops;
+mod packed;
 mod params;
 mod pointwise;
 mod policy;
 mod quantized;
 mod queue;
+mod random;
 mod reduce;
 mod rename;
 mod route;
@@ -34,6 +38,7 @@ mod segment;
 mod select;
 mod soft;
 mod source;
+mod subtree;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +89,8 @@ pub(crate) enum Val {
     Block(Template),
     /// A function of the language that is an argument in the place of a block.
     Function(Unary, String),
+    /// Parameters of a subtree.
+    Params(Vec<subtree::Member>),
     /// Something wrong, of which has been told.
     Error,
 }
@@ -137,6 +144,8 @@ pub(crate) struct Checker<'s> {
     routed: Option<route::Routed>,
     /// What the routes around send to the experts that are being read.
     sent: Vec<route::Sent>,
+    /// For the arms of a `choose` around: whether each was chosen.
+    chosen: Vec<NodeId>,
     /// Blocks that are being instantiated.
     calling: Vec<Span>,
     next_states: Vec<(usize, NodeId)>,
@@ -183,6 +192,7 @@ pub(crate) fn check(files: &Files, sizes: &[(String, i64)]) -> (Option<Program>,
         widens: false,
         routed: None,
         sent: Vec::new(),
+        chosen: Vec::new(),
         calling: Vec::new(),
         next_states: Vec::new(),
         copies: 0,
@@ -435,6 +445,10 @@ impl<'s> Checker<'s> {
                 let message = format!("a tensor is expected, this is a record of {}", names.join(", "));
                 let help = format!("take a field: `.{}`", names.first().unwrap_or(&"y"));
                 Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help(help)))
+            }
+            Val::Params(_) => {
+                let message = "a tensor is expected, this is a set of parameters";
+                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("`dot` and `norm` fold it")))
             }
             Val::Plan(_) => {
                 let message = "a tensor is expected, this is a routing plan";

@@ -59,6 +59,23 @@ impl Checker<'_> {
                 // Whoever calls the part, it may ask for each axis of the block around.
                 let around = scope.bound.clone();
                 around.keys().for_each(|name| scope.ask(name));
+                let template = match self.block_named(scope, block) {
+                    Some(Val::Block(template)) => template,
+                    // What came in as an instance stays that one, and a function has none.
+                    Some(val) => {
+                        if let Some((size, _)) = given.first() {
+                            names.iter().for_each(|name| self.bind(scope, name, Val::Error, true));
+                            let message =
+                                format!("`{}` came in as an instance or function: it has its axes", block.text);
+                            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, size.span, message)));
+                        }
+                        names.iter().for_each(|name| self.bind(scope, name, val.clone(), false));
+                        return Ok(());
+                    }
+                    None => {
+                        Template { name: block.text.clone(), file: self.here, sizes: Vec::new(), first: Vec::new() }
+                    }
+                };
                 for name in names {
                     let mut path = scope.path.clone();
                     path.push(name.text.clone());
@@ -67,10 +84,8 @@ impl Checker<'_> {
                     };
                     let part = Val::Part {
                         block: Template {
-                            name: block.text.clone(),
-                            file: self.here,
-                            sizes: given.clone(),
-                            first: Vec::new(),
+                            sizes: template.sizes.iter().chain(&given).cloned().collect(),
+                            ..template.clone()
                         },
                         path,
                         given: scope.given.within(&name.text),

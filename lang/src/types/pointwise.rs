@@ -32,7 +32,8 @@ pub const UNARY: &[(&str, Unary)] = &[
 ];
 
 /// Functions of two operands and their names.
-pub const BINARY: &[(&str, Binary)] = &[("min", Binary::Min), ("max", Binary::Max), ("pow", Binary::Pow)];
+pub const BINARY: &[(&str, Binary)] =
+    &[("min", Binary::Min), ("max", Binary::Max), ("pow", Binary::Pow), ("rotate", Binary::Rotate)];
 
 impl Checker<'_> {
     /// The union of axes.
@@ -95,6 +96,10 @@ impl Checker<'_> {
             let message = format!("the operands must be {want}, they are {}", elem.name());
             return Err(self.say(Diagnostic::error(codes::ELEMS, span, message)));
         }
+        if is_of_bits(f) && is_float(elem) {
+            let message = format!("operators of bits take integers, not {}", elem.name());
+            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message)));
+        }
         if f == Binary::Pow && !is_float(elem) {
             return Err(self.say(Diagnostic::error(codes::ELEMS, span, "`pow` takes floats")));
         }
@@ -114,6 +119,11 @@ impl Checker<'_> {
             Infix::Ge => Binary::Ge,
             Infix::Lt => Binary::Lt,
             Infix::Gt => Binary::Gt,
+            Infix::BitOr => Binary::BitOr,
+            Infix::BitXor => Binary::BitXor,
+            Infix::BitAnd => Binary::BitAnd,
+            Infix::Shl => Binary::Shl,
+            Infix::Shr => Binary::Shr,
             Infix::Add => Binary::Add,
             Infix::Sub => Binary::Sub,
             Infix::Mul => Binary::Mul,
@@ -155,6 +165,12 @@ impl Checker<'_> {
         let axes = self.ty(node).axes.clone();
         self.tensor(Kind::Unary(f, node), elem, axes, span)
     }
+}
+
+/// Is it of the bits of integers?
+fn is_of_bits(f: Binary) -> bool {
+    use Binary::{BitAnd, BitOr, BitXor, Rotate, Shl, Shr};
+    matches!(f, BitAnd | BitOr | BitXor | Shl | Shr | Rotate)
 }
 
 /// Functions that sizes are computed with.
@@ -206,6 +222,18 @@ fn fold(f: Binary, a: f64, b: f64) -> Option<f64> {
         Binary::Pow => a.powf(b),
         Binary::Min => a.min(b),
         Binary::Max => a.max(b),
+        f if is_of_bits(f) && a.fract() == 0.0 && b.fract() == 0.0 => {
+            let (a, b) = (a as i64, b as i64);
+            let of_bits = match f {
+                Binary::BitAnd => a & b,
+                Binary::BitOr => a | b,
+                Binary::BitXor => a ^ b,
+                Binary::Shl => a.wrapping_shl(b as u32),
+                Binary::Shr => a.wrapping_shr(b as u32),
+                _ => return None,
+            };
+            of_bits as f64
+        }
         _ => return None,
     })
 }

@@ -19,7 +19,9 @@ impl Checker<'_> {
         let help = match missing {
             [] => self.only_pair(more, wanted).map(|(from, to)| {
                 let (from, to) = (self.stem(from), self.stem(to));
-                format!("`{from}` is another axis of the size of `{to}`: where they meet, rename one: `x[{from} -> {to}]`")
+                format!(
+                    "`{from}` is another axis of the size of `{to}`: where they meet, rename one: `x[{from} -> {to}]`"
+                )
             }),
             _ => self.renamed(more, missing, at).map(|proposal| format!("rename an axis: {proposal}")),
         };

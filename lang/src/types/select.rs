@@ -46,11 +46,6 @@ impl Checker<'_> {
             given => given.is_some(),
         };
         let size = self.size(axis).clone();
-        if size.as_known().is_none() {
-            let message =
-                format!("an axis that is sorted has a size known when building, `{}` has {size}", self.stem(axis));
-            return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message)));
-        }
         let chooser = if descends { x } else { self.reversed(x, span)? };
         let sorted = self.axis_id("sorted", size, span);
         let (index, value) = self.best(x, chooser, axis, sorted, span)?;
@@ -135,20 +130,34 @@ impl Checker<'_> {
             let message = "`scatter` takes numbers, not bool";
             return Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `i32(..)`")));
         }
+        self.at_one_index(x, index, (from, to), Reduce::Max, span).map(Val::Tensor)
+    }
+
+    /// Of the elements along `from` that have one index, the one that stands last (`Max`) or first (`Min`); 0 where none has it.
+    pub(super) fn at_one_index(
+        &mut self,
+        x: NodeId,
+        index: NodeId,
+        (from, to): (AxisId, AxisId),
+        which: Reduce,
+        span: Span,
+    ) -> Checked<NodeId> {
+        let elem = self.ty(x).elem;
         let segmented =
             |this: &Self, x| with(this.union(&[x, index]).into_iter().filter(|a| *a != from).collect(), &[to]);
         let number = self.push(Kind::Index(from), Elem::I32, vec![from], span)?;
         let axes = segmented(self, number);
-        let last = self.push(Kind::Segment { with: Reduce::Max, from, to, index, x: number }, Elem::I32, axes, span)?;
-        let axes = with(self.axes_without(last, &[to]), &self.ty(index).axes.clone());
-        let last = self.push(Kind::Gather { axis: to, index, x: last }, Elem::I32, axes, span)?;
-        let axes = self.union(&[last, number]);
-        let is_last = self.push(Kind::Binary(Binary::Eq, last, number), Elem::Bool, axes, span)?;
+        let chosen = self.push(Kind::Segment { with: which, from, to, index, x: number }, Elem::I32, axes, span)?;
+        let axes = with(self.axes_without(chosen, &[to]), &self.ty(index).axes.clone());
+        let chosen = self.push(Kind::Gather { axis: to, index, x: chosen }, Elem::I32, axes, span)?;
+        let axes = self.union(&[chosen, number]);
+        let is_chosen = self.push(Kind::Binary(Binary::Eq, chosen, number), Elem::Bool, axes, span)?;
         let zero = self.push(Kind::Number(0.0), elem, Vec::new(), span)?;
-        let axes = self.union(&[is_last, x]);
-        let kept = self.push(Kind::Where(is_last, x, zero), elem, axes, span)?;
+        let sum = if elem == Elem::Bool { Reduce::Any } else { Reduce::Sum };
+        let axes = self.union(&[is_chosen, x]);
+        let kept = self.push(Kind::Where(is_chosen, x, zero), elem, axes, span)?;
         let axes = segmented(self, kept);
-        self.tensor(Kind::Segment { with: Reduce::Sum, from, to, index, x: kept }, elem, axes, span)
+        self.push(Kind::Segment { with: sum, from, to, index, x: kept }, elem, axes, span)
     }
 
     /// The one axis in the brackets of a call.

@@ -173,6 +173,18 @@ impl Exec {
                         depth -= 1;
                     }
                 }
+                Op::When { arg, is, end } => {
+                    let odd = depth > 0 && frames[depth - 1].3;
+                    let flag = &self.program.args[arg as usize];
+                    let by = self.program.displacement(flag, &numbers[..depth], odd);
+                    let from = self.bases[flag.buffer as usize].wrapping_add_signed(by);
+                    let mut found = [0];
+                    // SAFETY: a byte stands there (`Program::arg`); what runs before on the stream has written it.
+                    unsafe { self.stream.download(&mut found, from) }?;
+                    if (found != [0]) != is {
+                        at = end as usize;
+                    }
+                }
                 Op::Call(number) => {
                     let odd = depth > 0 && frames[depth - 1].3;
                     // SAFETY: the caller's promise.

@@ -14,7 +14,7 @@ pub use elem::Elem;
 pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
 pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
@@ -119,6 +119,16 @@ pub struct Entry {
     /// Where it takes indices from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indices: Vec<Indices>,
+    /// What must be there of axes whose sizes are bound when the model runs: kernels rely on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+}
+
+/// A size that must not be negative, and what it is of, in words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Need {
+    pub what: String,
+    pub size: SizeExpr,
 }
 
 /// Elements of an input or a state are indices of an axis. Kernels check those that they read; this is for the message that says which one
@@ -318,6 +328,12 @@ pub enum Step {
         /// Rows that leave it on the way, for those who count.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exits: Option<Box<Exits>>,
+    },
+    /// Runs `body` if a byte (0 or 1) that an earlier step has left, or that came in, says so. The body does not write it.
+    When {
+        flag: Arg,
+        is: bool,
+        body: Vec<Step>,
     },
 }
 

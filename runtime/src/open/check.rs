@@ -7,6 +7,8 @@ use crate::format::{Arg, Buffer, Call, Entry, MAX_BYTES, Manifest, Place, Plan, 
 
 /// Loops within loops within one plan.
 pub const MAX_LOOP_DEPTH: usize = 8;
+/// Loops and conditions around a step of a plan.
+const MAX_STEP_DEPTH: usize = 64;
 /// Nesting of one size.
 pub const MAX_EXPR_DEPTH: usize = 16;
 /// Numbers and symbols in one size.
@@ -86,6 +88,9 @@ impl Check<'_> {
                     Place::State(i) => drop(self.index("state", i, manifest.states.len())),
                     place => self.fault(format_args!("{place:?} holds no indices")),
                 }
+            }
+            for need in &entry.needs {
+                self.size(&need.what, &need.size, false);
             }
             for most in &entry.at_most {
                 self.index("symbol", most.symbol, manifest.symbols.len());
@@ -169,9 +174,10 @@ impl Check<'_> {
         }
         // A stack of its own: the depth of a hostile plan is known only after walking it.
         let mut steps = 0;
-        let mut open: Vec<std::slice::Iter<Step>> = vec![plan.steps.iter()];
-        while let Some(level) = open.last_mut() {
-            let Some(step) = level.next() else {
+        let mut open: Vec<(std::slice::Iter<Step>, usize)> = vec![(plan.steps.iter(), 0)];
+        while let Some((level, depth)) = open.last_mut() {
+            let (next, depth) = (level.next(), *depth);
+            let Some(step) = next else {
                 open.pop();
                 continue;
             };
@@ -180,20 +186,24 @@ impl Check<'_> {
                 return self.fault(format_args!("more than {MAX_STEPS} steps"));
             }
             match step {
-                Step::Call(call) => {
-                    let depth = open.len() - 1;
-                    self.call(call, plan, scope, depth);
-                }
+                Step::Call(call) => self.call(call, plan, scope, depth),
                 Step::Loop { count, body, exits, .. } => {
                     self.size("the count of a loop", count, scope.entry.is_none());
                     if let Some(exits) = exits {
                         self.size("the rows of a loop", &exits.rows, scope.entry.is_none());
-                        self.arg(&exits.left, plan, "exits", open.len(), scope.entry.is_none());
+                        self.arg(&exits.left, plan, "exits", depth + 1, scope.entry.is_none());
                     }
-                    if open.len() > MAX_LOOP_DEPTH {
+                    if depth >= MAX_LOOP_DEPTH {
                         return self.fault(format_args!("loops nest deeper than {MAX_LOOP_DEPTH}"));
                     }
-                    open.push(body.iter());
+                    open.push((body.iter(), depth + 1));
+                }
+                Step::When { flag, body, .. } => {
+                    self.arg(flag, plan, "a flag", depth, scope.entry.is_none());
+                    if open.len() > MAX_STEP_DEPTH {
+                        return self.fault(format_args!("steps nest deeper than {MAX_STEP_DEPTH}"));
+                    }
+                    open.push((body.iter(), depth));
                 }
             }
         }

@@ -55,6 +55,12 @@ pub(crate) enum Op {
     },
     /// With the number of the loop's [`Program::exits`].
     End(Option<u32>),
+    /// The operations before `end` run if the byte at an argument says so.
+    When {
+        arg: u32,
+        is: bool,
+        end: u32,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -196,10 +202,33 @@ impl Program {
         self.steps(&plan.steps, symbols, Around { counts: &[], times: 1.0 }, &mut number)
     }
 
-    /// Nesting is bounded by [`MAX_LOOP_DEPTH`] (`open`), so is this recursion.
+    /// Nesting is bounded (`open`), so is this recursion.
     fn steps(&mut self, steps: &[Step], symbols: &[i64], around: Around, number: &mut u32) -> Result<(), SizeFault> {
+        // The operation of the step before, if that looked at a flag: one look serves all that follow by the same.
+        let mut looked: Option<(&Arg, bool, usize)> = None;
         for step in steps {
+            let before = looked.take();
             match step {
+                Step::When { flag, is, body } => {
+                    let known = before.filter(|(before, was, _)| *before == flag && was == is).map(|(.., op)| op);
+                    // Nothing runs in a loop without iterations.
+                    let op = match known {
+                        Some(op) => op,
+                        None if around.counts.contains(&0) => self.ops.len(),
+                        None => {
+                            self.arg(flag, symbols, around.counts, 1).ok_or_else(|| fault("a flag"))?;
+                            let arg = self.args.len() as u32 - 1;
+                            self.ops.push(Op::When { arg, is: *is, end: 0 });
+                            self.ops.len() - 1
+                        }
+                    };
+                    self.steps(body, symbols, around, number)?;
+                    let after = self.ops.len() as u32;
+                    if let Some(Op::When { end, .. }) = self.ops.get_mut(op) {
+                        *end = after;
+                        looked = Some((flag, *is, op));
+                    }
+                }
                 Step::Call(call) => {
                     self.call(call, symbols, around, *number)?;
                     *number += 1;
@@ -244,7 +273,7 @@ impl Program {
             self.dims.push(dim.eval(symbols).ok_or_else(|| name("a size"))?);
         }
         for arg in &call.args {
-            self.arg(arg, symbols, around.counts).ok_or_else(|| name("a buffer"))?;
+            self.arg(arg, symbols, around.counts, 0).ok_or_else(|| name("a buffer"))?;
         }
         self.scratch_bytes = self.scratch_bytes.max(scratch);
         let ns = units as f64 * f64::from(call.unit_ns);
@@ -292,7 +321,7 @@ impl Program {
         let wrong = || fault("what is counted of a loop");
         let (Some((strides, layers)), Some(count)) = (layers(counts), counts.last()) else { return Ok(None) };
         let arg = self.args.len() as u32;
-        self.arg(&exits.left, symbols, counts).ok_or_else(wrong)?;
+        self.arg(&exits.left, symbols, counts, 0).ok_or_else(wrong)?;
         let (at, rows) = (&self.args[arg as usize], exits.rows.eval(symbols).filter(|n| *n >= 0).ok_or_else(wrong)?);
         let buffer = &self.buffers[at.buffer as usize];
         let end = at.offset.checked_add(at.odd.max(0)).and_then(|end| end.checked_add(rows));
@@ -303,9 +332,9 @@ impl Program {
         Ok(Some(self.exits.len() as u32 - 1))
     }
 
-    /// Adds an argument; `None` if it would leave its buffer in some iteration.
-    fn arg(&mut self, arg: &Arg, symbols: &[i64], counts: &[i64]) -> Option<()> {
-        if self.buffers.get(arg.buffer as usize)?.bytes == 0 {
+    /// Adds an argument; `None` if it would leave its buffer in some iteration, or so many bytes behind it would.
+    fn arg(&mut self, arg: &Arg, symbols: &[i64], counts: &[i64], least: u64) -> Option<()> {
+        if self.buffers.get(arg.buffer as usize)?.bytes == 0 && least == 0 {
             // Nothing is read or written there, wherever an empty axis' neighbours would lead.
             let start = self.strides.len() as u32;
             self.args.push(ArgAt { buffer: arg.buffer, offset: 0, odd: 0, strides: start..start });
@@ -327,7 +356,7 @@ impl Program {
             self.strides.pop();
         }
         let bytes = self.buffers.get(arg.buffer as usize)?.bytes;
-        if low < 0 || high as u64 > bytes {
+        if low < 0 || (high as u64).checked_add(least)? > bytes {
             return None;
         }
         self.args.push(ArgAt { buffer: arg.buffer, offset, odd, strides: start as u32..self.strides.len() as u32 });

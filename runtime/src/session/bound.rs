@@ -135,6 +135,9 @@ impl Session {
             what,
             bound: manifest.symbols.iter().zip(symbols).map(|(s, n)| (s.name.clone(), *n)).collect(),
         };
+        if let Some(need) = entry.needs.iter().find(|need| need.size.eval(symbols).is_none_or(|n| n < 0)) {
+            return Err(size(need.what.clone()));
+        }
         let ports = bound.inputs.iter_mut().zip(&entry.inputs).chain(bound.outputs.iter_mut().zip(&entry.outputs));
         for (port, tensor) in ports {
             port.fit(tensor, symbols).ok_or_else(|| size(format!("the size of `{}`", tensor.name)))?;

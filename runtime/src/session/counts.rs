@@ -209,9 +209,13 @@ impl Session {
 /// The exits of all loops, each before those within.
 fn exits_of<'p>(steps: &'p [Step], all: &mut Vec<&'p Exits>) {
     for step in steps {
-        if let Step::Loop { body, exits, .. } = step {
-            all.extend(exits.as_deref());
-            exits_of(body, all);
+        match step {
+            Step::Call(_) => {}
+            Step::Loop { body, exits, .. } => {
+                all.extend(exits.as_deref());
+                exits_of(body, all);
+            }
+            Step::When { body, .. } => exits_of(body, all),
         }
     }
 }

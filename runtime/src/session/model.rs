@@ -367,7 +367,7 @@ pub(super) fn call_number(plan: &Plan, number: u32) -> Option<&Call> {
 pub(super) fn calls(steps: &[Step]) -> Box<dyn Iterator<Item = &Call> + '_> {
     Box::new(steps.iter().flat_map(|step| match step {
         Step::Call(call) => Box::new(std::iter::once(call)) as Box<dyn Iterator<Item = &Call>>,
-        Step::Loop { body, .. } => calls(body),
+        Step::Loop { body, .. } | Step::When { body, .. } => calls(body),
     }))
 }
 
@@ -392,9 +392,16 @@ fn sizes_of<'a>(manifest: &'a Manifest, entry: &'a Entry, plan: &'a Plan, sizes:
     }
     let mut open: Vec<&Step> = plan.steps.iter().collect();
     while let Some(step) = open.pop() {
-        if let Step::Loop { count, body, .. } = step {
-            sizes.push(count);
-            open.extend(body);
+        match step {
+            Step::Call(_) => {}
+            Step::Loop { count, body, .. } => {
+                sizes.push(count);
+                open.extend(body);
+            }
+            Step::When { flag, body, .. } => {
+                sizes.extend(flag.strides.iter().chain([&flag.offset, &flag.odd]));
+                open.extend(body);
+            }
         }
     }
 }

@@ -101,6 +101,7 @@ fn numbered(steps: &[Step]) -> Vec<(&Call, Option<u32>)> {
         for step in steps {
             match step {
                 Step::Call(call) => calls.push((call, around)),
+                Step::When { body, .. } => walk(body, around, loops, calls),
                 Step::Loop { body, .. } => {
                     *loops += 1;
                     walk(body, Some(*loops - 1), loops, calls);

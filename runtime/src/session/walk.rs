@@ -135,6 +135,18 @@ impl Walk<'_> {
                         *depth -= 1;
                     }
                 }
+                Op::When { arg, is, end } => {
+                    // Each thread looks: after the kernel that leaves the flag, and before one that writes it again.
+                    if threads > 1 && unseen != Unseen::Nothing {
+                        self.barrier.wait(threads);
+                    }
+                    unseen = Unseen::Shared;
+                    let odd = *depth > 0 && frames[*depth - 1].odd;
+                    // SAFETY: all threads have passed the barrier; `depth` loops are open.
+                    if unsafe { self.flag(arg, &numbers[..*depth], odd) } != is {
+                        *at = end as usize;
+                    }
+                }
                 Op::Call(number) => {
                     let call = &self.program.calls[number as usize];
                     let shared = threads > 1 && call.shared;
@@ -198,6 +210,18 @@ impl Walk<'_> {
             }
         }
         true
+    }
+
+    /// The byte at an argument.
+    ///
+    /// # Safety
+    /// As [`Walk::go`]; nobody writes it meanwhile.
+    unsafe fn flag(&self, arg: u32, numbers: &[i64], odd: bool) -> bool {
+        let at = &self.program.args[arg as usize];
+        let by = self.program.displacement(at, numbers, odd);
+        // SAFETY: a byte stands there in every iteration (`Program::arg`), in memory that kernels have written, that the caller gave,
+        // or that was zero from the start.
+        unsafe { *self.bases[at.buffer as usize].wrapping_offset(by as isize) != 0 }
     }
 
     /// Adds up what a call left about a router.

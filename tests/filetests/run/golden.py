@@ -40,12 +40,12 @@ def routed(x, index, expert):
     return np.stack([[expert(e, row) for e in chosen] for row, chosen in zip(x, index)])
 
 
-def write(name, tensors):
+def write(name, tensors, of_64_bits={}):
     def stored(x):
         return np.ascontiguousarray(x, dtype=np.int32 if x.dtype == np.int64 else x.dtype).reshape(x.shape)
 
     path = HERE / f"{name}.safetensors"
-    save_file({key: stored(x) for key, x in tensors.items()}, path)
+    save_file({key: stored(x) for key, x in tensors.items()} | of_64_bits, path)
     path.chmod(0o644)
 
 
@@ -868,11 +868,224 @@ def given():
     })
 
 
+def packed():
+    t, d, k, seq, b = 9, 3, 2, 4, 3
+    x, w, u, v, start = rand(t, d), rand(d, d), rand(d, d), rand(d, k), rand(seq, d)
+    # The sequence 2 has no element, 3 stands before 0.
+    of, begin = np.array([1, 1, 1, 1, 3, 0, 0, 0, 0]), np.array([0, 2, 2, 7])
+    each = np.array([[0, 0, 0, 1, 1, 2, 3, 3, 3], [3] * 9, [2, 1, 1, 1, 0, 0, 0, 0, 0]])
+    forth, back, read, place = np.zeros((t, d)), np.zeros((t, d)), np.zeros((t, k)), np.zeros(t, np.int32)
+    forth_end, back_end, odd = start.copy(), np.full((seq, d), 0.5), np.zeros(seq, bool)
+    parts = np.stack([0 * start, start])
+    runs, runs_end = np.zeros((b, t), np.int32), np.zeros((b, seq), np.int32)
+    for s in range(seq):
+        rows, mem = np.flatnonzero(of == s), np.zeros((k, d))
+        for i in rows:
+            forth_end[s] = np.tanh(x[i] @ w + forth_end[s] @ u)
+            forth[i], odd[s], parts[:, s] = 2 * forth_end[s], not odd[s], parts[:, s] / 2 + x[i]
+            mem = sigmoid(x[i]) * mem + np.outer(np.tanh(x[i] @ v), x[i])
+            read[i] = mem @ x[i]
+        for i in rows[::-1]:
+            back[i] = back_end[s] = np.tanh(x[i] @ w + back_end[s] @ u)
+        for j in range(b):
+            rows = np.flatnonzero(each[j] == s)
+            runs[j, rows], runs_end[j, s] = np.arange(len(rows), 0, -1), len(rows)
+    by_start = np.searchsorted(begin, np.arange(t), side="right") - 1
+    for i in range(1, t):
+        place[i] = place[i - 1] + 1 if by_start[i] == by_start[i - 1] else 0
+    write("packed", {
+        "in.x": x, "in.of": of, "in.start": start, "in.each": each, "in.begin": begin, "w": w, "u": u, "v": v, "out.forth": forth,
+        "out.forth_end": forth_end, "out.back": back, "out.back_end": back_end, "out.read": read, "out.runs": runs,
+        "out.runs_end": runs_end, "out.was_odd": odd, "out.by_start": by_start, "out.place": place, "out.parts": parts,
+    })
+
+
+def sort():
+    b, t = 2, 37
+    x, wide = np.round(rand(b, t) * 4) / 4, rand(t)
+    n, large = rng.integers(-3, 3, t).astype(np.int32), rng.integers(-(1 << 40), 1 << 40, t)
+    x[0, 3], x[0, 7], x[1, 5], x[1, 6], x[1, 30] = np.inf, -np.inf, 0.0, -0.0, 0.0
+    n[3], n[9] = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    stable = lambda x: np.argsort(x, -1, kind="stable")
+    tensors = {
+        "in.x": x, "in.n": n, "in.wide": wide, "out.up": at(x, stable(x)), "out.down": at(x, stable(-x)), "out.up_at": stable(x),
+        "out.down_at": stable(-x), "out.columns": stable(np.sign(x)).T, "out.whole": np.sort(n),
+        "out.whole_at": stable(-n.astype(np.int64)), "out.wide": -np.sort(-wide),
+    }
+    write("sort", tensors, {"in.large": large, "out.large": np.sort(large)})
+
+
+def top():
+    b, t = 2, 150
+    x, n = np.round(rand(b, t) * 16) / 16, rng.integers(-9, 9, (b, t)).astype(np.int32)
+    write("top", {
+        "in.x": x, "in.n": n, "out.value": at(x, best(x, 40)), "out.at": best(x, 40), "out.signs_at": best(np.sign(x), 40),
+        "out.few": at(x, best(x, 3)), "out.some_at": best(n, 17), "out.hundred": at(n, best(n, 100)),
+        "out.third": at(x, best(x, 33))[:, 32],
+    })
+
+
+def arm_loops():
+    b, t, d = 6, 5, 24
+    x, which, score = rand(b, t, d), np.array([0, 1, 2, 0, 0, 1]), rand(b, 3)
+    names = ["end.w", "forth.w", "forth.u", "back.end.w", "deep.w", "deep.u"]
+    w = {name: rand(*[2] * name.startswith("deep"), d, d) / 4 for name in names}
+
+    def forth(x, w, u):
+        h, out = np.zeros(d), []
+        for row in x:
+            h = np.tanh(row @ w + h @ u)
+            out.append(h)
+        return np.stack(out)
+
+    def end(x, w):
+        h = np.full(d, 0.5)
+        for row in x[::-1]:
+            h = 0.5 * h + np.tanh(row @ w)
+        return h
+
+    one = np.stack([[end(row, w["end.w"]), row.sum(0), np.zeros(d)][i] for row, i in zip(x, which)])
+    index = best(score, 2)
+    weight = at(score, index)
+    weight = weight / weight.sum(-1, keepdims=True)
+    arms = [lambda x: forth(x, w["forth.w"], w["forth.u"]), lambda x: x + end(x, w["back.end.w"]), lambda x: x]
+    two = np.stack([sum(g * arms[i](row) for g, i in zip(gs, chosen)) for row, gs, chosen in zip(x, weight, index)])
+    deep = x
+    for layer in range(2):
+        arms = [lambda x: forth(x, w["deep.w"][layer], w["deep.u"][layer]), lambda x: x / 2, lambda x: 0 * x]
+        deep = np.stack([row + arms[i](row) for row, i in zip(deep, score.argmax(-1))])
+    write("arm-loops", {"in.x": x, "in.which": which, "in.score": score, **w, "out.one": one, "out.two": two, "out.deep": deep})
+
+
+def bits():
+    a, b = (rng.integers(-(2**31), 2**31, 40).astype(np.int32) for _ in range(2))
+    c, n = rng.integers(0, 256, 40).astype(np.uint8), np.arange(40, dtype=np.int32) - 4
+    u = a.astype(np.uint32)
+    by = (n % 32).astype(np.uint32)
+    rotated = np.where(by == 0, u, (u << by) | (u >> ((32 - by) % 32)))
+    with np.errstate(over="ignore"):
+        key = a ^ (b * np.int32(1640531535))
+    at8 = (n % 8).astype(np.uint8)
+    write("bits", {
+        "in.a": a, "in.b": b, "in.c": c, "in.n": n, "out.and": a & b, "out.or": a | b, "out.xor": a ^ b,
+        "out.left": (u << by).view(np.int32), "out.right": a >> by.astype(np.int32), "out.rotated": rotated.view(np.int32),
+        "out.key": (key >> 3) & 63, "out.small": ((c << at8) | (c >> ((8 - at8) % 8))) * (at8 > 0) + c * (at8 == 0) + (c >> 3),
+        "out.zero": known_answers(),
+    })
+
+
+def threefry(key, counter):
+    """Threefry-2x32 of 20 rounds (Salmon et al., SC 2011), of arrays of uint32."""
+    rotations = [13, 15, 26, 6, 17, 29, 16, 24]
+    k = [np.uint32(key[0]), np.uint32(key[1])]
+    k.append(k[0] ^ k[1] ^ np.uint32(0x1BD11BDA))
+    with np.errstate(over="ignore"):
+        x, y = counter[0] + k[0], counter[1] + k[1]
+        for i in range(20):
+            x = x + y
+            r = np.uint32(rotations[i % 8])
+            y = ((y << r) | (y >> (np.uint32(32) - r))) ^ x
+            if i % 4 == 3:
+                s = i // 4 + 1
+                x, y = x + k[s % 3], y + k[(s + 1) % 3] + np.uint32(s)
+    return x, y
+
+
+# Of the Random123 distribution: counter, key, words.
+KNOWN = [
+    ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+    ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+    ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+]
+
+
+def known_answers():
+    """The words that are known, as the program that writes Threefry out in Gate makes them."""
+    for counter, key, words in KNOWN:
+        made = threefry(key, [np.array([c], np.uint32) for c in counter])
+        assert tuple(int(w[0]) for w in made) == words, (made, words)
+    return np.array([words for _, _, words in KNOWN], np.uint32).view(np.int32).reshape(3, 2)
+
+
+def noise():
+    t, d, rows, steps = 5, 6, 3, 4
+    seed, keys, p = -1234567, np.array([7, -8, 2**31 - 1]), 0.25
+    number = np.arange(t * d, dtype=np.uint32)
+
+    def words(key, draw, n=number):
+        return threefry((key % 2**32, draw % 2**32), (n, np.zeros_like(n)))
+
+    between = lambda word: ((word >> np.uint32(8)) | np.uint32(1)).astype(float) / 2**24
+    u, v = (between(w).reshape(t, d) for w in words(seed, 0))
+    each = np.stack([between(words(int(k), 3, np.arange(d, dtype=np.uint32))[0]) for k in keys])
+    walk = np.stack([between(words(seed, s, np.arange(d, dtype=np.uint32))[0]) for s in range(steps)]).cumsum(0)
+    write("noise", {
+        "in.seed": np.array(seed), "in.keys": keys, "in.p": np.array(p), "in.x": rand(t, d), "out.uniform": u,
+        "out.normal": np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v), "out.gumbel": -np.log(-np.log(u)),
+        "out.kept": (between(words(seed, 2)[0]).reshape(t, d) < p), "out.each": each, "out.walk": walk,
+    })
+
+
+def sets():
+    t, d = 5, 4
+    x, w = rand(t, d), {}
+    y = 0
+    for side in ["left", "right"]:
+        w[f"{side}.w"], w[f"{side}.deep.w"], w[f"{side}.scale"] = rand(d, d), rand(2, d, d), rand(1)[0]
+        z = np.tanh(x @ w[f"{side}.w"]) * w[f"{side}.scale"]
+        for layer in range(2):
+            z = np.tanh(z @ w[f"{side}.deep.w"][layer])
+        y = y + z
+    dot = lambda a, b: sum((w[f"{a}.{k}"] * w[f"{b}.{k}"]).sum() for k in ["w", "deep.w", "scale"])
+    write("sets", {
+        "in.x": x, **w, "out.y": y, "out.norm": np.sqrt(dot("left", "left") + dot("right", "right")),
+        "out.dot": np.array(dot("left", "right")), "out.one": np.sqrt((w["left.w"] ** 2).sum()),
+    })
+
+
+def choose():
+    t, d, h, word = 7, 6, 40, 5
+    w = {}
+
+    def wide(path):
+        up, down = w[f"{path}.up"], w[f"{path}.down"] = rand(d, h), rand(h, d)
+        return lambda x: np.maximum(x @ up, 0) @ down
+
+    def look(path):
+        key, val = w[f"{path}.key"], w[f"{path}.val"] = rand(word, d), rand(word, d)
+        return lambda x: val[np.argmax(x @ key.T, -1)]
+
+    mixed = lambda x: softmax(x @ x.T) @ x
+    x, g, three, way, how = rand(t, d), np.int64(1), np.array([0.5, -2.0, 0.0]), np.array(0.3), np.array([2, 0, 4, 1, 3, 0])
+    a, b = wide("wide"), look("look")
+    hard = [a, b, lambda x: x][g](x)
+    second = int(x.sum() > 0.3)
+    made = [wide("made_wide"), lambda x: mixed(x) * 0.5][second](x)
+    first, p, q = wide("first"), look("other.p.look"), wide("other.q")
+    inner = [first(made), [p(x) + 1, q(x), -x][g]][second]
+    looks, none = look("looks.look"), wide("none.wide")
+    both = [x.sum(-1) * x.max(-1), x[:, 0] * (x[:, 1] + looks(x).sum(-1)), none(x).max(-1)][g]
+    weighed = sum(k * f(x) for k, f in zip(three, [wide("soft_wide"), look("soft_look"), lambda x: x]))
+    known = 0.25 * x + 2 * look("known_look")(x)
+    between = (1 - way) * wide("between_wide")(x) + way * mixed(x)
+    steps, seen, end = [wide("step_wide.wide"), look("step_look"), mixed], [], x
+    for number in how % 3:
+        end = np.tanh(steps[0](end)) if number == 0 else steps[number](end)
+        seen.append(end.sum())
+    folded = look("only")(x)
+    write("choose", {
+        "in.x": x, "in.g": np.array(g), "in.w": three, "in.way": way, "in.how": how, **w, "out.hard": hard, "out.made": made,
+        "out.inner": inner, "out.both": both, "out.level": x * g + g, "out.weighed": weighed, "out.known": known,
+        "out.between": between, "out.folded": folded, "out.end": end, "out.seen": np.array(seen),
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
         lengths, checkpoints, choices, defaults, given,
+        packed, sort, top, arm_loops, choose, bits, noise, sets,
     ]:
         make()

@@ -173,7 +173,7 @@ fn each_call(steps: &[Step], calls: &mut Vec<u32>) {
     for step in steps {
         match step {
             Step::Call(call) => calls.push(call.kernel),
-            Step::Loop { body, .. } => each_call(body, calls),
+            Step::Loop { body, .. } | Step::When { body, .. } => each_call(body, calls),
         }
     }
 }

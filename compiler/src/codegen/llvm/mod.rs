@@ -7,6 +7,7 @@ pub mod expr;
 pub mod loops;
 mod memory;
 pub mod nest;
+mod sorted;
 mod together;
 pub mod top_k;
 pub mod turned;

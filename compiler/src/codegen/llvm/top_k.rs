@@ -6,13 +6,15 @@ use inkwell::{FloatPredicate, IntPredicate};
 use super::emit::{Emit, Val};
 use super::expr::Frame;
 use super::loops::{Range, for_units, nested, vectors};
+use super::sorted::Ranks;
 use crate::codegen::math;
 use crate::kernel::{Elem, Store, TopK};
 use crate::scalar::Binary;
 
 /// Top-k of candidates that are ranked first: each becomes an integer in scratch memory, greater where it comes earlier in the
-/// total order, no two alike. A slot then is the greatest of them, found with vectors, which is struck out.
-pub fn ranked_top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Range<'ctx>) {
+/// total order, no two alike. A slot then is the greatest of them, found with vectors, which is struck out; of many slots the ranks are
+/// `sorted`, as far as they are wanted.
+pub fn ranked_top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, sorted: bool, range: Range<'ctx>) {
     let e = frame.emit;
     let elem = frame.elem(top_k.value);
     let struck = e.bits(e.i64(), 1 << 63);
@@ -32,17 +34,25 @@ pub fn ranked_top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Rang
             e.store(rank, rank_at(lanes.first));
         });
         let count = frame.extent(top_k.over.extent);
-        let slot_end = e.min(frame.extent(top_k.k), count);
-        e.each(e.index(0), slot_end, 1, |slot| {
+        let slot_end = slots(frame, top_k, count);
+        if sorted {
+            Ranks::new(e, range.scratch).greatest_first(count, slot_end);
+        }
+        let greatest = || {
             let best = e.variable(e.function(), ty);
             e.store(e.splat(struck, e.lanes), best);
             e.each(e.index(0), count, i64::from(e.lanes), |first| {
                 let greater = e.call("llvm.smax", &[e.load(ty, best), e.load(ty, rank_at(first))]);
                 e.store(greater, best);
             });
-            let best = e.call("llvm.vector.reduce.smax", &[e.load(ty, best)]);
+            e.call("llvm.vector.reduce.smax", &[e.load(ty, best)])
+        };
+        e.each(e.index(0), slot_end, 1, |slot| {
+            let best = if sorted { e.load(e.i64(), rank_at(slot)) } else { greatest() };
             let place = e.sub(e.index(LAST_PLACE), e.and(best, e.index(LAST_PLACE | 1)));
-            e.store(struck, rank_at(place));
+            if !sorted {
+                e.store(struck, rank_at(place));
+            }
             frame.vars.insert(top_k.slot, slot);
             frame.forget();
             let number = e.cast(InstructionOpcode::Trunc, place, e.int(32));
@@ -50,6 +60,14 @@ pub fn ranked_top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Rang
         });
         frame.forget();
     });
+}
+
+/// As many slots as there are candidates; to want more is a fault.
+fn slots<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, count: Val<'ctx>) -> Val<'ctx> {
+    let e = frame.emit;
+    let k = frame.extent(top_k.k);
+    e.when(e.icmp(IntPredicate::SGT, k, count), || e.store(e.bits(e.int(32), 1), frame.fault));
+    e.min(k, count)
 }
 
 /// The lower half of a rank counts down from here: an earlier place ranks higher, and no rank is the greatest integer.
@@ -99,9 +117,8 @@ pub fn top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, range: Range<'ctx>
     for_units(frame, &top_k.rows, range, |frame| {
         e.store(e.index(-1), last_place);
         e.store(e.zero(ty), last);
-        let k = frame.extent(top_k.k);
         let count = frame.extent(top_k.over.extent);
-        let slot_end = e.min(k, count);
+        let slot_end = slots(frame, top_k, count);
         e.each(e.index(0), slot_end, 1, |slot| {
             e.store(e.index(-1), place);
             e.store(e.zero(ty), best);

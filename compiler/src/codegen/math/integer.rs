@@ -23,10 +23,22 @@ pub fn integer<'ctx>(e: &Emit<'ctx>, f: Binary, signed: bool, a: Val<'ctx>, b: V
         Binary::Le => order(IntPredicate::SLE, IntPredicate::ULE),
         Binary::Gt => order(IntPredicate::SGT, IntPredicate::UGT),
         Binary::Ge => order(IntPredicate::SGE, IntPredicate::UGE),
-        Binary::And => e.and(a, b),
-        Binary::Or => e.or(a, b),
+        Binary::And | Binary::BitAnd => e.and(a, b),
+        Binary::Or | Binary::BitOr => e.or(a, b),
+        Binary::BitXor => e.xor(a, b),
+        Binary::Shl => e.op(InstructionOpcode::Shl, a, amount(e, a, b)),
+        Binary::Shr if signed => e.op(InstructionOpcode::AShr, a, amount(e, a, b)),
+        Binary::Shr => e.op(InstructionOpcode::LShr, a, amount(e, a, b)),
+        // Takes the amount modulo the width by itself.
+        Binary::Rotate => e.call("llvm.fshl", &[a, a, b]),
         Binary::Pow => unreachable!("the front end takes powers of floats only"),
     }
+}
+
+/// How far a shift goes: modulo the width, as more is undefined to LLVM.
+fn amount<'ctx>(e: &Emit<'ctx>, a: Val<'ctx>, b: Val<'ctx>) -> Val<'ctx> {
+    let width = e.element_of(a.get_type()).into_int_type().get_bit_width();
+    e.and(b, e.bits(a.get_type(), u64::from(width - 1)))
 }
 
 /// Quotient rounded down and remainder with the divisor's sign; both 0 for a divisor of 0. The least integer by -1 wraps.

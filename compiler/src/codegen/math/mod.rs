@@ -78,6 +78,9 @@ pub fn binary<'ctx>(e: &Emit<'ctx>, f: Binary, a: Val<'ctx>, b: Val<'ctx>) -> Va
         Binary::Gt => compare(FloatPredicate::OGT),
         Binary::Ge => compare(FloatPredicate::OGE),
         Binary::And | Binary::Or => unreachable!("`and` and `or` are of bool"),
+        Binary::BitAnd | Binary::BitOr | Binary::BitXor | Binary::Shl | Binary::Shr | Binary::Rotate => {
+            unreachable!("bits are those of integers")
+        }
     }
 }
 

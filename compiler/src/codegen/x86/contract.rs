@@ -361,7 +361,8 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
         e.go(summed);
         e.builder.position_at_end(summed);
         let [at_once, part_sums] = [at_once, part_sums].map(|at| e.load(e.i64(), at));
-        epilogue(frame, plan, share, panel, at_once, count, part_sums);
+        let summed = Summed { first: e.index(0), count, sums: plan.sums, part_sums };
+        epilogue(frame, plan, share, (panel, at_once), summed);
         e.add(panel, at_once)
     });
     frame.streams = None;
@@ -406,15 +407,23 @@ fn row_number<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>, place: Val<'
     plan.contract.grouping.as_ref().map_or(place, |grouping| frame.entry(grouping.order, place))
 }
 
-/// Stores of `n` rows and `at_once` panels, of which the parts stand `part_sums` accumulators apart.
+/// Rows of a share whose sums are made.
+struct Summed<'ctx> {
+    /// The first, and how many.
+    first: Val<'ctx>,
+    count: Val<'ctx>,
+    /// Where their sums begin, and how many accumulators each part has.
+    sums: PointerValue<'ctx>,
+    part_sums: Val<'ctx>,
+}
+
+/// Stores of some rows and of `at_once` panels.
 fn epilogue<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     plan: &Plan<'_, 'ctx>,
     share: Share<'ctx>,
-    panel: Val<'ctx>,
-    at_once: Val<'ctx>,
-    n: Val<'ctx>,
-    part_sums: Val<'ctx>,
+    (panel, at_once): (Val<'ctx>, Val<'ctx>),
+    Summed { first, count: n, sums, part_sums }: Summed<'ctx>,
 ) {
     let e = frame.emit;
     let count = plan.tile.lanes;
@@ -428,7 +437,7 @@ fn epilogue<'ctx>(
         let from = e.mul(e.add(panel, p), e.index(i64::from(plan.tile.panel)));
         let to = e.min(plan.cols, e.add(from, e.index(i64::from(plan.tile.panel))));
         e.each(e.index(0), n, 1, |i| {
-            let number = e.load(e.i64(), e.at(plan.numbers, e.i64(), i));
+            let number = e.load(e.i64(), e.at(plan.numbers, e.i64(), e.add(first, i)));
             frame.vars.insert(plan.contract.rows.var, number);
             let panel_sums = e.mul(e.mul(p, e.index(parts)), part_sums);
             let row = e.add(panel_sums, e.mul(i, e.index(plan.width())));
@@ -438,7 +447,7 @@ fn epilogue<'ctx>(
                 frame.accs = (0..i64::from(plan.contract.groups))
                     .map(|g| {
                         let at = e.add(chunk, e.mul(part_sums, e.index(g / of_part)));
-                        e.load(ty, e.at(plan.sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
+                        e.load(ty, e.at(sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
                     })
                     .collect();
                 frame.lanes = Some(Lanes { var: plan.contract.cols.var, first, count, tail });

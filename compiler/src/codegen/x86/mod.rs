@@ -55,7 +55,9 @@ pub fn kernel<'ctx>(
             contract::contract(&mut frame, micros, contract, tile, range);
         }
         (Body::Attend(attend), BodySchedule::Attend(tile)) => attend::attend(&mut frame, micros, attend, tile, range),
-        (Body::TopK(top_k), BodySchedule::Ranked) => top_k::ranked_top_k(&mut frame, top_k, range),
+        (Body::TopK(top_k), BodySchedule::Ranked { sorted }) => {
+            top_k::ranked_top_k(&mut frame, top_k, *sorted, range);
+        }
         (Body::TopK(top_k), _) => top_k::top_k(&mut frame, top_k, range),
         (Body::GroupRows(group), _) => group::group_rows(&mut frame, group),
         (body, schedule) => unreachable!("{body:?} scheduled as {schedule:?}"),

@@ -12,7 +12,7 @@ use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
 
 use super::super::llvm::emit::{Emit, Val};
-use super::tile::{LEFT, RIGHT, Registers, SUMS};
+use super::tile::{LEFT, RIGHT, Registers, SUM_REGISTERS, SUMS};
 use crate::schedule::Tiles;
 
 /// Sums under way: more than the latency of a multiply-add times the units that compute them, on every processor so far, and
@@ -24,6 +24,8 @@ pub const STREAMS: u32 = 4;
 pub const VECTORS: u32 = 2;
 /// Multiply-adds of a chain in one turn of the loop: counting turns must not cost.
 pub const UNROLLED: u32 = 8;
+/// Sums of tiles that are under way.
+pub const TILE_SUMS: u32 = SUM_REGISTERS;
 
 struct Unit<'e, 'ctx> {
     emit: &'e Emit<'ctx>,
@@ -108,16 +110,16 @@ pub fn tiles(emit: &Emit<'_>, symbol: &str) {
         let row = e.variable(e.function(), unit.vector());
         e.store(e.splat(e.load(e.f32(), unit.buffers[0]), e.lanes), row);
         // All rows are one.
-        (LEFT..RIGHT + 2).for_each(|register| registers.load(e, register, row, e.index(0)));
-        (SUMS..LEFT).for_each(|register| registers.zero(e, register));
+        [LEFT, RIGHT].into_iter().for_each(|register| registers.load(e, register, row, e.index(0)));
+        (SUMS..TILE_SUMS).for_each(|register| registers.zero(e, register));
         e.each(e.index(0), unit.dims[0], i64::from(UNROLLED), |_| {
             for _ in 0..UNROLLED {
-                for sum in SUMS..LEFT {
-                    registers.add_products(e, sum, LEFT + sum / 2, RIGHT + sum % 2);
+                for sum in SUMS..TILE_SUMS {
+                    registers.add_products(e, sum, LEFT, RIGHT);
                 }
             }
         });
-        registers.store(e, LEFT - 1, row, e.index(0));
+        registers.store(e, SUMS, row, e.index(0));
         registers.release(e);
         e.store(e.load(e.f32(), row), e.at(unit.buffers[1], e.f32(), unit.unit));
     });

@@ -290,7 +290,7 @@ fn long_sums_have_the_same_bits_among_few_and_many() {
 #[test]
 fn results_that_exceed_the_caches_are_stored_past_them() {
     for cols in [1040i64, 1037] {
-        let rows = crate::schedule::STREAMED_BYTES / 4 / cols + 1;
+        let rows = 1024 * i64::from(crate::schedule::Choices::default().streamed_kib) / 4 / cols + 1;
         let lanes = |isa| crate::schedule::packed_lanes(1, Elem::F32, isa) as i64;
         let text = format!(
             "kernel \"contract\" dims 1 vars 4 {{ b0 = read f32 \"x\" b1 = read packed f32 \"w\" b2 = write f32 \"y\"

@@ -15,10 +15,12 @@ use inkwell::values::{InstructionOpcode, PointerValue};
 use super::super::llvm::emit::{Emit, Val};
 use crate::schedule;
 
-/// The first of four registers for sums, of two for left operands, of two for right ones.
+/// The first of six registers for sums, one for a left operand, one for a right one: a processor renames them, so that the next load does
+/// not wait for the products of the last.
 pub const SUMS: u32 = 0;
-pub const LEFT: u32 = 4;
-pub const RIGHT: u32 = 6;
+pub const SUM_REGISTERS: u32 = schedule::Tiles::AT_ONCE;
+pub const LEFT: u32 = SUM_REGISTERS;
+pub const RIGHT: u32 = LEFT + 1;
 const REGISTERS: u32 = 8;
 
 /// Bytes of a row, of a configuration, of a stand-in.

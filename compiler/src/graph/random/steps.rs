@@ -119,6 +119,10 @@ impl Generator<'_, '_> {
             self.build.binary(f, index, half)
         };
         let cond = if self.rng.chance(20) { self.build.unary(Unary::Not, cond) } else { cond };
+        // One for all elements: then the other side is not computed.
+        let over = self.build.ty(cond).axes.clone();
+        let is_whole = !over.is_empty() && self.rng.chance(25);
+        let cond = if is_whole { self.build.reduce(Fold::Any, over, cond) } else { cond };
         let types = [cond, a, b].map(|v| self.build.ty(v).axes.clone());
         let axes = types[0].union(&types[1]).union(&types[2]);
         self.is_small(&axes).then(|| self.build.add(ops::Select, &[cond, a, b]))

@@ -8,9 +8,7 @@ use petgraph::graph::NodeIndex;
 use super::MAX_DEPTH;
 use super::lex::{Piece, Spot, Token, lex};
 use super::parts::{ParseError, Parser, Result};
-use crate::graph::{
-    Axis, AxisSet, Boundary, Entry, Graph, Module, NamePiece, Node, Param, Source, State, Type, Value,
-};
+use crate::graph::{Axis, AxisSet, Boundary, Entry, Graph, Module, NamePiece, Node, Param, Source, State, Type, Value};
 use crate::ops::{self, Attr, Op};
 
 /// Reads a module.

@@ -69,6 +69,7 @@ impl Check<'_> {
                     Binary::And | Binary::Or => a == Elem::Bool,
                     Binary::Eq | Binary::Ne => true,
                     Binary::Pow => a.is_float(),
+                    f if f.is_of_bits() => a != Elem::Bool && !a.is_float(),
                     _ => a != Elem::Bool,
                 };
                 if computed_in(a) != computed_in(b) || !fits {
@@ -108,7 +109,14 @@ impl Check<'_> {
     }
 
     /// K01, K06, K07; gathers what the index needs. `before`: expressions that it may read.
-    pub(super) fn index(&mut self, at: &str, index: &Index, operands: &mut Vec<ExprId>, scope: &mut Scope, before: usize) {
+    pub(super) fn index(
+        &mut self,
+        at: &str,
+        index: &Index,
+        operands: &mut Vec<ExprId>,
+        scope: &mut Scope,
+        before: usize,
+    ) {
         match index {
             Index::Known(_) => {}
             Index::Var(v) if v.0 >= self.kernel.vars => self.fault("K01", format!("{at}: there is no i{}", v.0)),

@@ -50,10 +50,7 @@ impl Machine<'_> {
                 if outside { *otherwise } else { self.read(*buffer, index)? }
             }
             Expr::Unary(f, x) => scalar::wrap(elem, f.eval(value(self, x))),
-            Expr::Binary(f, a, b) => {
-                let is_integer = !ty(self, a).is_float();
-                scalar::wrap(elem, f.eval(value(self, a), value(self, b), is_integer))
-            }
+            Expr::Binary(f, a, b) => scalar::wrap(elem, f.eval(ty(self, a), value(self, a), value(self, b))),
             Expr::Select(c, a, b) => value(self, if value(self, c) == 0.0 { b } else { a }),
             Expr::Cast(to, x) => scalar::cast(ty(self, x), *to, value(self, x)),
             Expr::Temp(t) => self.temps.get(t.0 as usize).copied().unwrap_or(f64::NAN),

@@ -126,7 +126,7 @@ impl Machine<'_> {
             (Body::Contract(c), BodySchedule::Contract(tile)) => self.contract_on_cpu(c, tile),
             (Body::Contract(c), BodySchedule::Gpu(Gpu::Contract(tile))) => self.contract_on_gpu(c, tile),
             (Body::Attend(a), BodySchedule::Attend(tile)) => self.attend_on_cpu(a, tile),
-            (Body::TopK(t), BodySchedule::Scalar | BodySchedule::Ranked) => self.top_k(t, self.unit),
+            (Body::TopK(t), BodySchedule::Scalar | BodySchedule::Ranked { .. }) => self.top_k(t, self.unit),
             (Body::TopK(t), BodySchedule::Gpu(Gpu::Points)) => {
                 let total = self.product(&t.rows);
                 self.block_of_points(total).try_for_each(|row| self.top_k(t, row))

@@ -19,6 +19,7 @@ impl Machine<'_> {
             (a, b) => a.cmp(&b),
         });
         let k = self.extent(t.k).max(0) as usize;
+        self.in_range &= k <= candidates.len();
         candidates.into_iter().take(k).enumerate().try_for_each(|(slot, (_, at))| {
             self.vars[t.slot.0 as usize] = slot as i64;
             let index = self.index(&t.index)?;

@@ -9,7 +9,6 @@ use super::super::super::llvm::expr::Frame;
 use super::super::micro::{Elems, Micros, begin};
 use super::super::tall::{self, Packing, Tall};
 use super::{Plan, Share, div_up, listed};
-use crate::schedule::STREAMED_BYTES;
 
 /// Packs a share's rows, unless they are read where they stand.
 pub(super) fn pack<'ctx>(e: &Emit<'ctx>, micros: &mut Micros<'ctx>, plan: &Plan<'_, 'ctx>, count: Val<'ctx>) {
@@ -221,11 +220,11 @@ impl<'ctx> Turns<'ctx> {
     }
 }
 
-/// Do the results of the whole call exceed the caches? Then they are gone from there before anybody reads them.
+/// Are results of the whole call stored past the caches?
 pub(super) fn streams<'ctx>(frame: &Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>) -> Val<'ctx> {
     let e = frame.emit;
     let contract = plan.contract;
     let bytes: u64 = contract.stores.iter().map(|s| frame.kernel.buffer(s.buffer).elem.bytes()).sum();
     let points = e.mul(e.mul(frame.extent(contract.batch.extent), frame.extent(contract.rows.extent)), plan.cols);
-    e.icmp(IntPredicate::SGT, e.mul(points, e.index(bytes as i64)), e.index(STREAMED_BYTES))
+    e.icmp(IntPredicate::SGT, e.mul(points, e.index(bytes as i64)), e.index(1024 * i64::from(plan.tile.streamed_kib)))
 }

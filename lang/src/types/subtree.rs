@@ -1,0 +1,118 @@
+//! Parameters of a subtree as one value: `params("enc.*")`, which `dot` and `norm` fold.
+
+use super::scope::Scope;
+use super::{Checked, Checker, Reported, Val, is_float};
+use crate::diagnostics::{Diagnostic, codes, near};
+use crate::program::{Binary, Elem, Kind, NodeId, Span, Unary};
+use crate::syntax::{Argument, Call, Expr, ExprKind};
+
+/// A parameter of a set: what stands for the `*` in its name, and its number.
+pub(crate) type Member = (String, usize);
+
+impl Checker<'_> {
+    /// `params("enc.*")`: those that are declared before this place.
+    pub(super) fn subtree(&mut self, call: &Call, span: Span) -> Checked<Val> {
+        let [Argument::Expr(Expr { kind: ExprKind::Text(pattern), span: at })] = call.args.as_slice() else {
+            let message = "`params` takes a pattern of names in quotes: `params(\"encoder.*\")`";
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, span, message)));
+        };
+        let (first, last) = pattern.split_once('*').unwrap_or((pattern, ""));
+        if last.contains('*') {
+            let message = "a pattern has one `*`, which stands for any piece of a name";
+            return Err(self.say(Diagnostic::error(codes::PARAM_SET, *at, message)));
+        }
+        let exact = !pattern.contains('*');
+        let piece = |path: &String| match exact {
+            true => (path == pattern).then(String::new),
+            false => Some(path.strip_prefix(first)?.strip_suffix(last)?.to_string()),
+        };
+        let mut members: Vec<Member> =
+            self.param_ids.iter().filter_map(|(path, id)| Some((piece(path)?, *id))).collect();
+        members.sort();
+        if members.is_empty() {
+            let message = format!("no parameter `{pattern}` is declared before this place");
+            let parts = |path: &String| path.rsplit_once('.').map(|(instance, _)| format!("{instance}.*"));
+            let known: Vec<String> = match exact {
+                true => self.param_ids.keys().cloned().collect(),
+                false => self.param_ids.keys().filter_map(parts).collect(),
+            };
+            let mut diagnostic = Diagnostic::error(codes::PARAM_SET, *at, message);
+            if let Some(near) = near(pattern, known.iter().map(String::as_str)) {
+                diagnostic = diagnostic.help(format!("did you mean \"{near}\"?"));
+            }
+            return Err(self.say(diagnostic));
+        }
+        for (_, id) in &members {
+            let tensor = &self.program.params[*id].tensor;
+            if !is_float(tensor.elem) {
+                let message = format!("`{}` is {}: sets are of floats", tensor.name, tensor.elem.name());
+                return Err(self.say(Diagnostic::error(codes::PARAM_SET, *at, message)));
+            }
+        }
+        Ok(Val::Params(members))
+    }
+
+    /// `dot(a, b)`: the sum of all products of parameters that correspond.
+    pub(super) fn dot(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
+        self.only(call, 2, &["a", "b"], span)?;
+        let (a, b) = (self.set(scope, call, 0, "a", span), self.set(scope, call, 1, "b", span));
+        let (a, b) = (a?, b?);
+        self.dot_of(&a, &b, span).map(Val::Tensor)
+    }
+
+    /// `norm(p)`: the root of the sum of all squares.
+    pub(super) fn norm_of_set(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
+        self.only(call, 1, &["p"], span)?;
+        let set = self.set(scope, call, 0, "p", span)?;
+        let square = self.dot_of(&set, &set, span)?;
+        self.tensor(Kind::Unary(Unary::Sqrt, square), Elem::F32, Vec::new(), span)
+    }
+
+    fn set(&mut self, scope: &mut Scope, call: &Call, i: usize, name: &str, span: Span) -> Checked<Vec<Member>> {
+        match self.argument(scope, call, i, name, span)? {
+            (Val::Params(members), _) => Ok(members),
+            (Val::Error, _) => Err(Reported),
+            (_, at) => {
+                let message = format!("`{}` folds a set of parameters: `params(\"encoder.*\")`", call.callee.text);
+                let help = "a sum of products of tensors is `@`";
+                Err(self.say(Diagnostic::error(codes::PARAM_SET, at, message).help(help)))
+            }
+        }
+    }
+
+    fn dot_of(&mut self, a: &[Member], b: &[Member], span: Span) -> Checked<NodeId> {
+        let mut sum: Option<NodeId> = None;
+        let unlike = a.iter().map(|m| &m.0).zip(b.iter().map(|m| &m.0)).find(|(a, b)| a != b);
+        if let Some((name, other)) = unlike.map(|(a, b)| (a.clone(), b.clone())) {
+            let message = format!("the sets differ: `{name}` in one, `{other}` in the other");
+            return Err(self.say(Diagnostic::error(codes::PARAM_SET, span, message)));
+        }
+        if a.len() != b.len() {
+            let message = format!("the sets differ: {} parameters in one, {} in the other", a.len(), b.len());
+            return Err(self.say(Diagnostic::error(codes::PARAM_SET, span, message)));
+        }
+        for ((name, a), (_, b)) in a.iter().zip(b) {
+            let (a, b) = (self.whole_param(*a, span)?, self.whole_param(*b, span)?);
+            if self.ty(a) != self.ty(b) {
+                let (a, b) = self.show_both(self.ty(a), self.ty(b));
+                let message = format!("the sets differ: `{name}` is {a} in one, {b} in the other");
+                return Err(self.say(Diagnostic::error(codes::PARAM_SET, span, message)));
+            }
+            let over = self.ty(a).axes.clone();
+            let kind = if over.is_empty() { Kind::Binary(Binary::Mul, a, b) } else { Kind::Contract { over, a, b } };
+            let product = self.push(kind, Elem::F32, Vec::new(), span)?;
+            sum = Some(match sum {
+                Some(sum) => self.push(Kind::Binary(Binary::Add, sum, product), Elem::F32, Vec::new(), span)?,
+                None => product,
+            });
+        }
+        sum.ok_or(Reported)
+    }
+
+    /// A parameter with all its axes, those of layers and experts, too, as f32.
+    fn whole_param(&mut self, id: usize, span: Span) -> Checked<NodeId> {
+        let (elem, axes) = (self.program.params[id].tensor.elem, self.program.params[id].tensor.order.clone());
+        let param = self.push(Kind::Param(id), elem, axes.clone(), span)?;
+        if elem == Elem::F32 { Ok(param) } else { self.push(Kind::Cast(param), Elem::F32, axes, span) }
+    }
+}
