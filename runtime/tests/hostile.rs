@@ -113,7 +113,7 @@ fn with(edit: impl FnOnce(&mut Manifest)) -> String {
 fn call(plan: &mut Plan) -> &mut Call {
     match &mut plan.steps[0] {
         Step::Call(call) => call,
-        Step::Loop { .. } => unreachable!("the plans of the fixture start with a call"),
+        Step::Loop { .. } | Step::When { .. } => unreachable!("the plans of the fixture start with a call"),
     }
 }
 
