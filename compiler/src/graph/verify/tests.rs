@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::graph::{Axis, Elem, Entry, Node, Value};
+use crate::graph::{Axis, Entry, Node, Value};
 use crate::ops::{Carry, Input, Scan, Unary};
 use crate::scalar;
 
