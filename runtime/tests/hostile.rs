@@ -206,10 +206,10 @@ fn a_manifest_that_points_outside_is_refused() {
             }),
         ),
         (
-            "steps nest deeper than 64",
+            "steps nest deeper than 32",
             Box::new(|m| {
                 let when = |body| Step::When { flag: arg(0), is: true, body };
-                m.variants[0].entries[0].steps = (0..=64).fold(vec![], |steps, _| vec![when(steps)]);
+                m.variants[0].entries[0].steps = (0..=32).fold(vec![], |steps, _| vec![when(steps)]);
             }),
         ),
         (

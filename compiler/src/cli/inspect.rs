@@ -1,6 +1,6 @@
 //! `gatec inspect`: what is in an artifact, and what it needs.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,8 +34,7 @@ impl Inspect {
         let mut needs = Vec::new();
         for variant in 0..manifest.variants.len() {
             let entry = |entry| gatec_runtime::need(manifest, variant, entry, &symbols);
-            let of: Result<Vec<Need>, String> = (0..manifest.entries.len()).map(entry).collect();
-            needs.push(of.map_err(|e| Failure::file(&self.artifact, e))?);
+            needs.push((0..manifest.entries.len()).map(entry).collect());
         }
         let about =
             About { manifest, symbols: &symbols, needs: &needs, bytes: artifact.bytes().len(), ptx: ptx.as_deref() };
@@ -61,15 +60,19 @@ impl Inspect {
 struct About<'a> {
     manifest: &'a Manifest,
     symbols: &'a [i64],
-    /// By variant and entry.
-    needs: &'a [Vec<Need>],
+    /// By variant and entry; some work at other sizes only.
+    needs: &'a [Vec<Result<Need, String>>],
     bytes: usize,
     ptx: Option<&'a str>,
 }
 
 impl About<'_> {
     fn json(&self) -> serde_json::Value {
-        let need = |n: &Need| {
+        let need = |n: &Result<Need, String>| {
+            let n = match n {
+                Ok(n) => n,
+                Err(why) => return serde_json::json!({ "error": why }),
+            };
             serde_json::json!({
                 "arena_bytes": n.arena_bytes, "live_bytes": n.live_bytes, "scratch_bytes_per_thread": n.scratch_bytes, "state_bytes": n.state_bytes,
                 "input_bytes": n.input_bytes, "output_bytes": n.output_bytes,
@@ -77,7 +80,9 @@ impl About<'_> {
         };
         // Of several entries of a name, that which these sizes take.
         let first = |entry: &Entry| self.manifest.serving(&entry.name, self.symbols);
-        let serves = |(entry, _): &(&Entry, &Need)| first(entry).is_some_and(|n| self.manifest.entries[n] == **entry);
+        let serves = |(entry, _): &(&Entry, &Result<Need, String>)| {
+            first(entry).is_some_and(|n| self.manifest.entries[n] == **entry)
+        };
         let variants = self.manifest.variants.iter().zip(self.needs).map(|(variant, needs)| {
             let entries: serde_json::Map<String, serde_json::Value> = self
                 .manifest
@@ -171,17 +176,19 @@ impl fmt::Display for About<'_> {
 }
 
 impl About<'_> {
-    fn memory(&self, need: &Need) -> String {
-        let beside = need.state_bytes + need.output_bytes;
-        let mut text = format!("a session needs {}", size(need.arena_bytes + beside));
-        let _ = write!(text, " ({} must live together)", size(need.live_bytes + beside));
-        let _ = write!(text, " and {} for each thread", size(need.scratch_bytes));
+    fn memory(&self, need: &Result<Need, String>) -> String {
         let sizes: Vec<String> =
             self.manifest.symbols.iter().zip(self.symbols).map(|(s, n)| format!("{} = {n}", s.name)).collect();
-        if !sizes.is_empty() {
-            let _ = write!(text, " at {}", sizes.join(", "));
+        let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(", ")) };
+        match need {
+            Err(why) => format!("it does not work{at}: {why}"),
+            Ok(need) => {
+                let beside = need.state_bytes + need.output_bytes;
+                let all = size(need.arena_bytes + beside);
+                let (live, scratch) = (size(need.live_bytes + beside), size(need.scratch_bytes));
+                format!("a session needs {all} ({live} must live together) and {scratch} for each thread{at}")
+            }
         }
-        text
     }
 }
 

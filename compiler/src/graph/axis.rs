@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{LazyLock, Mutex};
 
 use gatec_lang::Size;
 
 /// A named axis. Its size stands in [`Sizes`].
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 pub struct Axis(&'static str);
 
 /// There is one text for each name.
@@ -19,6 +20,13 @@ impl PartialEq for Axis {
 }
 
 impl Eq for Axis {}
+
+/// Of the name, not of where it stands: the same in every process.
+impl Hash for Axis {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl Ord for Axis {
     fn cmp(&self, other: &Self) -> Ordering {

@@ -419,9 +419,9 @@ pub enum Arms {
     /// `level in 0..16: f(x, level)`
     Each {
         name: Name,
-        from: Expr,
-        to: Expr,
-        value: Expr,
+        from: Box<Expr>,
+        to: Box<Expr>,
+        value: Box<Expr>,
     },
 }
 

@@ -52,7 +52,7 @@ impl Tree<'_> {
             Some(mut each) => {
                 let name = self.name(each.next());
                 let [from, to, value] = [(); 3].map(|()| self.expr(each.next()));
-                Arms::Each { name, from, to, value }
+                Arms::Each { name, from: Box::new(from), to: Box::new(to), value: Box::new(value) }
             }
             None => Arms::Named(self.arms(&mut parts)),
         };

@@ -139,7 +139,7 @@ impl Checker<'_> {
         let diagnostic = match near(&name.text, known.iter().map(String::as_str)) {
             Some(near) => diagnostic.fix(name.span, near),
             None => diagnostic.help(format!(
-                "declare it: `axis {0} = 64`, or `axis {0}` for a size bound at run time; or give an axis of a value that name: `x[other -> {0}]`",
+                "declare it: `axis {0} = 64`, or `axis {0}` for a size bound at run time; or rename another axis to it: `x[other -> {0}]`",
                 name.text
             )),
         };

@@ -79,7 +79,7 @@ impl Checker<'_> {
             Arms::Named(arms) => {
                 return Ok(arms.iter().map(|arm| Choice { arm: arm.clone(), number: None }).collect());
             }
-            Arms::Each { name, from, to, value } => (name, from, to, value),
+            Arms::Each { name, from, to, value } => (name, &**from, &**to, &**value),
         };
         let (low, high) = (self.expr(scope, from)?, self.expr(scope, to)?);
         let low = self.as_count(&low, "the number of the first arm", 0, from.span)?;

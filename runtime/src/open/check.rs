@@ -7,8 +7,8 @@ use crate::format::{Arg, Buffer, Call, Entry, MAX_BYTES, Manifest, Place, Plan, 
 
 /// Loops within loops within one plan.
 pub const MAX_LOOP_DEPTH: usize = 8;
-/// Loops and conditions around a step of a plan.
-const MAX_STEP_DEPTH: usize = 64;
+/// Loops and conditions around a step of a plan: not more than the reader of JSON allows, three levels for each.
+const MAX_STEP_DEPTH: usize = 32;
 /// Nesting of one size.
 pub const MAX_EXPR_DEPTH: usize = 16;
 /// Numbers and symbols in one size.
