@@ -361,7 +361,7 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
         e.go(summed);
         e.builder.position_at_end(summed);
         let [at_once, part_sums] = [at_once, part_sums].map(|at| e.load(e.i64(), at));
-        let summed = Summed { first: e.index(0), count, sums: plan.sums, part_sums };
+        let summed = Summed { first: e.index(0), count, part_sums };
         epilogue(frame, plan, share, (panel, at_once), summed);
         e.add(panel, at_once)
     });
@@ -412,8 +412,7 @@ struct Summed<'ctx> {
     /// The first, and how many.
     first: Val<'ctx>,
     count: Val<'ctx>,
-    /// Where their sums begin, and how many accumulators each part has.
-    sums: PointerValue<'ctx>,
+    /// Accumulators of each part.
     part_sums: Val<'ctx>,
 }
 
@@ -423,7 +422,7 @@ fn epilogue<'ctx>(
     plan: &Plan<'_, 'ctx>,
     share: Share<'ctx>,
     (panel, at_once): (Val<'ctx>, Val<'ctx>),
-    Summed { first, count: n, sums, part_sums }: Summed<'ctx>,
+    Summed { first, count: n, part_sums }: Summed<'ctx>,
 ) {
     let e = frame.emit;
     let count = plan.tile.lanes;
@@ -447,7 +446,7 @@ fn epilogue<'ctx>(
                 frame.accs = (0..i64::from(plan.contract.groups))
                     .map(|g| {
                         let at = e.add(chunk, e.mul(part_sums, e.index(g / of_part)));
-                        e.load(ty, e.at(sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
+                        e.load(ty, e.at(plan.sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
                     })
                     .collect();
                 frame.lanes = Some(Lanes { var: plan.contract.cols.var, first, count, tail });

@@ -7,7 +7,7 @@ use super::lex::{LexError, Piece, Spot, Token};
 use crate::graph::{Axis, Boundary, Elem, Type};
 use crate::ops::Attr;
 
-/// A text that is no module.
+/// A text that is no module, or no kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {message}")]
 pub struct ParseError {

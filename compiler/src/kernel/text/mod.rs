@@ -9,7 +9,8 @@ mod print;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{ParseError, parse};
+pub use crate::graph::text::ParseError;
+pub use parse::parse;
 pub use print::{index, print};
 
 /// How deep an index may nest in a text.

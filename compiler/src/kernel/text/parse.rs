@@ -2,20 +2,12 @@
 
 use super::MAX_DEPTH;
 use super::lex::{Spot, Token, lex};
+use crate::graph::text::ParseError;
 use crate::kernel::{
     Access, Attend, Blocks, Body, Bound, Buffer, BufferId, Contract, Dim, Elem, Expr, ExprId, Extent, Fold, GroupRows,
     Grouping, Index, Kernel, Loop, Nest, Products, Segment, Stage, Store, Temp, TopK, Var,
 };
 use crate::scalar::{Binary, Unary};
-
-/// A text that is no kernel.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: {message}")]
-pub struct ParseError {
-    pub line: usize,
-    pub column: usize,
-    pub message: String,
-}
 
 type Result<T, E = ParseError> = std::result::Result<T, E>;
 

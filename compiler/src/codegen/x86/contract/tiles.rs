@@ -115,7 +115,7 @@ fn one_tile<'ctx>(
             e.index(1)
         }
     };
-    let summed = Summed { first: e.index(0), count: work.count, sums: plan.sums, part_sums };
+    let summed = Summed { first: e.index(0), count: work.count, part_sums };
     epilogue(frame, plan, share, (panel, at_once), summed);
     e.add(panel, at_once)
 }
@@ -166,7 +166,7 @@ fn some_tiles<'ctx>(
             });
             // Before the next tiles: the sums are in the nearest cache, and what is stored gets there while they pass by.
             let count = e.min(e.mul(at_once, work.height), e.sub(work.count, row));
-            epilogue(frame, plan, share, (panel, one), Summed { first: row, count, sums: plan.sums, part_sums });
+            epilogue(frame, plan, share, (panel, one), Summed { first: row, count, part_sums });
         });
     });
     frame.streams = None;
