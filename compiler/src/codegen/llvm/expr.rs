@@ -110,6 +110,11 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         self.memo.clear();
     }
 
+    /// The same of those that vary with a loop's variable, as it has another value.
+    pub fn forget_varying(&mut self, var: Var) {
+        self.memo.retain(|id, _| !self.kernel.varies(*id, var));
+    }
+
     /// Values that are still at hand.
     pub fn remember(&mut self, known: &[(ExprId, Val<'ctx>)]) {
         self.memo.extend(known.iter().copied());

@@ -54,7 +54,7 @@ impl<'ctx> Emit<'ctx> {
     pub fn fence_streams(&self) {
         self.call_any("llvm.x86.sse.sfence", &[], &[]);
     }
-    fn align_of(&self, ty: BasicTypeEnum<'ctx>) -> u32 {
+    pub fn align_of(&self, ty: BasicTypeEnum<'ctx>) -> u32 {
         match self.element_of(ty) {
             BasicTypeEnum::IntType(t) => t.get_bit_width().div_ceil(8).max(1),
             BasicTypeEnum::FloatType(t) if t == self.context.f32_type() => 4,
@@ -99,18 +99,19 @@ impl<'ctx> Emit<'ctx> {
     }
     /// Asks for the cache lines of `bytes` bytes, soon to be read.
     pub fn prefetch(&self, pointer: PointerValue<'ctx>, bytes: i64) {
-        for line in 0..(bytes + 63) / 64 {
-            self.prefetch_line(self.at(pointer, self.int(8), self.index(line * 64)), 3);
-        }
+        self.prefetch_lines(pointer, bytes, 3);
     }
-    /// Asks for a cache line that may wait in the second-level cache.
-    pub fn fetch_later(&self, pointer: PointerValue<'ctx>) {
-        self.prefetch_line(pointer, 2);
+    /// Asks for cache lines that may wait in the second-level cache.
+    pub fn fetch_later(&self, pointer: PointerValue<'ctx>, bytes: i64) {
+        self.prefetch_lines(pointer, bytes, 2);
     }
-    fn prefetch_line(&self, pointer: PointerValue<'ctx>, locality: u64) {
+    fn prefetch_lines(&self, pointer: PointerValue<'ctx>, bytes: i64, locality: u64) {
         let i32 = |n: u64| self.bits(self.int(32), n);
-        // To read, how near, data.
-        self.call_any("llvm.prefetch", &[self.pointer()], &[pointer.into(), i32(0), i32(locality), i32(1)]);
+        for line in 0..(bytes + 63) / 64 {
+            let line = self.at(pointer, self.int(8), self.index(line * 64));
+            // To read, how near, data.
+            self.call_any("llvm.prefetch", &[self.pointer()], &[line.into(), i32(0), i32(locality), i32(1)]);
+        }
     }
     /// A variable of the function, at its entry: SROA turns it into a register.
     pub fn variable(&self, function: FunctionValue<'ctx>, ty: BasicTypeEnum<'ctx>) -> PointerValue<'ctx> {

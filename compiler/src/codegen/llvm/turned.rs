@@ -4,14 +4,16 @@
 //! element is read by itself.
 
 use inkwell::IntPredicate;
-use inkwell::module::Linkage;
-use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
+use inkwell::values::PointerValue;
 
 use super::emit::{Emit, Val};
 use super::expr::{Frame, Lanes};
 use super::loops::{Range, for_counts, nested, vectors_of};
-use crate::kernel::{Elem, ExprId, Loop, Nest, Stage};
+use crate::kernel::{ExprId, Loop, Nest, Stage};
 use crate::schedule::turned_loads;
+
+/// What a row of a square evaluates, at most, where rows are written out and not looped over.
+const SMALL: usize = 8;
 
 /// A nest of one map whose vectors run along its innermost loop, while the loads that are turned have neighbours along loop `with` around it.
 pub fn turned<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, with: usize, range: Range<'ctx>) {
@@ -23,6 +25,9 @@ pub fn turned<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, with: usize, range
     let tiles: Vec<(ExprId, PointerValue)> = turned_loads(frame.kernel, nest, across.var)
         .map(|id| (id, e.variable(e.function(), e.vector(frame.register(frame.elem(id)), e.lanes * e.lanes))))
         .collect();
+    // Straight code lets the processor go ahead to the next square while it waits for this one.
+    let of_row = (0..frame.kernel.exprs.len() as u32).filter(|i| frame.kernel.varies(ExprId(*i), across.var)).count();
+    let is_small = of_row <= SMALL;
     let extent = frame.extent(across.extent);
     let blocks = e.udiv(e.add(extent, e.index(lanes - 1)), e.index(lanes));
     let count = |(i, l): (usize, &Loop)| (l.var, if i == with { blocks } else { frame.extent(l.extent) });
@@ -38,10 +43,10 @@ pub fn turned<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, with: usize, range
                 for (id, tile) in &tiles {
                     square(frame, *id, (lane_loop, first), (across, from), *tile);
                 }
-                e.each(e.index(0), e.index(lanes), 1, |i| {
+                let mut row = |i| {
                     frame.vars.insert(across.var, e.add(from, i));
                     frame.lanes = Some(Lanes { var: lane_loop.var, first, count: e.lanes, tail: None });
-                    frame.forget();
+                    frame.forget_varying(across.var);
                     for (id, tile) in &tiles {
                         let elem = frame.register(frame.elem(*id));
                         let row = e.load(e.vector(elem, e.lanes), e.at(*tile, elem, e.mul(i, e.index(lanes))));
@@ -49,7 +54,12 @@ pub fn turned<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, with: usize, range
                     }
                     stores.iter().for_each(|s| frame.store(s));
                     frame.lanes = None;
-                });
+                };
+                if is_small {
+                    (0..lanes).for_each(|i| row(e.index(i)));
+                } else {
+                    e.each(e.index(0), e.index(lanes), 1, row);
+                }
             });
             frame.forget();
             e.each(from, to, 1, |at| {
@@ -72,58 +82,56 @@ fn square<'ctx>(
     let e = frame.emit;
     let elem = frame.elem(id);
     frame.lanes = Some(Lanes { var: across.var, first: from, count: e.lanes, tail: None });
-    e.each(e.index(0), e.index(i64::from(e.lanes)), 1, |lane| {
-        frame.vars.insert(lane_loop.var, e.add(first, lane));
-        frame.forget();
-        let row = e.splat(frame.eval(id), e.lanes);
-        e.store(row, e.at(tile, frame.register(elem), e.mul(lane, e.index(i64::from(e.lanes)))));
-    });
+    let mut row = |lane: u32| {
+        frame.vars.insert(lane_loop.var, e.add(first, e.index(i64::from(lane))));
+        frame.forget_varying(lane_loop.var);
+        e.splat(frame.eval(id), e.lanes)
+    };
+    let rows: Vec<Val> = (0..e.lanes).map(&mut row).collect();
     frame.lanes = None;
     frame.forget();
-    e.call_function(turn(e, elem), &[tile.into()]);
+    for (i, column) in (0..).zip(transposed(e, &rows, e.lanes)) {
+        e.store(column, e.at(tile, frame.register(elem), e.index(i * i64::from(e.lanes))));
+    }
 }
 
-/// `fn(tile)`: columns for rows, in memory. The kernels of a module share it.
-fn turn<'ctx>(e: &Emit<'ctx>, elem: Elem) -> FunctionValue<'ctx> {
-    let name = format!("turn_{elem}_{}", e.isa);
-    if let Some(function) = e.module.get_function(&name) {
-        return function;
-    }
-    let here = e.builder.get_insert_block();
-    let ty = e.context.void_type().fn_type(&[e.pointer().into()], false);
-    let function = e.module.add_function(&name, ty, Some(Linkage::Internal));
-    e.mark(function);
-    e.builder.position_at_end(e.context.append_basic_block(function, "entry"));
-    if let Some(BasicValueEnum::PointerValue(tile)) = function.get_first_param() {
-        let row = |i: u32| e.at(tile, e.register(elem), e.index(i64::from(i * e.lanes)));
-        let rows: Vec<Val> = (0..e.lanes).map(|i| e.load(e.vector(e.register(elem), e.lanes), row(i))).collect();
-        (0..).zip(transposed(e, &rows, e.lanes)).for_each(|(i, column)| e.store(column, row(i)));
-    }
-    e.builder.build_return(None).expect("the function returns nothing");
-    if let Some(here) = here {
-        e.builder.position_at_end(here);
-    }
-    function
-}
-
-/// A square of vectors, columns for rows: exchanges blocks of 1, 2, 4, ... Rows that are missing are anything.
+/// A square of vectors, columns for rows. Rows that are missing are anything.
+///
+/// Small squares are turned within the quarters of 128 bits, then quarters go to their vectors: each of these shuffles is one cheap
+/// instruction. A free permutation of two registers is not: on Zen 4 a square of 16 by those takes seven times as long.
 pub fn transposed<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], lanes: u32) -> Vec<Val<'ctx>> {
     let missing = rows[0];
-    let mut square: Vec<Val> = (0..lanes as usize).map(|i| rows.get(i).copied().unwrap_or(missing)).collect();
-    let mut block = 1;
-    while block < lanes as usize {
-        for i in (0..lanes as usize).filter(|i| i & block == 0) {
-            let (a, b) = (square[i], square[i + block]);
-            let lane = |j: usize, upper: bool| match (upper, j & block == 0) {
-                (false, true) => j,
-                (false, false) => lanes as usize + j - block,
-                (true, true) => j + block,
-                (true, false) => lanes as usize + j,
-            };
-            square[i] = e.shuffle(a, b, &(0..lanes as usize).map(|j| lane(j, false) as u32).collect::<Vec<_>>());
-            square[i + block] = e.shuffle(a, b, &(0..lanes as usize).map(|j| lane(j, true) as u32).collect::<Vec<_>>());
-        }
-        block *= 2;
-    }
-    square
+    let square: Vec<Val> = (0..lanes as usize).map(|i| rows.get(i).copied().unwrap_or(missing)).collect();
+    let quarter = lanes.min(16 / e.align_of(missing.get_type()));
+    let small: Vec<Val> = square.chunks_exact(quarter as usize).flat_map(|rows| within(e, rows, quarter, 1)).collect();
+    let of_column = |i| small.iter().skip(i).step_by(quarter as usize).copied().collect::<Vec<_>>();
+    let columns: Vec<Vec<Val>> = (0..quarter as usize).map(|i| among(e, &of_column(i), quarter)).collect();
+    (0..lanes as usize).map(|i| columns[i % quarter as usize][i / quarter as usize]).collect()
+}
+
+/// Turns squares within quarters; `run` elements of each row stand together by now.
+fn within<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], quarter: u32, run: u32) -> Vec<Val<'ctx>> {
+    let [first, _, ..] = rows else { return rows.to_vec() };
+    let lanes = e.lanes_of(*first);
+    let half = |upper: u32| {
+        let lane = |i: u32| {
+            let place = i % quarter;
+            (i / run % 2) * lanes + i - place + upper * quarter / 2 + place / (2 * run) * run + place % run
+        };
+        let mask: Vec<u32> = (0..lanes).map(lane).collect();
+        let joined: Vec<Val> = rows.chunks_exact(2).map(|pair| e.shuffle(pair[0], pair[1], &mask)).collect();
+        within(e, &joined, quarter, 2 * run)
+    };
+    [half(0), half(1)].concat()
+}
+
+/// As many vectors as there are rows: the first gets the first quarter of each, and so on.
+fn among<'ctx>(e: &Emit<'ctx>, rows: &[Val<'ctx>], quarter: u32) -> Vec<Val<'ctx>> {
+    let [first, _, ..] = rows else { return rows.to_vec() };
+    let every_other = |odd: u32| {
+        let lane = |i: u32| (i / quarter * 2 + odd) * quarter + i % quarter;
+        let mask: Vec<u32> = (0..e.lanes_of(*first)).map(lane).collect();
+        among(e, &rows.chunks_exact(2).map(|pair| e.shuffle(pair[0], pair[1], &mask)).collect::<Vec<_>>(), quarter)
+    };
+    every_other(0).into_iter().zip(every_other(1)).flat_map(|(even, odd)| [even, odd]).collect()
 }

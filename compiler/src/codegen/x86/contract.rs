@@ -4,6 +4,7 @@
 //! unit of work is a panel of a block of rows, or some panels of a slice of an expert's rows. Neither the units, nor the tiles, nor how many panels a microkernel takes at once
 //! changes the order in which a sum is made.
 
+mod ahead;
 mod few;
 mod many;
 mod tiles;
@@ -355,6 +356,7 @@ fn share<'ctx>(frame: &mut Frame<'_, 'ctx>, micros: &mut Micros<'ctx>, plan: &Pl
         e.store(few::sums(frame, micros, plan, share, count, (panel, several)), part_sums);
         e.go(summed);
         e.builder.position_at_end(many_rows);
+        ahead::fetch(frame, plan, share, count, panel);
         many::sums(frame, micros, plan, &pieces, share, count, panel);
         e.store(e.index(1), at_once);
         e.store(e.index(plan.part_sums()), part_sums);

@@ -154,7 +154,7 @@ impl<'ctx> Sums<'ctx> {
         let (vector, packed) = (e.vector(acc_type, lanes), e.vector(w_memory, lanes));
         let w = e.load(e.pointer(), self.panel).into_pointer_value();
         let line = e.load(e.pointer(), self.next).into_pointer_value();
-        e.fetch_later(line);
+        e.fetch_later(line, 64);
         let at = |v: u32| e.at(w, w_memory, e.index(i64::from(v * lanes)));
         let step: Vec<_> = (0..vectors).map(|v| e.widened(elems.w, e.load(packed, at(v)), acc_type)).collect();
         step.iter().zip(0..).for_each(|(w, v)| self.excess.add(e, v, *w));

@@ -212,7 +212,7 @@ fn micro<'ctx>(
         e.each(zero, steps, 1, |step| {
             let fetched = e.mul(step, lines);
             e.each(zero, lines, 1, |line| {
-                e.fetch_later(e.at(next, byte, e.mul(e.add(fetched, line), e.index(LINE))));
+                e.fetch_later(e.at(next, byte, e.mul(e.add(fetched, line), e.index(LINE))), LINE);
             });
             let of_step = e.mul(step, e.mul(row, e.index(i64::from(Tiles::PAIRS))));
             let (mut of_left, mut of_right) = (None, None);
