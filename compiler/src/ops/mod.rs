@@ -1,4 +1,4 @@
-//! The ops of the Graph IR. One op is one file: its type rule, its meaning, its text, the kernel class that it lowers to.
+//! The ops of the Graph IR. One op is one file (those of [`leaf`] share one): its type rule, its meaning, its text, the kernel class that it lowers to.
 //! This module is the list and the dispatch; nothing else in the compiler matches on the name of an op to learn about it.
 
 mod attr;
@@ -55,34 +55,34 @@ pub enum Class {
 }
 
 macro_rules! ops {
-    ($($module:ident :: $op:ident),* $(,)?) => {
+    ($($module:ident :: {$($op:ident),*}),* $(,)?) => {
         $(mod $module;)*
-        $(pub use $module::$op;)*
+        $(pub use $module::{$($op),*};)*
 
         /// Any op.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Op { $($op($op)),* }
+        pub enum Op { $($($op($op),)*)* }
 
-        $(impl From<$op> for Op { fn from(op: $op) -> Self { Self::$op(op) } })*
+        $($(impl From<$op> for Op { fn from(op: $op) -> Self { Self::$op(op) } })*)*
 
         /// Names and one-line descriptions of all ops.
-        pub const REFERENCE: &[(&str, &str)] = &[$(($op::NAME, $op::DOC)),*];
+        pub const REFERENCE: &[(&str, &str)] = &[$($(($op::NAME, $op::DOC),)*)*];
 
         impl Op {
-            pub fn name(&self) -> &'static str { match self { $(Self::$op(_) => $op::NAME),* } }
-            pub fn attrs(&self) -> Vec<Attr> { match self { $(Self::$op(op) => op.attrs()),* } }
+            pub fn name(&self) -> &'static str { match self { $($(Self::$op(_) => $op::NAME,)*)* } }
+            pub fn attrs(&self) -> Vec<Attr> { match self { $($(Self::$op(op) => op.attrs(),)*)* } }
             pub fn parse(name: &str, attrs: &[Attr], types: &[Type]) -> Option<Self> {
-                $(if name == $op::NAME { return $op::parse(attrs, types).map(Self::$op); })*
+                $($(if name == $op::NAME { return $op::parse(attrs, types).map(Self::$op); })*)*
                 None
             }
-            pub fn arity(&self) -> Option<usize> { match self { $(Self::$op(op) => op.arity()),* } }
+            pub fn arity(&self) -> Option<usize> { match self { $($(Self::$op(op) => op.arity(),)*)* } }
             pub fn infer(&self, sizes: &Sizes, operands: &[&Type]) -> Result<Vec<Type>, String> {
-                match self { $(Self::$op(op) => op.infer(sizes, operands)),* }
+                match self { $($(Self::$op(op) => op.infer(sizes, operands),)*)* }
             }
             pub fn eval(&self, env: &Env, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
-                match self { $(Self::$op(op) => op.eval(env, operands)),* }
+                match self { $($(Self::$op(op) => op.eval(env, operands),)*)* }
             }
-            pub fn class(&self) -> Class { match self { $(Self::$op(op) => op.class()),* } }
+            pub fn class(&self) -> Class { match self { $($(Self::$op(op) => op.class(),)*)* } }
         }
     };
 }
@@ -100,11 +100,11 @@ impl Op {
 
 // The list. `unary` and `binary` hold one op each, parametrised by a function: the functions are the list in `scalar`.
 ops! {
-    input::Input, param::Param, state::State, constant::Const, table::Table, index::Index, size_of::SizeOf,
-    loaded::Loaded, carry::Carry, item::Item, capture::Capture, step::Step,
-    unary::Unary, binary::Binary, add::Add, mul::Mul, select::Select, cast::Cast, broadcast::Broadcast,
-    contract::Contract, reduce::Reduce, arg_reduce::ArgReduce, running::Running, segment::Segment,
-    rename::Rename, split::Split, merge::Merge, pick::Pick, slice::Slice, shift::Shift, pad::Pad, window::Window,
-    concat::Concat, stack::Stack, gather::Gather, dequantize::Dequantize, top_k::TopK,
-    scan::Scan,
+    leaf::{Input, Param, State, Loaded, Carry, Item, Capture},
+    constant::{Const}, table::{Table}, index::{Index}, size_of::{SizeOf}, step::{Step},
+    unary::{Unary}, binary::{Binary}, add::{Add}, mul::{Mul}, select::{Select}, cast::{Cast}, broadcast::{Broadcast},
+    contract::{Contract}, reduce::{Reduce}, arg_reduce::{ArgReduce}, running::{Running}, segment::{Segment},
+    rename::{Rename}, split::{Split}, merge::{Merge}, pick::{Pick}, slice::{Slice}, shift::{Shift}, pad::{Pad}, window::{Window},
+    concat::{Concat}, stack::{Stack}, gather::{Gather}, dequantize::{Dequantize}, top_k::{TopK},
+    scan::{Scan},
 }
