@@ -291,6 +291,38 @@ fn random_linear_recurrences_in_chunks_agree_with_the_interpreter_on_what_was_wr
     }
 }
 
+/// One step of a recurrence is computed from where its carries come to where they go, several in a buffer of their own: also of carries
+/// that change places.
+#[test]
+fn a_recurrence_is_right_for_one_step_and_for_several() {
+    let text = "module m
+symbol t
+axis t = t
+axis k = 96
+axis v = 100
+graph @f(%s: f32[k, v], %z: f32[k, v], %k: f32[t, k], %v: f32[t, v]) -> (f32[k, v], f32[k, v], f32[t, v]) {
+  %0:3 = scan[t, forward, 2, 2] %s, %z, %k, %v : f32[k, v], f32[k, v], f32[t, v] {
+    %s = carry[0] : f32[k, v]
+    %z = carry[1] : f32[k, v]
+    %k = item[0] : f32[k]
+    %v = item[1] : f32[v]
+    %w = mul %k, %v : f32[k, v]
+    %half = const[0.5] : f32[]
+    %faded = mul %half, %s : f32[k, v]
+    %next = add %faded, %w : f32[k, v]
+    %y = contract[k] %k, %z : f32[v]
+    return %z, %next, %y
+  }
+  return %0#0, %0#1, %0#2
+}
+";
+    let module = text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(check_module(&module, false, &[0, 1, 2, 5], 4), Ok(4));
+    let one_carry = text.replace("return %z, %next, %y", "return %next, %z, %y");
+    let module = text::parse(&one_carry).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(check_module(&module, true, &[0, 1, 2, 5], 4), Ok(4));
+}
+
 /// As long as sequences get: gates that would fade to nothing thousands of times over neither overflow nor leave a trace.
 #[test]
 fn a_linear_recurrence_of_65536_steps_is_right_to_its_end() {

@@ -14,6 +14,7 @@ mod layout;
 mod manifest;
 mod needs;
 mod nest;
+mod once;
 mod pack;
 mod quantized;
 mod region;

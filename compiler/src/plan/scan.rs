@@ -82,6 +82,10 @@ impl<'g> Planner<'g> {
         };
         let leaving = (0..carries).find(|i| !scan.reverse && is_leaving(i));
         let mut left: Option<(Value, Location)> = None;
+        let once = if walk.is_some() { self.once(region, node, scan)? } else { None };
+        if once.is_some() {
+            self.steps.begin();
+        }
         // A carry is read in one half and written in the other; they change places with every iteration.
         for (i, &init) in operands.iter().enumerate().take(carries) {
             let ty = graph.ty(init);
@@ -118,7 +122,13 @@ impl<'g> Planner<'g> {
             self.regions[body.0].locations.insert(Value::of(step), vec![numbers]);
         }
         match &walk {
-            Some(walk) => self.plan_walk(body, walk, scan, targets)?,
+            Some(walk) => {
+                let stacked = targets[carries..].to_vec();
+                self.plan_walk(body, walk, scan, &self.size(scan.axis), targets)?;
+                if let Some(from) = once {
+                    self.plan_once((region, node), scan, walk, &from, stacked)?;
+                }
+            }
             None => {
                 self.steps.begin();
                 let planned = self.plan_region(body, targets);
@@ -141,7 +151,7 @@ impl<'g> Planner<'g> {
     }
 
     /// Where another loop has left a carry that this one alone reads.
-    fn handed_over(&self, region: RegionId, node: NodeIndex, init: Value) -> Option<Location> {
+    pub(super) fn handed_over(&self, region: RegionId, node: NodeIndex, init: Value) -> Option<Location> {
         let graph = self.graph(region);
         let Op::Scan(before) = graph.op(init) else { return None };
         let is_alone = graph.uses(init).iter().all(|(user, _)| *user == node) && graph.uses(init).len() == 1;

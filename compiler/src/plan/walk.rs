@@ -194,14 +194,16 @@ impl Planner<'_> {
         ]
     }
 
-    /// The kernel that walks a loop over `axis`; `targets` says where its results must stand.
+    /// The kernel that walks `count` iterations of a loop; `targets` says where its results must stand.
     pub(super) fn plan_walk(
         &mut self,
         body: RegionId,
         walk: &Walk,
         scan: &Scan,
+        count: &Size,
         targets: Vec<(Value, Location)>,
     ) -> Result<(), PlanError> {
+        let written: BTreeSet<BufferId> = targets.iter().map(|(_, location)| location.spot.buffer).collect();
         for (value, location) in targets {
             self.regions[body.0].locations.entry(value).or_default().push(location);
         }
@@ -219,20 +221,20 @@ impl Planner<'_> {
             }
         }
         for id in self.graph(body).ids().filter(|id| matches!(self.graph(body).node(*id).op, Op::Carry(_))) {
-            updated.extend(self.location(body, Value::of(id)).map(|l| l.spot.buffer));
+            let carry = self.location(body, Value::of(id)).map(|l| l.spot.buffer);
+            updated.extend(carry.filter(|buffer| written.contains(buffer)));
         }
         let depth = self.regions[body.0].depth - 1;
-        let count = self.size(scan.axis);
         let mut work = 0.0;
         let mut lines = Vec::new();
 
         let mut builder = KernelBuilder::new(self, body, None);
         let mut point = Point::new();
         let outer = builder.loops(&walk.points, &mut point);
-        let iterations = builder.new_loop(scan.axis.name(), &count);
+        let iterations = builder.new_loop(scan.axis.name(), count);
         let number = Index::Var(iterations.var);
         let item = if scan.reverse {
-            let count = builder.number(&count);
+            let count = builder.number(count);
             let back = builder.mul(vec![Index::Known(-1), number.clone()]);
             builder.add(vec![count, Index::Known(-1), back])
         } else {
@@ -256,7 +258,7 @@ impl Planner<'_> {
         }
         lines.sort();
         lines.dedup();
-        let work = work * builder.planner.symbols.estimate(&count) as f64;
+        let work = work * builder.planner.symbols.estimate(count) as f64;
         let body = Body::Nest(Nest { outer, only: None, walk: Some(iterations), stages });
         builder.finish_as("walk", body, work, Origin { lines, routing: None })
     }
