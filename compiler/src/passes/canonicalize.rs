@@ -3,32 +3,41 @@
 //! Before: `add (add %a, %b), %c`, `mul %x, 1`, two equal nodes. After: `add %a, %b, %c`, `%x`, one node. Sums and products
 //! are flat, with numbers folded into one and operands in a fixed order; equal nodes are one (the builder sees to it); renames of an
 //! axis to itself, casts to the same type and broadcasts of what broadcasts by name anyway go; functions of numbers are numbers. A
-//! pick from pointwise work of which only picks are read is made from its operands. Does nothing to a graph in that form.
+//! pick from pointwise work of which only picks are read is made from its operands. Integers are divided by powers of two by their bits.
+//! A window that leaves its axis is a window of a longer axis: where many windows see a border, it is written once instead of guarded in each.
+//! Does nothing to a graph in that form.
 //! Rounding may change with the order of a sum; no other result does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gatec_lang::Size;
+
 use crate::graph::interp::Env;
 use crate::graph::tensor::{Extents, Tensor};
-use crate::graph::{AxisSet, Builder, Graph, Module, Sizes, Value};
+use crate::graph::{Axis, AxisSet, Builder, Graph, Module, Sizes, Value};
 use crate::ops::{self, Class, Op};
 use crate::pipeline::{OptimizeOptions, Report};
+use crate::scalar::Binary;
 
 pub fn canonicalize(mut module: Module, _: &OptimizeOptions, _: &mut Report) -> Result<Module, String> {
+    let mut padded = Padded::new();
     for entry in &mut module.entries {
-        entry.graph = graph(&entry.graph, &mut module.sizes)?;
+        entry.graph = graph(&entry.graph, &mut module.sizes, &mut padded)?;
     }
-    module.load = graph(&module.load, &mut module.sizes)?;
+    module.load = graph(&module.load, &mut module.sizes, &mut padded)?;
     Ok(module)
 }
 
-fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
+/// Axes that are so much longer at both ends: the same ones everywhere, so that equal parts of a module stay equal.
+type Padded = BTreeMap<(Axis, i64), Axis>;
+
+fn graph(old: &Graph, sizes: &mut Sizes, padded: &mut Padded) -> Result<Graph, String> {
     // A loop's body first: builders borrow the sizes.
     let mut bodies: BTreeMap<usize, Arc<Graph>> = BTreeMap::new();
     for id in old.ids() {
         if let Op::Scan(scan) = &old.node(id).op {
-            bodies.insert(id.index(), Arc::new(graph(&scan.body, sizes)?));
+            bodies.insert(id.index(), Arc::new(graph(&scan.body, sizes, padded)?));
         }
     }
     let mut build = Builder::new(sizes);
@@ -61,6 +70,7 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
             (None, Op::Pick(pick)) if is_only_picked(old, old.operands(id)[0], pick.axis) => {
                 inwards(&mut build, pick, operands[0], MAX_INWARDS)?
             }
+            (None, Op::Window(window)) if window.pad > 0 => bordered(&mut build, window, operands[0], padded)?,
             (one, _) => one,
         };
         if let Some(one) = one {
@@ -68,6 +78,10 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
             continue;
         }
         let mut op = node.op.clone();
+        if let Some((by_bits, with)) = by_bits(&build, &op, &operands) {
+            op = by_bits;
+            operands[1] = build.try_add(with, &[]).map_err(|e| e.to_string())?;
+        }
         if let Op::Scan(scan) = &mut op {
             scan.body = bodies[&id.index()].clone();
         }
@@ -88,8 +102,61 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
     Ok(build.finish(results))
 }
 
+/// A window that leaves its axis, as a window of `x` with zeros on both sides.
+fn bordered(build: &mut Builder, window: &ops::Window, x: Value, padded: &mut Padded) -> Result<Option<Value>, String> {
+    let (from, pad) = (window.from, window.pad);
+    let to = match padded.get(&(from, pad)) {
+        Some(to) => *to,
+        None => {
+            let size = build.sizes.get(from).and_then(|size| size.checked_add(&Size::known(2 * pad)));
+            let Some(size) = size else { return Ok(None) };
+            let to = build.sizes.fresh(from.name(), size);
+            padded.insert((from, pad), to);
+            to
+        }
+    };
+    let pad = ops::Pad { from, to, before: pad, fill: ops::Fill::Constant(0f64.to_bits()) };
+    let x = below_windows(build, &pad, x, MAX_INWARDS)?;
+    build.try_add(ops::Window { from: to, pad: 0, ..window.clone() }, &[x]).map(Some).map_err(|e| e.to_string())
+}
+
+/// `pad(window(x))` as `window(pad(x))`, where the window slides along another axis: there are fewer elements to pad.
+fn below_windows(build: &mut Builder, pad: &ops::Pad, x: Value, depth: usize) -> Result<Value, String> {
+    let (op, operands) = (build.graph().op(x).clone(), build.graph().operands(x.node));
+    let padded = match op {
+        Op::Window(window) if depth > 0 && ![window.to, window.tap].contains(&pad.from) => {
+            let below = below_windows(build, pad, operands[0], depth - 1)?;
+            build.try_add(window, &[below])
+        }
+        _ => build.try_add(pad.clone(), &[x]),
+    };
+    padded.map_err(|e| e.to_string())
+}
+
+/// Of `x / n` and `x % n`, where integers `n` are powers of two that are known: `x >> log2 n` and `x & n - 1`. Both round down.
+fn by_bits(build: &Builder, op: &Op, operands: &[Value]) -> Option<(Op, Op)> {
+    let Op::Binary(binary) = op else { return None };
+    let (f, of): (_, fn(u64) -> u64) = match binary.f {
+        Binary::Div => (Binary::Shr, |n| n.trailing_zeros().into()),
+        Binary::Rem => (Binary::BitAnd, |n| n - 1),
+        _ => return None,
+    };
+    let bits = |bits: &u64| {
+        let n = f64::from_bits(*bits) as u64;
+        (n.is_power_of_two() && (n as f64).to_bits() == *bits).then(|| (of(n) as f64).to_bits())
+    };
+    let with: Op = match build.graph().op(operands[1]) {
+        Op::Const(n) if !n.elem.is_float() => ops::Const { bits: bits(&n.bits)?, ..n.clone() }.into(),
+        Op::Table(table) if !table.elem.is_float() => {
+            ops::Table { values: table.values.iter().map(bits).collect::<Option<_>>()?, ..table.clone() }.into()
+        }
+        _ => return None,
+    };
+    Some((ops::Binary { f }.into(), with))
+}
+
 /// Is every reader of a value a pick along this axis?
-fn is_only_picked(graph: &Graph, value: Value, axis: crate::graph::Axis) -> bool {
+fn is_only_picked(graph: &Graph, value: Value, axis: Axis) -> bool {
     !graph.results.contains(&value)
         && graph.uses(value).iter().all(|(user, _)| matches!(&graph.node(*user).op, Op::Pick(p) if p.axis == axis))
 }
