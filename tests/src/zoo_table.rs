@@ -132,8 +132,8 @@ fn medium(example: &Example) -> Result<(String, bool), String> {
         session.run(&views).map_err(|e| e.to_string())?;
         times.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    times.sort_by(f64::total_cmp);
-    let ms = times[times.len() / 2];
+    // The fastest, as of PyTorch: whatever else the machine does.
+    let ms = times.into_iter().fold(f64::INFINITY, f64::min);
     let torch = about.torch_ms.map_or_else(|| about.why.unwrap_or_default(), |ms| format!("{ms:.2}"));
     Ok((format!("{error:.1e} | {ms:.2} | {torch} |"), error <= MEDIUM_TOLERANCE))
 }

@@ -146,5 +146,22 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"D": 64, "E": 16}
+
+
+def medium():
+    """The densities of 2,048 tokens, all at once."""
+    rng = np.random.default_rng(16)
+    w = {name: torch.from_numpy(value) for name, value in weights(rng).items()}
+
+    def network(w, x):
+        off = x["x"][:, None] - w["mu"]
+        distance = (torch.einsum("ted,edf->tef", off, w["precision"]) * off).sum(-1)
+        return {"s": torch.softmax(w["log_pi"] - distance / 2 - w["log_det"] / 2, -1)}
+
+    inputs = {"x": torch.from_numpy(rng.normal(size=(2048, D)).astype(np.float32))}
+    return {"entry": "gaussian", "weights": w, "inputs": inputs, "network": network, "axes": {"d": D, "e": E}}
+
+
 if __name__ == "__main__":
     main()

@@ -157,5 +157,24 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"E": 64}
+
+
+def medium():
+    """The loss of the load of 8,192 tokens, all at once."""
+
+    def network(_, x):
+        best = x["h"].topk(K + 1, -1).values
+        is_chosen = x["h"] >= best[:, K - 1:K]
+        limit = torch.where(is_chosen, best[:, K:], best[:, K - 1:K])
+        total = torch.special.ndtr((x["z"] - limit) / x["sigma"]).sum(0)
+        return {"loss": total.var(correction=0) / (total.mean() ** 2 + 1e-10), "load": total}
+
+    torch.manual_seed(4)
+    z, noise, sigma = torch.randn(8192, E), torch.randn(8192, E), 0.5 + torch.rand(8192, E)
+    inputs = {"z": z, "h": z + sigma * noise, "sigma": sigma}
+    return {"entry": "load", "weights": {}, "inputs": inputs, "network": network, "axes": {"e": E, "device": 32}}
+
+
 if __name__ == "__main__":
     main()

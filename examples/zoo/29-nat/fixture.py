@@ -130,7 +130,7 @@ def weights():
         shapes |= {f"{name}.gru.{b}": (3, n) for b in ("bi", "bh")}
     w = {name: np.asarray(rng.standard_normal(shape) * 0.6, dtype=np.float32) for name, shape in shapes.items()}
     w["features"][0] = 0
-    w["event.w"] = np.array([1], np.float32)
+    w["event.w"] = np.ones(TT, np.float32)
     return w
 
 
@@ -165,6 +165,27 @@ def main():
         golden[name] = np.array(value, np.int32 if name.split(".")[-1] in whole else np.float32, order="C")
     save_file(stored, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
+
+
+MEDIUM = {"N": 999, "EDGES": 500, "F": 32, "EF": 16, "S": 32, "R": 16, "TT": 8, "P": 8, "HIDDEN": 64}
+
+
+def medium():
+    """Two hundred events among a thousand nodes: a session's first call."""
+    random = np.random.default_rng(29)
+    w, events = weights(), 200
+    log = np.concatenate([random.permuted(np.tile(np.arange(1, N + 1), (events, 1)), axis=1)[:, :3],
+                          random.integers(1, EDGES, (events, 1)), np.arange(1, events + 1)[:, None]], 1)
+    inputs = {"log": log, "draw1": random.random((2, events), np.float32),
+              "draw2": random.random((2, events, M[1]), np.float32), "alpha": np.array(1, np.float32)}
+
+    def network(w, x):
+        net = Nat(w, x["alpha"])
+        plain, paper = net.batch(x["log"], x["draw1"], x["draw2"])
+        return {"logit": plain, "paper": paper, "hop1": net.column(1, 0), "hop2": net.column(2, 0)}
+
+    axes = {"node": N + 1, "edge": EDGES, "f": F, "ef": EF, "s": S, "r": R, "tt": TT, "p": P, "hid": HIDDEN}
+    return {"entry": "batch", "weights": w, "inputs": inputs, "network": network, "axes": axes}
 
 
 if __name__ == "__main__":
