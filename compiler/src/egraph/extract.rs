@@ -53,10 +53,10 @@ pub fn extract(
         as_written[class] = prices.place(class, &scene.canonical(term));
     }
     let mut best = as_written;
-    let mut cost = prices.total(&best, &roots).ok_or("what was written is no longer in the e-graph")?;
+    let mut cost = prices.total(&best, &roots, f64::INFINITY).ok_or("what was written is no longer in the e-graph")?;
     prices.improve(&mut best, &mut cost, &roots, report);
     let mut other = greedy;
-    if let Some(mut total) = prices.total(&other, &roots) {
+    if let Some(mut total) = prices.total(&other, &roots, f64::INFINITY) {
         prices.improve(&mut other, &mut total, &roots, report);
         if total.cost < cost.cost {
             (best, cost) = (other, total);
@@ -77,12 +77,19 @@ struct Total {
     order: Vec<usize>,
 }
 
+/// A term: its own cost, its operands, its op if it is no result of a loop.
+struct Priced<'a> {
+    price: f64,
+    operands: Vec<usize>,
+    op: Option<&'a Op>,
+}
+
 struct Prices<'a> {
     scene: &'a Scene,
     classes: Vec<Id>,
     number: BTreeMap<Id, usize>,
-    /// For each class and term: its own cost, and its operands.
-    terms: Vec<Vec<(f64, Vec<usize>)>>,
+    /// For each class its terms.
+    terms: Vec<Vec<Priced<'a>>>,
     /// For each class: its axes, and the bytes that it takes if it is not known at load.
     about: Vec<(AxisSet, Option<f64>)>,
     machine: Machine,
@@ -93,8 +100,10 @@ impl<'a> Prices<'a> {
         let classes = scene.all();
         let number: BTreeMap<Id, usize> = classes.iter().enumerate().map(|(i, c)| (*c, i)).collect();
         let term = |class: Id, n: usize| {
-            let operands = scene.egraph[class].nodes[n].operands.iter();
-            (own_cost(scene, class, n, extents) + STEP, operands.map(|o| number[&scene.egraph.find(*o)]).collect())
+            let node = &scene.egraph[class].nodes[n];
+            let op = if let Head::Op(op) = &node.head { Some(op) } else { None };
+            let operands = node.operands.iter().map(|o| number[&scene.egraph.find(*o)]).collect();
+            Priced { price: own_cost(scene, class, n, extents) + STEP, operands, op }
         };
         let class = |c: &Id| {
             let known = &scene.egraph[*c].data;
@@ -104,13 +113,6 @@ impl<'a> Prices<'a> {
         let about = classes.iter().map(class).collect();
         let terms = classes.iter().map(|c| (0..scene.egraph[*c].nodes.len()).map(|n| term(*c, n)).collect()).collect();
         Self { scene, number, terms, about, classes, machine: extents.machine }
-    }
-
-    fn op(&self, class: usize, node: usize) -> Option<&Op> {
-        match &self.scene.egraph[self.classes[class]].nodes[node].head {
-            Head::Op(op) => Some(op),
-            Head::Result(_) => None,
-        }
     }
 
     fn place(&self, class: usize, term: &super::term::Term) -> Option<usize> {
@@ -127,20 +129,20 @@ impl<'a> Prices<'a> {
         }
         let words = self.classes.len().div_ceil(64);
         let mut best: Vec<Option<Best>> = (0..self.classes.len()).map(|_| None).collect();
-        let own = |best: &[Option<Best>], m: usize| best[m].as_ref().map_or(0.0, |b| self.terms[m][b.node].0);
+        let own = |best: &[Option<Best>], m: usize| best[m].as_ref().map_or(0.0, |b| self.terms[m][b.node].price);
         // When a class changed, and when its terms were looked at, on one clock: what stands on nothing new need not be priced again.
         let (mut clock, mut changed_at, mut seen_at) =
             (1u64, vec![1u64; self.classes.len()], vec![0u64; self.classes.len()]);
         for _ in 0..MAX_ROUNDS {
             let mut changed = false;
             for (i, terms) in self.terms.iter().enumerate() {
-                let is_new = |(_, operands): &(f64, Vec<usize>)| operands.iter().any(|o| changed_at[*o] > seen_at[i]);
+                let is_new = |term: &Priced| term.operands.iter().any(|o| changed_at[*o] > seen_at[i]);
                 if seen_at[i] > 0 && !terms.iter().any(is_new) {
                     continue;
                 }
                 clock += 1;
                 seen_at[i] = clock;
-                for (n, (price, operands)) in terms.iter().enumerate() {
+                for (n, Priced { price, operands, op }) in terms.iter().enumerate() {
                     let mut set = vec![0u64; words];
                     let mut complete = true;
                     for operand in operands {
@@ -159,7 +161,6 @@ impl<'a> Prices<'a> {
                             (home, self.about[*o].0 == self.about[i].0)
                         })
                         .collect();
-                    let op = self.op(i, n);
                     let home = op.map_or(Home::Stored, |op| Home::of(op, &below));
                     // Counted for each reader: what is stored once for several looks dearer here than it is.
                     let store = |(o, (home, _)): (&usize, &(Home, bool))| {
@@ -193,23 +194,27 @@ impl<'a> Prices<'a> {
         best.into_iter().map(|b| b.map(|b| b.node)).collect()
     }
 
-    /// What a choice costs; `None` if it is no graph: a circle, or a class that cannot be written.
-    fn total(&self, choice: &Choice, roots: &[usize]) -> Option<Total> {
+    /// What a choice costs; `None` if it is no graph (a circle, or a class that cannot be written), or costs more than `most`.
+    fn total(&self, choice: &Choice, roots: &[usize], most: f64) -> Option<Total> {
         let mut state = vec![0u8; self.classes.len()];
         let mut homes = vec![Home::Stored; self.classes.len()];
         let mut stored = vec![false; self.classes.len()];
         let mut total = Total { cost: 0.0, order: Vec::new() };
+        let mut below: Vec<(Home, bool)> = Vec::new();
         // Depth first, without recursion over the depth of the graph.
         let mut stack: Vec<(usize, bool)> = roots.iter().rev().map(|r| (*r, false)).collect();
         while let Some((class, done)) = stack.pop() {
-            let (price, operands) = &self.terms[class][choice[class]?];
+            let Priced { price, operands, op } = &self.terms[class][choice[class]?];
             if done {
                 state[class] = 2;
                 total.cost += price;
+                if total.cost > most {
+                    return None;
+                }
                 total.order.push(class);
-                if let Some(op) = self.op(class, choice[class]?) {
-                    let below: Vec<(Home, bool)> =
-                        operands.iter().map(|o| (homes[*o], self.about[*o].0 == self.about[class].0)).collect();
+                if let Some(op) = op {
+                    below.clear();
+                    below.extend(operands.iter().map(|o| (homes[*o], self.about[*o].0 == self.about[class].0)));
                     if op.class() == Class::Contract {
                         for (operand, (home, _)) in operands.iter().zip(&below) {
                             if let Some(bytes) = self.about[*operand].1
@@ -271,7 +276,7 @@ impl<'a> Prices<'a> {
                 }
                 let before: Vec<Option<usize>> = places.iter().map(|(c, _)| best[*c]).collect();
                 places.iter().for_each(|(c, n)| best[*c] = Some(*n));
-                match self.total(best, roots) {
+                match self.total(best, roots, cost.cost) {
                     Some(other) if other.cost < cost.cost - STEP / 2.0 => {
                         *cost = other;
                         used = used_by(cost);

@@ -33,7 +33,8 @@ pub struct Bindings(Vec<(&'static str, Bound)>);
 
 #[derive(Clone, Debug)]
 enum Bound {
-    /// One class, but for a [`Pattern::Rest`].
+    Value(Id),
+    /// Of a [`Pattern::Rest`].
     Values(Vec<Id>),
     Attr(Attr),
 }
@@ -45,6 +46,7 @@ impl Bindings {
 
     pub fn values(&self, variable: &str) -> Option<&[Id]> {
         match self.get(variable)? {
+            Bound::Value(class) => Some(std::slice::from_ref(class)),
             Bound::Values(classes) => Some(classes),
             Bound::Attr(_) => None,
         }
@@ -53,22 +55,19 @@ impl Bindings {
     pub fn attr(&self, variable: &str) -> Option<&Attr> {
         match self.get(variable)? {
             Bound::Attr(attr) => Some(attr),
-            Bound::Values(_) => None,
+            Bound::Value(_) | Bound::Values(_) => None,
         }
     }
 
     /// The axes of a value or of an attribute.
     pub fn axes<'a>(&'a self, scene: &'a Scene, variable: &str) -> Option<Cow<'a, AxisSet>> {
-        let classes = match self.get(variable)? {
-            Bound::Attr(Attr::Axes(axes)) => return Some(Cow::Borrowed(axes)),
-            Bound::Attr(attr) => return attr.as_axes().map(Cow::Owned),
-            Bound::Values(classes) => classes,
-        };
         let all = |axes: AxisSet, class: &Id| axes.union(&scene.ty(*class).axes);
-        Some(match classes.as_slice() {
-            [one] => Cow::Borrowed(&scene.ty(*one).axes),
-            several => Cow::Owned(several.iter().fold(AxisSet::default(), all)),
-        })
+        match self.get(variable)? {
+            Bound::Attr(Attr::Axes(axes)) => Some(Cow::Borrowed(axes)),
+            Bound::Attr(attr) => attr.as_axes().map(Cow::Owned),
+            Bound::Value(one) => Some(Cow::Borrowed(&scene.ty(*one).axes)),
+            Bound::Values(several) => Some(Cow::Owned(several.iter().fold(AxisSet::default(), all))),
+        }
     }
 }
 
@@ -209,7 +208,11 @@ impl Matcher<'_> {
             return;
         }
         let before = bindings.0.len();
-        bindings.0.push((name, Bound::Values(classes.to_vec())));
+        let bound = match classes {
+            [one] => Bound::Value(*one),
+            several => Bound::Values(several.to_vec()),
+        };
+        bindings.0.push((name, bound));
         if (self.fits)(bindings, name) {
             then(bindings);
         }
@@ -238,7 +241,13 @@ impl Matcher<'_> {
             };
         }
         if all_same {
-            if commutes(op.name()) {
+            let has_rest = items.iter().any(|item| matches!(item, Pattern::Rest(_)));
+            if let ([a, b], [_, _], true, false) = (operands, items, commutes(op.name()), has_rest) {
+                self.in_order(operands, items, bindings, then);
+                if a != b {
+                    self.in_order(&[*b, *a], items, bindings, then);
+                }
+            } else if commutes(op.name()) {
                 let (rests, single): (Vec<&Pattern>, Vec<&Pattern>) =
                     items.iter().partition(|item| matches!(item, Pattern::Rest(_)));
                 self.in_any_order(operands, &single, &rests, bindings, then);

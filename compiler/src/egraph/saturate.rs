@@ -3,6 +3,8 @@
 //! Limits count nodes, rounds and matches, so that the same input gives the same artifact on every machine. They are looked at after
 //! each rule. One that bites undoes the round, ends the phase and is a warning.
 
+use std::collections::BTreeMap;
+
 use super::scene::Scene;
 use crate::pipeline::{OptimizeOptions, Report};
 use crate::rules::{Phase, RULES, Rule};
@@ -31,9 +33,18 @@ impl Default for Limits {
 pub fn saturate(scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<(), String> {
     scene.egraph.rebuild();
     scene.news.look(&scene.egraph);
-    for phase in Phase::ALL {
-        run(phase, scene, options, report)?;
+    let (begin, rewrites, rounds, told) =
+        (scene.clone(), report.rewrites, report.saturated.rounds, report.warnings.len());
+    let (mut most, mut warnings) = (BTreeMap::new(), Vec::new());
+    while let Some((phase, Overshot { round, warning })) = run(&most, scene, options, report)? {
+        // Once more, up to the round before: the same happens as the first time.
+        *scene = begin.clone();
+        (report.rewrites, report.saturated.rounds) = (rewrites, rounds);
+        report.warnings.truncate(told);
+        most.insert(phase, round - 1);
+        warnings.push(warning);
     }
+    report.warnings.extend(warnings);
     let nodes = scene.egraph.total_number_of_nodes();
     let saturated = &mut report.saturated;
     saturated.nodes += nodes;
@@ -42,17 +53,20 @@ pub fn saturate(scene: &mut Scene, options: &OptimizeOptions, report: &mut Repor
     Ok(())
 }
 
-fn run(phase: Phase, scene: &mut Scene, options: &OptimizeOptions, report: &mut Report) -> Result<(), String> {
-    let (begin, rewrites, rounds) = (scene.clone(), report.rewrites, report.saturated.rounds);
-    let Some(Overshot { round, warning }) = run_rounds(phase, usize::MAX, scene, options, report)? else {
-        return Ok(());
-    };
-    // Once more, up to the round before: the same happens as the first time.
-    *scene = begin;
-    (report.rewrites, report.saturated.rounds) = (rewrites, rounds);
-    run_rounds(phase, round - 1, scene, options, report)?;
-    report.warnings.push(warning);
-    Ok(())
+/// All phases, each up to so many rounds at most; or the first in which a limit bit.
+fn run(
+    most: &BTreeMap<Phase, usize>,
+    scene: &mut Scene,
+    options: &OptimizeOptions,
+    report: &mut Report,
+) -> Result<Option<(Phase, Overshot)>, String> {
+    for phase in Phase::ALL {
+        let most = most.get(&phase).copied().unwrap_or(usize::MAX);
+        if let Some(overshot) = run_rounds(phase, most, scene, options, report)? {
+            return Ok(Some((phase, overshot)));
+        }
+    }
+    Ok(None)
 }
 
 /// A round in which a limit bit.

@@ -257,7 +257,7 @@ impl Scene {
                 self.off == Some(*c) || self.is_true(*c, bindings, class) != Some(false)
             };
             let fits = |bindings: &Bindings, variable: &'static str| {
-                conditions.iter().filter(|c| c.variables().contains(&variable)).all(|c| holds(c, bindings))
+                conditions.iter().filter(|c| c.is_about(variable)).all(|c| holds(c, bindings))
             };
             let matcher = Matcher { scene: self, fits: &fits };
             let mut wrong = None;

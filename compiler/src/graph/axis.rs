@@ -173,10 +173,13 @@ impl Sizes {
     /// A new axis named `like`, or `like.2`, `like.3` if that is taken.
     pub fn fresh(&mut self, like: &str, size: Size) -> Axis {
         let stem = like.split('.').next().unwrap_or(like);
-        let axis = std::iter::once(Axis::new(stem))
-            .chain((2..).map(|n| Axis::new(&format!("{stem}.{n}"))))
-            .find(|a| !self.0.contains_key(a))
-            .unwrap_or(Axis::new(stem));
+        let mut axis = Axis::new(stem);
+        if self.0.contains_key(&axis) {
+            let number = |axis: &Axis| axis.name().strip_prefix(stem)?.strip_prefix('.')?.parse().ok();
+            let taken: BTreeSet<u64> = self.0.keys().filter_map(number).collect();
+            let free = (2..).find(|n| !taken.contains(n)).unwrap_or_default();
+            axis = Axis::new(&format!("{stem}.{free}"));
+        }
         self.0.insert(axis, size);
         axis
     }

@@ -92,6 +92,16 @@ impl Condition {
             Self::Says(_) => Vec::new(),
         }
     }
+
+    pub fn is_about(&self, variable: &str) -> bool {
+        match *self {
+            Self::Disjoint(a, b) | Self::Has(a, b) | Self::Within(a, b) => a == variable || b == variable,
+            Self::NotEmpty(a) | Self::NotEmptyAlone(a) | Self::AtLoad(a) | Self::Late(a) | Self::Wide(a) => {
+                a == variable
+            }
+            Self::Says(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Condition {
