@@ -25,6 +25,7 @@ mod order;
 mod prologue;
 mod roles;
 mod turn;
+mod unchosen;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,6 +90,7 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, is
     }
     fuser.store_what_is_dear(&live);
     fuser.store_flags();
+    fuser.leave_out_unchosen();
     fuser.order(&live);
     fuser.fusion
 }
