@@ -38,7 +38,7 @@ use crate::scalar::{Binary, Unary};
 
 pub use attend::Attention;
 pub use groups::{Core, Fusion, Group, GroupId, Note, Way};
-pub use needed::{Needs, Only, is_leaf, lasting};
+pub use needed::{Need, Needs, Only, is_leaf, lasting};
 pub use roles::{Grouped, Roles, axes_below, is_plain_view, order_above, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.

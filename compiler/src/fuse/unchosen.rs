@@ -80,9 +80,10 @@ impl Fuser<'_> {
         while let Some(value) = below.pop() {
             for (user, _) in self.graph.uses(value) {
                 let op = &self.graph.node(user).op;
-                let attends = self.fusion.home(Value::of(user)).is_some_and(|home| {
-                    matches!(self.fusion.groups[home.0].core, Core::Attend(_))
-                });
+                let attends = self
+                    .fusion
+                    .home(Value::of(user))
+                    .is_some_and(|home| matches!(self.fusion.groups[home.0].core, Core::Attend(_)));
                 if attends || matches!(op, Op::Scan(_) | Op::Concat(_) | Op::Stack(_) | Op::Merge(_)) {
                     return false;
                 }

@@ -17,6 +17,7 @@ mod blocks;
 mod experts;
 mod gates;
 mod identities;
+mod loops;
 mod nested;
 mod recurrence;
 
@@ -142,6 +143,7 @@ pub const RULES: &[Rule] = &[
     experts::GATHER_OR_ZERO_INWARDS,
     nested::GATHER_OF_GATHER,
     nested::EXPERTS_OF_EXPERTS,
+    loops::GATHER_INTO_LOOP,
     algebra::SCALE_INTO_WEIGHTS,
     algebra::GATE_INTO_PRODUCT,
     algebra::GATE_OUT_OF_PRODUCT,

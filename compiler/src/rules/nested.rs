@@ -150,7 +150,9 @@ fn of_experts(scene: &mut Scene) -> Vec<Match> {
 /// Axes of experts that have been made one: other weights of these experts have the same.
 fn joined(scene: &Scene) -> Vec<([Axis; 2], Axis)> {
     let of = |(class, op, _): (Id, Op, Vec<Id>)| match op {
-        Op::Merge(Merge { from, to }) if scene.at_load(class) => Some(([*from.first()?, *from.get(1)?], to, from.len())),
+        Op::Merge(Merge { from, to }) if scene.at_load(class) => {
+            Some(([*from.first()?, *from.get(1)?], to, from.len()))
+        }
         _ => None,
     };
     scene.nodes("merge").into_iter().filter_map(of).filter(|m| m.2 == 2).map(|(from, to, _)| (from, to)).collect()

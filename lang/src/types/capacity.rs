@@ -88,7 +88,8 @@ impl Checker<'_> {
         let ty = self.ty(mask).clone();
         if ty.elem != Elem::Bool || !ty.axes.iter().all(|a| rows.contains(a)) {
             let names: Vec<&str> = rows.iter().map(|a| self.stem(*a)).collect();
-            let message = format!("a mask is a bool for each row, along {}; this is {}", names.join(", "), self.show(&ty));
+            let message =
+                format!("a mask is a bool for each row, along {}; this is {}", names.join(", "), self.show(&ty));
             let help = "experts that may not be chosen have a bias: `bias = where(allowed, 0.0, -inf)`";
             return Err(self.say(Diagnostic::error(codes::ROUTE, at, message).help(help)));
         }

@@ -17,8 +17,19 @@ use crate::syntax::{Argument, Call, Expr, ExprKind, Name};
 
 /// Options of a policy: words, and names with values.
 const BEST: &[&str] = &[
-    "normalize", "softmax", "bias", "weight", "groups", "top_groups", "group_best", "mask", "capacity", "rows", "drop",
-    "per", "priority",
+    "normalize",
+    "softmax",
+    "bias",
+    "weight",
+    "groups",
+    "top_groups",
+    "group_best",
+    "mask",
+    "capacity",
+    "rows",
+    "drop",
+    "per",
+    "priority",
 ];
 const LIMITS: &[&str] = &["mask", "capacity", "rows", "drop", "per", "priority"];
 

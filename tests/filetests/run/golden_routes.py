@@ -265,8 +265,8 @@ def route_loops():
         h = x[n].sum(0)
         for layer in range(3):
             h = np.tanh(h @ p["u"][i, layer]) + h
-        ends.append(score[n, i] * h)
-    attends = np.stack([score[n, i] * attention(x[n], "attends", i) for n, i in enumerate(score.argmax(-1))])
+        ends.append(h)
+    attends = np.stack([attention(x[n], "attends", i) for n, i in enumerate(score.argmax(-1))])
     kinds = [lambda x: recurrent(x, "step"), lambda x: attention(x, "look"), lambda x: 0 * x]
     write("route-loops", {
         "in.x": x, "in.which": which, "router": router, **p, "out.alike": alike, "out.end": np.stack(ends), "out.few": few,
