@@ -148,6 +148,7 @@ pub const PASSES: &[Pass] = &[
         run: egraph::place::at_load,
     },
     Pass { name: "clean", about: "what the other passes left behind goes", run: passes::clean },
+    Pass { name: "tell", about: "loops are told which rows of their results anybody needs", run: passes::tell },
 ];
 
 fn names() -> Vec<&'static str> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::term::is_at_load;
 use crate::graph::{Axis, AxisSet, Entry, Graph, Sizes, TYPICAL_SIZE, Type, Value};
 use crate::machine::Machine;
-use crate::ops::{Class, Op, Scan};
+use crate::ops::{Class, Gather, Op, Scan};
 use crate::pipeline::OptimizeOptions;
 
 /// Sizes of axes for estimates, and the machine that they are for.
@@ -31,6 +31,9 @@ impl Extents {
     }
 }
 
+/// Of choices that may be none, such as those of a threshold, the share that is one. Nothing is known of it before a run.
+const CHOSEN: f64 = 0.5;
+
 /// Flops of a function of one element, in estimates.
 const FUNCTION: f64 = 16.0;
 
@@ -39,18 +42,20 @@ pub struct Operand {
     pub at_load: bool,
     /// Bytes that are read of it.
     pub bytes: f64,
+    /// The share of the rows for which it is there: others have no expert.
+    pub rows: f64,
 }
 
 impl Operand {
     pub fn new(ty: &Type, at_load: bool, extents: &Extents) -> Self {
-        Self { at_load, bytes: bytes(ty, extents) }
+        Self { at_load, bytes: bytes(ty, extents), rows: 1.0 }
     }
 
     /// `gather(weights, index)` that a contraction reads: each matrix that some row asks for, once.
-    pub fn gathered(weights: &Type, axis: Axis, index: &Type, extents: &Extents) -> Self {
-        let experts = extents.count(&axis.into()).max(1.0);
+    pub fn gathered(weights: &Type, gather: &Gather, index: &Type, extents: &Extents) -> Self {
+        let experts = extents.count(&gather.axis.into()).max(1.0);
         let share = (extents.count(&index.axes) / experts).min(1.0);
-        Self { at_load: false, bytes: bytes(weights, extents) * share }
+        Self { at_load: false, bytes: bytes(weights, extents) * share, rows: if gather.or_zero { CHOSEN } else { 1.0 } }
     }
 }
 
@@ -120,7 +125,8 @@ pub fn of(op: &Op, ty: &Type, operands: &[Operand], extents: &Extents) -> f64 {
         Class::Contract => {
             let Op::Contract(contract) = op else { return 0.0 };
             let sums = extents.count(&contract.over);
-            let flops = 2.0 * extents.count(&ty.axes) * sums;
+            let rows = operands.iter().map(|o| o.rows).fold(1.0, f64::min);
+            let flops = 2.0 * extents.count(&ty.axes) * sums * rows;
             machine.kernel_ns + machine.time(flops, moved(operands))
         }
         Class::Loop => machine.kernel_ns,
@@ -145,7 +151,7 @@ pub fn of_graph(graph: &Graph, sizes: &Sizes, extents: &Extents, known: &dyn Fn(
                     (Op::Contract(_), Op::Gather(gather))
                         if at_load[inner[0].node.index()] && !at_load[inner[1].node.index()] =>
                     {
-                        Operand::gathered(graph.ty(inner[0]), gather.axis, graph.ty(inner[1]), extents)
+                        Operand::gathered(graph.ty(inner[0]), gather, graph.ty(inner[1]), extents)
                     }
                     _ => Operand::new(graph.ty(*v), at_load[v.node.index()], extents),
                 }

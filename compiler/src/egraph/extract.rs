@@ -301,7 +301,7 @@ fn own_cost(scene: &Scene, class: Id, node: usize, extents: &Extents) -> f64 {
     let Head::Op(op) = &term.head else { return 0.0 };
     let operand = |o: &Id| match (op, scene.gathered_at_load(*o)) {
         (Op::Contract(_), Some((gather, weights, index))) => {
-            Operand::gathered(scene.ty(weights), gather.axis, scene.ty(index), extents)
+            Operand::gathered(scene.ty(weights), &gather, scene.ty(index), extents)
         }
         _ => Operand::new(scene.ty(*o), scene.at_load(*o), extents),
     };

@@ -17,7 +17,7 @@ mod rebuild;
 mod saturate;
 pub mod scene;
 mod sides;
-mod term;
+pub mod term;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};

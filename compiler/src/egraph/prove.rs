@@ -229,7 +229,8 @@ impl Instance {
         let mut values: Vec<Value> = Vec::new();
         let ill = |e: TypeError| format!("ill-typed: {e}");
         for id in self.graph.ids() {
-            let operands: Vec<Value> = self.graph.operands(id).iter().map(|v| values[v.node.index()]).collect();
+            let operands = self.graph.operands(id).into_iter();
+            let operands: Vec<Value> = operands.map(|v| Value { node: values[v.node.index()].node, ..v }).collect();
             values.push(Value::of(b.copy(self.graph.node(id), &operands).map_err(ill)?));
         }
         let at = |class: Id| {

@@ -10,7 +10,7 @@ use super::news::News;
 use super::pattern::{Bindings, Matcher, Pattern};
 use super::term::{Facts, Head, Term};
 use crate::graph::{Axis, Sizes, Type};
-use crate::ops::{Class, Dequantize, Gather, Mul, Op};
+use crate::ops::{Class, Dequantize, Gather, Mul, Op, Scan};
 use crate::rules::{Condition, Find, Rule};
 
 /// A replacement: ops over classes that are there.
@@ -100,7 +100,7 @@ impl Scene {
         }
     }
 
-    /// The side of a choice for the whole call that alone needs a product: its condition, and what that is then.
+    /// The side of a choice, for the whole call or for each row, that alone needs a product: its condition, and what that is then.
     pub fn side(&self, product: Id) -> Option<(Id, bool)> {
         let of = |(class, side): (&Id, &Option<(Id, bool)>)| (self.egraph.find(*class) == product).then_some(*side)?;
         self.sides.iter().find_map(of)
@@ -147,6 +147,22 @@ impl Scene {
     /// The class of a loop's result, if the program has it.
     pub fn result(&self, class: Id, number: u32) -> Option<Id> {
         self.egraph.lookup(Term { head: Head::Result(number), operands: vec![class] })
+    }
+
+    /// The loops of which a value is a result: its number, the loop, its operands.
+    pub fn loops(&self, class: Id) -> Vec<(u32, Scan, Vec<Id>)> {
+        let of = |class: Id, number: u32| {
+            let scan = self.ops_named(class, "scan").filter_map(|(op, operands)| match op {
+                Op::Scan(scan) => Some((scan.clone(), operands.iter().map(|c| self.egraph.find(*c)).collect())),
+                _ => None,
+            });
+            scan.map(move |(scan, operands): (Scan, Vec<Id>)| (number, scan, operands)).collect::<Vec<_>>()
+        };
+        let results = self.egraph[class].nodes.iter().filter_map(|term| match term.head {
+            Head::Result(number) => Some((self.egraph.find(term.operands[0]), number)),
+            Head::Op(_) => None,
+        });
+        results.flat_map(|(class, number)| of(class, number)).chain(of(class, 0)).collect()
     }
 
     pub fn ty(&self, class: Id) -> &Type {

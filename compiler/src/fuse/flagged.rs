@@ -92,6 +92,7 @@ impl Fuser<'_> {
                 (vec![*value], &roles.rows)
             }
             Core::Nest { outer } => (folds.iter().chain(roots).copied().collect(), outer),
+            Core::Attend(attention) => (roots.clone(), &attention.batch),
             _ => return None,
         };
         let only = Only::of(self.needs, values.iter().copied())?;
@@ -103,6 +104,7 @@ impl Fuser<'_> {
             Core::Contract { roles, .. } => {
                 self.points(&roles.sums.union(&roles.cols)).saturating_mul(2) >= MIN_ROW_FLOPS
             }
+            Core::Attend(_) => true,
             _ => {
                 let all = values.iter().fold(AxisSet::default(), |all, v| all.union(&self.all_axes(*v)));
                 self.points(&all.minus(flag)) >= MIN_ROW_POINTS

@@ -80,6 +80,8 @@ pub struct Fusion {
     pub flagged: BTreeMap<GroupId, Only>,
     /// Groups that run only if a value without axes, which stands in a buffer, says so.
     pub only_if: BTreeMap<GroupId, Only>,
+    /// Roots that are stored only in the rows that have an expert, and the index that is negative in the others: they are 0 there.
+    pub unchosen: BTreeMap<Value, Value>,
     pub(super) home: BTreeMap<Value, GroupId>,
     pub(super) roots: BTreeSet<Value>,
 }

@@ -25,6 +25,7 @@ mod order;
 mod prologue;
 mod roles;
 mod turn;
+mod unchosen;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +38,7 @@ use crate::scalar::{Binary, Unary};
 
 pub use attend::Attention;
 pub use groups::{Core, Fusion, Group, GroupId, Note, Way};
-pub use needed::{Needs, Only, is_leaf, lasting};
+pub use needed::{Need, Needs, Only, is_leaf, lasting};
 pub use roles::{Grouped, Roles, axes_below, is_plain_view, order_above, stays_inside};
 
 /// The most accumulators for one result element: gates of one product.
@@ -89,6 +90,7 @@ pub fn fuse(graph: &Graph, sizes: &Sizes, wanted: &[Value], outside: Outside, is
     }
     fuser.store_what_is_dear(&live);
     fuser.store_flags();
+    fuser.leave_out_unchosen();
     fuser.order(&live);
     fuser.fusion
 }

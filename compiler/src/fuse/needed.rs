@@ -8,6 +8,8 @@
 //! A condition without axes tells of whole values: then what only the other side needs is not needed at all, through ops of any kind,
 //! and its kernels are not called.
 //!
+//! A loop that captures the condition under which its results are needed (`passes/told.rs`) has it in its body.
+//!
 //! Where the condition is no leaf, its own kernel has to run first: `flagged.rs` sees to that, and leaves out what cannot be told in time.
 //!
 //! Known weakness: one condition is kept for a value, of several around it the one that is a leaf, or else the innermost.
@@ -38,7 +40,7 @@ impl Need {
         }
     }
 
-    fn join(self, other: Self) -> Self {
+    pub fn join(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nowhere, need) | (need, Self::Nowhere) => need,
             (a, b) if a == b => a,
@@ -57,8 +59,8 @@ impl Needs {
         Self::below(graph, &vec![Need::Everywhere; graph.results.len()])
     }
 
-    /// Of a loop's body; `outside` is what is needed of the results of the loop `node`.
-    pub fn of_body(scan: &Scan, outside: &dyn Fn(u32) -> (Value, Need)) -> Self {
+    /// Of a loop's body; `operands` are the loop's, `outside` is what is needed of its results.
+    pub fn of_body(scan: &Scan, operands: &[Value], outside: &dyn Fn(u32) -> (Value, Need)) -> Self {
         let (graph, carries) = (&*scan.body, scan.carries as usize);
         let carry = |i: usize| {
             let is_carry = move |op: &Op| matches!(op, Op::Carry(c) if c.index as usize == i);
@@ -68,10 +70,11 @@ impl Needs {
             .filter_map(|j| lasting(graph, j).map(|(kept, stays)| (j, Need::Where(kept, !stays))))
             .collect();
         let axes = |need: &Need| if let Need::Where(c, _) = need { Some(&graph.ty(*c).axes) } else { None };
-        let candidate = |i: usize| {
-            let of = &graph.ty(graph.results[i]).axes;
-            let fits = |(j, need): &&(usize, Need)| *j != i && axes(need).is_some_and(|a| a.is_subset(of));
-            lasting.iter().find(fits).map_or(Need::Everywhere, |(_, need)| *need)
+        // A condition outside that the body has as a capture.
+        let captured = |flag: Value| {
+            let own = operands[carries + scan.items as usize..].iter().position(|v| *v == flag)?;
+            let is_it = |v: &Value| matches!(graph.op(*v), Op::Capture(c) if c.index as usize == own);
+            graph.ids().map(Value::of).find(is_it)
         };
         // What the loop's own condition at the end says is weaker than what it says in the iteration before.
         let after = |i: usize| match outside(i as u32) {
@@ -82,7 +85,15 @@ impl Needs {
                 lasting.iter().find(same).map_or(Need::Everywhere, |(_, need)| *need)
             }
             (_, Need::Nowhere) => Need::Nowhere,
+            (_, Need::Where(c, when)) => captured(c).map_or(Need::Everywhere, |c| Need::Where(c, when)),
             _ => Need::Everywhere,
+        };
+        let told = (0..graph.results.len()).map(after).fold(Need::Nowhere, Need::join);
+        let candidate = |i: usize| {
+            let of = &graph.ty(graph.results[i]).axes;
+            let fits = |need: &Need| axes(need).is_some_and(|a| a.is_subset(of));
+            let lasting = lasting.iter().filter(|(j, _)| *j != i).map(|(_, need)| need);
+            lasting.chain([&told]).find(|need| fits(need)).copied().unwrap_or(Need::Everywhere)
         };
         let mut next: Vec<Need> = (0..carries).map(candidate).collect();
         // Taken for granted until a reader says otherwise.
@@ -113,7 +124,7 @@ impl Needs {
         ids.reverse();
         for id in ids {
             let of_loop = match &graph.node(id).op {
-                Op::Scan(scan) => Some((scan, needs.within(scan, id))),
+                Op::Scan(scan) => Some((scan, needs.within(scan, &graph.operands(id), id))),
                 _ => None,
             };
             for (number, operand) in graph.operands(id).into_iter().enumerate() {
@@ -132,8 +143,8 @@ impl Needs {
     }
 
     /// Of the body of a loop of this graph.
-    pub fn within(&self, scan: &Scan, node: NodeIndex) -> Self {
-        Self::of_body(scan, &|result| (Value { node, result }, self.of(Value { node, result })))
+    pub fn within(&self, scan: &Scan, operands: &[Value], node: NodeIndex) -> Self {
+        Self::of_body(scan, operands, &|result| (Value { node, result }, self.of(Value { node, result })))
     }
 
     /// What a loop, of whose body these are the needs, needs of an operand: of an item what every iteration needs of its own part, where an
@@ -253,7 +264,7 @@ mod tests {
             let result = Value { node, result: i };
             (result, outer.of(result))
         };
-        let needs = Needs::of_body(scan, &outside);
+        let needs = Needs::of_body(scan, &graph.operands(node), &outside);
         let show = |value: &Value| match needs.of(*value) {
             Need::Where(c, when) => format!("{} is {when}", scan.body.op(c).name()),
             need => format!("{need:?}"),

@@ -306,6 +306,8 @@ pub struct Grouping {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attend {
     pub batch: Loop,
+    /// Whether a point of `batch` is computed at all.
+    pub only: Option<ExprId>,
     pub rows: Loop,
     pub over: Loop,
     /// Of the values.

@@ -150,13 +150,17 @@ impl Check<'_> {
         }
     }
 
+    fn only(&mut self, at: &str, only: ExprId, scope: &Scope) {
+        self.uses(at, only, scope);
+        if self.type_of(only) != Elem::Bool {
+            self.fault("K04", format!("{at}: only where %{}, which is {}", only.0, self.type_of(only)));
+        }
+    }
+
     fn nest(&mut self, nest: &Nest) {
         let points = self.enter("nest", &Scope::new(), &nest.outer);
         if let Some(only) = nest.only {
-            self.uses("nest", only, &points);
-            if self.type_of(only) != Elem::Bool {
-                self.fault("K04", format!("nest: only where %{}, which is {}", only.0, self.type_of(only)));
-            }
+            self.only("nest", only, &points);
         }
         let mut scope = self.enter("walk", &points, nest.walk.as_slice());
         for (number, stage) in nest.stages.iter().enumerate() {
@@ -292,6 +296,10 @@ impl Check<'_> {
 
     fn attend(&mut self, a: &Attend) {
         let at = "attend";
+        if let Some(only) = a.only {
+            let batch = self.enter(at, &Scope::new(), std::slice::from_ref(&a.batch));
+            self.only(at, only, &batch);
+        }
         let points = self.enter(at, &Scope::new(), &[a.batch.clone(), a.rows.clone()]);
         let sums = self.enter(at, &points, &a.sums);
         self.left(at, a.x, &sums);

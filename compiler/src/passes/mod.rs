@@ -3,10 +3,12 @@
 mod canonicalize;
 mod dead_code;
 mod narrow;
+mod told;
 
 pub use canonicalize::canonicalize;
 pub use dead_code::dead_code;
 pub use narrow::narrow;
+pub use told::tell;
 
 use crate::graph::Module;
 use crate::pipeline::{OptimizeOptions, Report};

@@ -57,9 +57,11 @@ impl Planner<'_> {
         let scores = estimate(&batch) * estimate(&rows) * estimate(&[over]);
         let work = scores * 2.0 * (estimate(&sums) + estimate(&cols));
 
+        let only = self.only_rows((region, group), roots.iter().copied(), &batch);
         let mut builder = KernelBuilder::new(self, region, Some(group));
         let mut point = Point::new();
         let batch = builder.merged_loop(&batch, &mut point);
+        let only = only.map(|only| builder.only(only, &point)).transpose()?;
         let rows = builder.merged_loop(&rows, &mut point);
         let over = builder.merged_loop(&[over], &mut point);
         // Keys and values may have an axis in common: of the product it is summed, of the result a column.
@@ -81,7 +83,8 @@ impl Planner<'_> {
             let locations = builder.planner.regions[region.0].locations[&root].clone();
             stores.extend(builder.stores(root, &locations, &point)?);
         }
-        let body = Body::Attend(Attend { batch, rows, over, cols, sums, block: BLOCK, x, keys, score, values, stores });
+        let body =
+            Body::Attend(Attend { batch, only, rows, over, cols, sums, block: BLOCK, x, keys, score, values, stores });
         builder.finish(&label, body, work)
     }
 

@@ -58,6 +58,8 @@ pub struct KernelBuilder<'p, 'g> {
     pub segment_loops: Vec<(Sorting, Loop)>,
     /// Set where quantised weights are packed as such.
     pub unpack: Option<Unpack>,
+    /// The index by which rows are grouped: it is of an expert in each.
+    pub chosen: Option<Value>,
     memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
 }
 
@@ -86,6 +88,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             walked: None,
             segment_loops: Vec::new(),
             unpack: None,
+            chosen: None,
             memo: Vec::new(),
         }
     }

@@ -133,11 +133,11 @@ impl Planner<'_> {
             Some(grouped) => {
                 let Grouped { index, or_zero, expert, .. } = *grouped;
                 let by = By::Expert { index, or_zero, expert };
-                Some((
-                    self.sorted_rows(region, &Sorting { by: by.clone(), rows: rows.clone() })?,
-                    self.segments(&by),
-                    or_zero,
-                ))
+                // Rows without an expert are a segment of their own, unless nobody reads what becomes of them.
+                let fusion = &self.regions[region.0].fusion;
+                let stores_none = or_zero && !roots.iter().all(|root| fusion.unchosen.get(root) == Some(&index));
+                let segments = if stores_none { self.segments(&by) } else { self.size(expert) };
+                Some((self.sorted_rows(region, &Sorting { by, rows: rows.clone() })?, segments, stores_none))
             }
             None if batch.is_empty() => match self.only_rows((region, group), [value], &rows) {
                 Some(only) => {
@@ -160,6 +160,7 @@ impl Planner<'_> {
         let work = estimate(&batch) * matrix * (2.0 * estimate(&rows)).max(READ_FLOPS);
 
         let mut builder = KernelBuilder::new(self, region, Some(group));
+        builder.chosen = roles.grouped.as_ref().map(|grouped| grouped.index);
         let mut point = Point::new();
         let batch = builder.merged_loop(&batch, &mut point);
         let rows = builder.merged_loop(&rows, &mut point);

@@ -36,7 +36,10 @@ impl KernelBuilder<'_, '_> {
         }
         let name = self.planner.name_of(region, value);
         match self.planner.source(region, value, self.group.filter(|_| region == self.region))? {
-            Source::Buffer(location) => return Ok(self.load(&name, &location, point, guard)),
+            Source::Buffer(location) => {
+                let there = self.load(&name, &location, point, guard);
+                return self.or_unchosen(region, value, there, point, guard);
+            }
             Source::Elsewhere { region, value, item } => {
                 let mut point = point.clone();
                 if let Some((axis, index)) = item {
@@ -173,6 +176,27 @@ impl KernelBuilder<'_, '_> {
             Some(x) => self.expand(region, x, &inner, guard),
             None => Err(PlanError::Internal(format!("`{}` has no operand", op.name()))),
         }
+    }
+
+    /// What stands in the buffer of a value; 0 in rows that no expert took, which nobody stored.
+    fn or_unchosen(
+        &mut self,
+        region: RegionId,
+        value: Value,
+        there: ExprId,
+        point: &Point,
+        guard: &Guard,
+    ) -> Result<ExprId, PlanError> {
+        let Some(&index) = self.planner.regions[region.0].fusion.unchosen.get(&value) else { return Ok(there) };
+        if self.chosen == Some(index) && region == self.region {
+            return Ok(there);
+        }
+        let graph = self.planner.graph(region);
+        let (elem, index_elem) = (graph.ty(value).elem, graph.ty(index).elem);
+        let index = self.expand(region, index, point, &Guard { fill: 0.0, ..guard.clone() })?;
+        let [zero, first] = [elem, index_elem].map(|elem| self.push(Expr::Const { elem, value: 0.0 }));
+        let is_chosen = self.push(Expr::Binary(Binary::Ge, index, first));
+        Ok(self.push(Expr::Select(is_chosen, there, zero)))
     }
 
     /// The operand at a loaded index; where that is negative, 0 (the first element is read, and left).

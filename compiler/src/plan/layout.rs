@@ -76,6 +76,13 @@ impl Planner<'_> {
             | Op::Split(_)
             | Op::Merge(_)
             | Op::Window(_)) => order_above(op, self.order_within(region, operands[0], depth)),
+            Op::Gather(gather) => {
+                // The axes of the index in the place of the one that is gathered along: rows of an expert's bias are rows.
+                let index = self.order_within(region, operands[1], depth);
+                let order = self.order_within(region, operands[0], depth);
+                let in_place = |axis: Axis| if axis == gather.axis { index.clone() } else { vec![axis] };
+                order.into_iter().flat_map(in_place).chain(index.clone()).collect()
+            }
             Op::Concat(concat) => {
                 // The largest part leads.
                 let parts = operands.iter().zip(&concat.axes);

@@ -240,7 +240,7 @@ impl<'g> Planner<'g> {
 
     fn needs_of_body(&self, outer: RegionId, node: petgraph::graph::NodeIndex) -> Needs {
         let Op::Scan(scan) = &self.graph(outer).node(node).op else { return Needs::default() };
-        self.regions[outer.0].needs.within(scan, node)
+        self.regions[outer.0].needs.within(scan, &self.graph(outer).operands(node), node)
     }
 
     /// Plans the groups of a region; `targets` says where values must stand at the end.

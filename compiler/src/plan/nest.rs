@@ -155,7 +155,7 @@ const POINTWISE_FLOPS: f64 = 16.0;
 
 impl KernelBuilder<'_, '_> {
     /// Whether a point is one of those rows.
-    fn only(&mut self, only: Only, point: &Point) -> Result<ExprId, PlanError> {
+    pub(super) fn only(&mut self, only: Only, point: &Point) -> Result<ExprId, PlanError> {
         let flag = self.expand(self.region, only.flag, point, &Guard::default())?;
         Ok(if only.when { flag } else { self.push(Expr::Unary(Unary::Not, flag)) })
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use gatec_lang::Size;
 use gatec_runtime::format::Isa;
 
-use crate::fuse::{Core, GroupId};
+use crate::fuse::{Core, GroupId, Only};
 use crate::graph::{Axis, AxisSet, Elem, Value};
 use crate::kernel::{Body, Index, Nest};
 use crate::ops::{Class, Op, Scan};
@@ -228,6 +228,14 @@ impl Planner<'_> {
         let mut work = 0.0;
         let mut lines = Vec::new();
 
+        // Points that nobody needs in any iteration are told by what does not change in the loop.
+        let graph = self.graph(body);
+        let stored = groups.iter().flat_map(|group| members(self, *group).roots).collect::<Vec<_>>();
+        let rows = &walk.points[..walk.points.len().saturating_sub(1)];
+        let only = Only::of(&self.regions[body.0].needs, stored).filter(|only| {
+            let axes = &graph.ty(only.flag).axes;
+            matches!(graph.op(only.flag), Op::Capture(_)) && !axes.is_empty() && axes.iter().all(|a| rows.contains(&a))
+        });
         let mut builder = KernelBuilder::new(self, body, None);
         let mut point = Point::new();
         let outer = builder.loops(&walk.points, &mut point);
@@ -259,7 +267,8 @@ impl Planner<'_> {
         lines.sort();
         lines.dedup();
         let work = work * builder.planner.symbols.estimate(count) as f64;
-        let body = Body::Nest(Nest { outer, only: None, walk: Some(iterations), stages });
+        let only = only.map(|only| builder.only(only, &point)).transpose()?;
+        let body = Body::Nest(Nest { outer, only, walk: Some(iterations), stages });
         builder.finish_as("walk", body, work, Origin { lines, routing: None })
     }
 }

@@ -56,13 +56,14 @@ graph @f(%x: f32[e, d], %i: i32[d]) -> (f32[h, d], f32[d]) {
   return %1, %3
 }
 ",
-    // Folds, choices and views apart from the index.
+    // Folds, choices, selections and views apart from the index.
     "module m
 axis t = 3
 axis e = 2
 axis d = 5
 axis k = 5
-graph @f(%x: f32[t, e, d], %i: i32[t], %c: bool[e]) -> (f32[t], f32[t], f32[t, k], f32[t, d]) {
+axis s = 2
+graph @f(%x: f32[t, e, d], %i: i32[t], %c: bool[e]) -> (f32[t], f32[t], f32[t, k], f32[t, d], i32[t, s]) {
   %0 = reduce[max, d] %x : f32[e, t]
   %1 = gather[e] %0, %i : f32[t]
   %2 = pick[d, 1] %x : f32[e, t]
@@ -72,7 +73,9 @@ graph @f(%x: f32[t, e, d], %i: i32[t], %c: bool[e]) -> (f32[t], f32[t], f32[t, k
   %6 = unary[neg] %x : f32[d, e, t]
   %7 = select %c, %x, %6 : f32[d, e, t]
   %8 = gather[e] %7, %i : f32[d, t]
-  return %1, %3, %5, %8
+  %9 = top_k[d, s] %x : i32[e, s, t]
+  %10 = gather[e] %9, %i : i32[s, t]
+  return %1, %3, %5, %8, %10
 }
 ",
     // A window, and a pad: what is around is the same for every expert.
@@ -295,6 +298,7 @@ pub(super) fn along(op: &Op) -> Option<AxisSet> {
         Op::Merge(merge) => merge.from.iter().copied().chain([merge.to]).collect(),
         Op::Pad(pad) => [pad.from, pad.to].into_iter().collect(),
         Op::Window(window) => [window.from, window.to, window.tap].into_iter().collect(),
+        Op::TopK(top_k) => [top_k.axis, top_k.slot].into_iter().collect(),
         _ => return None,
     })
 }

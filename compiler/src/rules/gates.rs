@@ -102,7 +102,7 @@ struct Key {
     gathered: Option<(Gather, Id)>,
     /// A panel holds weights of few bits in one way; one of several would have to hold floats.
     quantized: Option<Dequantize>,
-    /// Where only one side of a choice for the whole call needs it.
+    /// Where only one side of a choice needs it.
     side: Option<(Id, bool)>,
 }
 

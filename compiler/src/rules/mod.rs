@@ -17,6 +17,8 @@ mod blocks;
 mod experts;
 mod gates;
 mod identities;
+mod loops;
+mod nested;
 mod recurrence;
 
 use std::fmt;
@@ -149,6 +151,9 @@ pub const RULES: &[Rule] = &[
     blocks::BLOCKS_IN_A_STACK,
     experts::GATHER_INWARDS,
     experts::GATHER_OR_ZERO_INWARDS,
+    nested::GATHER_OF_GATHER,
+    nested::EXPERTS_OF_EXPERTS,
+    loops::GATHER_INTO_LOOP,
     algebra::SCALE_INTO_WEIGHTS,
     algebra::GATE_INTO_PRODUCT,
     algebra::GATE_OUT_OF_PRODUCT,

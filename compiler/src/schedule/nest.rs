@@ -39,9 +39,20 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32, choices: &Choices) -> Alo
     if serial || outer.is_some_and(is_apart) {
         return Along::Nothing;
     }
+    // One that varies along a vector, but not from neighbour to neighbour, is read lane by lane.
+    let strays = |vars: &[Var]| {
+        let varies = |i: &Index, v: Var| {
+            let mut read = Vec::new();
+            index::values(i, &mut read);
+            index::mentions(i, v) || read.into_iter().any(|expr| kernel.varies(expr, v))
+        };
+        let stray = |i: &&Index| vars.iter().any(|v| varies(i, *v) && known_stride(i, *v) != Some(1));
+        accesses(kernel, nest).filter(stray).count()
+    };
+    let is_even = nest.outer.last().is_some_and(|l| is_long(l, lanes) && strays(&[l.var]) == 0) && strays(&inner) > 0;
     let is_told = outer.is_some_and(|v| nest.only.is_some_and(|only| kernel.varies(only, v)));
     let inner_is_long = nest.stages.iter().filter_map(innermost).all(|l| is_long(l, lanes));
-    match (by_outer > by_inner && !is_told, inner.is_empty()) {
+    match ((by_outer > by_inner || is_even) && !is_told, inner.is_empty()) {
         // Each point walks alone; two registers of them share what is the same for all.
         (true, _) if nest.walk.is_some() => Along::Points(2 * lanes),
         (true, _) => match nest.outer.last().map(|l| l.extent) {

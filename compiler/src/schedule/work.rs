@@ -128,6 +128,7 @@ impl<'k> Count<'k> {
         let scores = &points | &self.declare(std::slice::from_ref(&over));
         self.around = scores.clone();
         self.expressions();
+        attend.only.into_iter().for_each(|only| self.expr(only));
         self.expr(attend.x);
         self.expr(attend.score);
         // Two products, and an exponential and its addition for each score.

@@ -6,9 +6,9 @@
 use super::brackets::with;
 use super::route::Plan;
 use super::scope::Scope;
-use super::{Checked, Checker};
+use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Reduce, Span};
+use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Reduce, Span, Unary};
 use crate::syntax::{Argument, Call, Expr, ExprKind, Name};
 
 /// Decimals of a capacity factor that count: with them, sizes up to 2^39 leave no i64.
@@ -24,11 +24,18 @@ pub(super) enum Capacity {
         den: i64,
     },
     Rows(i64),
+    /// The same, known when the model runs.
+    FactorAtRun(NodeId),
+    RowsAtRun(NodeId),
 }
 
 impl Checker<'_> {
-    /// A plan under the options `capacity`, `rows` and `drop` of its policy.
+    /// A plan under the options `mask`, `capacity`, `rows` and `drop` of its policy.
     pub(super) fn limited(&mut self, scope: &mut Scope, call: &Call, plan: Plan, span: Span) -> Checked<Plan> {
+        let mask = match plan.chosen {
+            Some((slot, index)) => self.mask(scope, call, self.axes_without(index, &[slot]))?,
+            None => None,
+        };
         let capacity = self.capacity(scope, call)?;
         if capacity.is_none()
             && let Some(at) = ["per", "priority"].iter().find_map(|name| named(call, name))
@@ -38,7 +45,7 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::ROUTE, at.span, message).help(help)));
         }
         let (capacity, (fallback, drop_span)) = match (capacity, dropped(call)) {
-            (None, None) => return Ok(plan),
+            (None, None) => return mask.map_or(Ok(plan.clone()), |mask| self.kept_only(plan, mask, span)),
             (Some((capacity, _)), Some(dropped)) => (capacity, dropped),
             (Some((_, at)), None) => {
                 let message = "what becomes of rows beyond the capacity?";
@@ -63,12 +70,48 @@ impl Checker<'_> {
         let rows: Vec<AxisId> = self.axes_without(index, &[slot]).into_iter().filter(|a| !apart.contains(a)).collect();
         let priority = self.priority(scope, call, index, (slot, &apart))?;
         let sent = self.sent_to(&plan.within, &self.axes_without(index, &[slot]), span)?;
+        let sent = self.both(sent, mask, span)?;
+        self.of_queues(&capacity, &apart, span)?;
         let place = self.place(&plan, (&rows, priority), sent, span)?;
         let most = self.most_rows(&capacity, plan.expert, (&rows, Some(slot)), sent, span)?;
         let axes = self.union(&[place, most]);
         let kept = self.push(Kind::Binary(Binary::Lt, place, most), Elem::Bool, axes, span)?;
+        let kept = self.both(mask, Some(kept), span)?.unwrap_or(kept);
         let plan = self.kept_only(plan, kept, span)?;
         Ok(Plan { fallback, ..plan })
+    }
+
+    /// `mask = m`: rows for which `m` does not hold choose nobody, and stand in no queue.
+    pub(super) fn mask(&mut self, scope: &mut Scope, call: &Call, rows: Vec<AxisId>) -> Checked<Option<NodeId>> {
+        let Some((val, at)) = self.optional(scope, call, usize::MAX, "mask")? else { return Ok(None) };
+        let mask = self.as_tensor(&val, Elem::Bool, at)?;
+        let ty = self.ty(mask).clone();
+        if ty.elem != Elem::Bool || !ty.axes.iter().all(|a| rows.contains(a)) {
+            let names: Vec<&str> = rows.iter().map(|a| self.stem(*a)).collect();
+            let message =
+                format!("a mask is a bool for each row, along {}; this is {}", names.join(", "), self.show(&ty));
+            let help = "experts that may not be chosen have a bias: `bias = where(allowed, 0.0, -inf)`";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, at, message).help(help)));
+        }
+        Ok(Some(mask))
+    }
+
+    /// What both say, where both say something.
+    pub(super) fn both(&mut self, a: Option<NodeId>, b: Option<NodeId>, span: Span) -> Checked<Option<NodeId>> {
+        let (Some(a), Some(b)) = (a, b) else { return Ok(a.or(b)) };
+        let axes = self.union(&[a, b]);
+        self.push(Kind::Binary(Binary::And, a, b), Elem::Bool, axes, span).map(Some)
+    }
+
+    /// A capacity that is known when the model runs is one number, or one for each queue that stands apart.
+    pub(super) fn of_queues(&mut self, capacity: &Capacity, apart: &[AxisId], span: Span) -> Checked<()> {
+        let (Capacity::FactorAtRun(node) | Capacity::RowsAtRun(node)) = *capacity else { return Ok(()) };
+        let ty = self.ty(node).clone();
+        if ty.axes.iter().all(|a| apart.contains(a)) {
+            return Ok(());
+        }
+        let message = format!("all experts have one capacity, but for axes named by `per`; this is {}", self.show(&ty));
+        Err(self.say(Diagnostic::error(codes::ROUTE, span, message)))
     }
 
     /// A plan of which only some choices stand.
@@ -92,6 +135,14 @@ impl Checker<'_> {
             (Some(_), Some((_, at))) => {
                 let message = "`capacity` is a factor, `rows` a number of rows: one of them";
                 Err(self.say(Diagnostic::error(codes::ROUTE, at, message)))
+            }
+            (None, Some((val @ (Val::Tensor(_) | Val::Size(..)), at))) => {
+                Ok(Some((Capacity::RowsAtRun(self.integers(&val, at)?), at)))
+            }
+            (Some((val @ Val::Tensor(_), at)), None) => {
+                let factor = self.as_tensor(&val, Elem::F32, at)?;
+                self.float(factor, at)?;
+                Ok(Some((Capacity::FactorAtRun(factor), at)))
             }
             (None, Some((val, at))) => {
                 let rows = self.as_count(&val, "the rows of an expert", 1, at)?;
@@ -125,7 +176,17 @@ impl Checker<'_> {
     ) -> Checked<NodeId> {
         let (num, den) = match capacity {
             Capacity::Rows(rows) => return self.push(Kind::Number(*rows as f64), Elem::I32, Vec::new(), span),
+            Capacity::RowsAtRun(rows) => {
+                let mut rows = *rows;
+                if self.ty(rows).elem == Elem::I64 {
+                    let (all, axes) = (f64::from(i32::MAX), self.ty(rows).axes.clone());
+                    let all = self.push(Kind::Number(all), Elem::I64, Vec::new(), span)?;
+                    rows = self.push(Kind::Binary(Binary::Min, rows, all), Elem::I64, axes, span)?;
+                }
+                return self.as_elem(rows, Elem::I32, span);
+            }
             Capacity::Factor { num, den } => (*num as f64, *den as f64),
+            Capacity::FactorAtRun(_) => (1.0, 1.0),
         };
         let number = |this: &mut Self, n| this.push(Kind::Number(n), Elem::I64, Vec::new(), span);
         let size = |this: &mut Self, axis| this.push(Kind::SizeOf(axis), Elem::I64, Vec::new(), span);
@@ -148,6 +209,18 @@ impl Checker<'_> {
             let count = self.push(count, Elem::I64, apart, span)?;
             choices = join(self, Binary::Mul, choices, count)?;
         }
+        if let Capacity::FactorAtRun(factor) = capacity {
+            let experts = size(self, expert)?;
+            let [factor, choices, experts] = [*factor, choices, experts].map(|x| self.as_elem(x, Elem::F64, span));
+            let mut most = factor?;
+            for (f, x) in [(Binary::Mul, choices?), (Binary::Div, experts?)] {
+                let axes = self.union(&[most, x]);
+                most = self.push(Kind::Binary(f, most, x), Elem::F64, axes, span)?;
+            }
+            let axes = self.ty(most).axes.clone();
+            let most = self.push(Kind::Unary(Unary::Ceil, most), Elem::F64, axes, span)?;
+            return self.as_elem(most, Elem::I32, span);
+        }
         let (experts, den) = (size(self, expert)?, number(self, den)?);
         let divisor = join(self, Binary::Mul, experts, den)?;
         // Division rounds down.
@@ -155,8 +228,12 @@ impl Checker<'_> {
         let one = number(self, 1.0)?;
         let above = join(self, Binary::Sub, above, one)?;
         let most = join(self, Binary::Div, above, divisor)?;
-        let axes = self.ty(most).axes.clone();
-        self.push(Kind::Cast(most), Elem::I32, axes, span)
+        self.as_elem(most, Elem::I32, span)
+    }
+
+    fn as_elem(&mut self, x: NodeId, elem: Elem, span: Span) -> Checked<NodeId> {
+        let axes = self.ty(x).axes.clone();
+        if self.ty(x).elem == elem { Ok(x) } else { self.push(Kind::Cast(x), elem, axes, span) }
     }
 
     /// A route's value, with what its plan gives to rows that no expert took.

@@ -16,12 +16,25 @@ use crate::size::Size;
 use crate::syntax::{Argument, Call, Expr, ExprKind, Name};
 
 /// Options of a policy: words, and names with values.
-const BEST: &[&str] =
-    &["normalize", "bias", "groups", "top_groups", "group_best", "capacity", "rows", "drop", "per", "priority"];
-const LIMITS: &[&str] = &["capacity", "rows", "drop", "per", "priority"];
+const BEST: &[&str] = &[
+    "normalize",
+    "softmax",
+    "bias",
+    "weight",
+    "groups",
+    "top_groups",
+    "group_best",
+    "mask",
+    "capacity",
+    "rows",
+    "drop",
+    "per",
+    "priority",
+];
+const LIMITS: &[&str] = &["mask", "capacity", "rows", "drop", "per", "priority"];
 
 /// Options that stand as words.
-const WORDS: &[&str] = &["normalize", "drop"];
+const WORDS: &[&str] = &["normalize", "softmax", "drop"];
 
 /// Policies: name, arguments by position, options.
 const POLICIES: &[(&str, &[&str], &[&str])] = &[
@@ -30,7 +43,7 @@ const POLICIES: &[(&str, &[&str], &[&str])] = &[
     ("argmax", &["score"], LIMITS),
     ("argmin", &["dist"], LIMITS),
     ("threshold", &["score", "tau"], &[]),
-    ("expert_choice", &["score"], &["capacity", "rows", "per"]),
+    ("expert_choice", &["score"], &["mask", "capacity", "rows", "per"]),
     ("prefix", &["n"], &[]),
     ("hash", &["ids"], LIMITS),
     ("all", &["score"], &[]),
@@ -132,7 +145,6 @@ impl Checker<'_> {
 
     /// `topk`, `top1`: the best, weighed by their scores.
     fn best_of(&mut self, scope: &mut Scope, call: &Call, expert: AxisId, score: NodeId, span: Span) -> Checked<Plan> {
-        let elem = self.ty(score).elem;
         let k = if call.callee.text == "top1" {
             1
         } else {
@@ -152,9 +164,20 @@ impl Checker<'_> {
         if let Some(groups) = self.groups(scope, call, expert, k, span)? {
             chooser = self.best_groups(chooser, expert, &groups, span)?;
         }
+        let weigher = self.weigher(scope, call, expert, score)?;
+        let elem = self.ty(weigher).elem;
         let slot = self.slot_axis(scope, Size::known(k), span);
-        let (index, mut weight) = self.best(score, chooser, expert, slot, span)?;
-        if call.args.iter().any(|a| is_word(a, "normalize")) {
+        let (index, mut weight) = self.best(weigher, chooser, expert, slot, span)?;
+        let [divides, softens] = ["normalize", "softmax"].map(|word| call.args.iter().any(|a| is_word(a, word)));
+        if divides && softens {
+            let message = "weights are divided by their sum, or made by a softmax: `normalize` or `softmax`";
+            return Err(self.say(Diagnostic::error(codes::ROUTE, span, message)));
+        }
+        if softens {
+            let axes = self.ty(weight).axes.clone();
+            weight = self.push(Kind::Softmax { over: vec![slot], x: weight }, elem, axes, span)?;
+        }
+        if divides {
             let rest = self.axes_without(weight, &[slot]);
             let total = Kind::Reduce { with: Reduce::Sum, over: vec![slot], x: weight };
             let total = self.push(total, elem, rest, span)?;
@@ -162,6 +185,19 @@ impl Checker<'_> {
             weight = self.push(Kind::Binary(Binary::Div, weight, total), elem, axes, span)?;
         }
         Ok(self.chosen(expert, (slot, index), weight))
+    }
+
+    /// `weight = w`: what a row's experts weigh in the place of their scores.
+    fn weigher(&mut self, scope: &mut Scope, call: &Call, expert: AxisId, score: NodeId) -> Checked<NodeId> {
+        let Some((val, at)) = self.optional(scope, call, usize::MAX, "weight")? else { return Ok(score) };
+        let weigher = self.as_tensor(&val, self.ty(score).elem, at)?;
+        self.float(weigher, at)?;
+        if !self.has(weigher, expert) {
+            let (name, ty) = (self.stem(expert).to_string(), self.show(&self.ty(weigher).clone()));
+            let message = format!("a weight is for each expert, along `{name}`; this is {ty}");
+            return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
+        }
+        Ok(weigher)
     }
 
     /// `argmax`: the best alone, which counts as 1.

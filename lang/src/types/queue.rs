@@ -243,7 +243,10 @@ impl Checker<'_> {
             let message = "the score has no rows to choose from";
             return Err(self.say(Diagnostic::error(codes::ROUTE, span, message)));
         }
+        let mask = self.mask(scope, call, self.axes_without(score, &[expert]))?;
         let sent = self.sent_to(&self.sent.clone(), &self.axes_without(score, &[expert]), span)?;
+        let sent = self.both(sent, mask, span)?;
+        self.of_queues(&capacity, &apart, span)?;
         let most = self.most_rows(&capacity, expert, (&rows, None), sent, span)?;
         let (queue, ahead) = self.ahead(expert, score, &rows, sent, span)?;
         let axes = self.union(&[ahead, most]);

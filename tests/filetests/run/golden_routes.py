@@ -147,6 +147,133 @@ def route_soft():
     })
 
 
+def route_nested():
+    t, d, e, f = 9, 8, 4, 3
+    x, router, ids = rand(t, d), rand(d, e), rng.integers(0, 9, t).astype(np.int32)
+    inner, queue, gate = (rand(e, d, f) for _ in range(3))
+    w, v, u, z = (rand(e, f, d, d) / 4 for _ in range(4))
+    b, c = rand(e, f, d), rand(e, f, d)
+    score = softmax(x @ router)
+    index = best(score, 2)
+    weight = at(score, index) / at(score, index).sum(-1, keepdims=True)
+    deep, queued, some, given = (np.zeros((t, d)) for _ in range(4))
+    for row in range(t):
+        for i, share in zip(index[row], weight[row]):
+            own = softmax(x[row] @ inner[i])
+            deep[row] += share * sum(own[k] * np.tanh(x[row] @ w[i, k] + b[i, k]) for k in best(own, 2))
+        for i in range(e):
+            gates = sigmoid(x[row] @ gate[i])
+            if score[row, i] > 0.2:
+                some[row] += score[row, i] * sum(
+                    (g * np.maximum(x[row] @ u[i, k] + c[i, k], 0) for k, g in enumerate(gates) if g > 0.5), 0 * x[row])
+        given[row] = x[row] @ z[score[row].argmax(), ids[row] % 3]
+    # Queues of the inner experts: first rows that come by a first choice of the outer ones or a second, in the order of rows.
+    chosen, share = limited(index, at(score, index), 3, e)
+    taken = np.zeros((e, f), int)
+    for row in range(t):
+        for i in range(e):
+            if i in index[row]:
+                own = softmax(x[row] @ queue[i])
+                k = own.argmax()
+                taken[i, k] += 1
+                answer = own[k] * x[row] @ v[i, k] if taken[i, k] <= 2 else x[row]
+                queued[row] += sum(g for j, g in zip(chosen[row], share[row]) if j == i) * answer
+    write("route-nested", {
+        "in.x": x, "in.ids": ids, "router": router, "inner": inner, "queue": queue, "gate": gate, "w": w, "b": b, "v": v,
+        "u": u, "c": c, "z": z, "out.deep": deep, "out.queued": queued, "out.some": some, "out.given": given,
+    })
+
+
+def route_options():
+    b, t, d, e, n, factor = 3, 7, 4, 3, 2, 0.5
+    x, router, bias = rand(b, t, d), rand(e, d), rand(e)
+    u, v, w = (rand(e, d, d) for _ in range(3))
+    real = np.arange(t) < np.array([7, 3, 5])[:, None]
+    score = x @ router.T
+    index = best(score, 2)
+    weights = softmax(at(score + bias, index))
+    answers = np.stack([routed(rows, chosen, lambda i, row: row @ u[i]) for rows, chosen in zip(x, index)])
+    shares = at(sigmoid(score + bias), index)
+
+    def queue(index, most):
+        """Rows of the mask, sequence after sequence; an expert takes so many."""
+        flat = np.where(real[..., None], index, -1).reshape(-1, index.shape[-1])
+        taken = [0] * e
+        for slot in range(flat.shape[1]):
+            for row in range(len(flat)):
+                if flat[row, slot] >= 0:
+                    taken[flat[row, slot]] += 1
+                    flat[row, slot] = flat[row, slot] if taken[flat[row, slot]] <= most else -1
+        return flat.reshape(index.shape)
+
+    masked, first = np.where(real[..., None], index, -1), index[..., :1]
+    queued, chosen = np.zeros((b, t, d)), np.zeros((b, t, d))
+    share = softmax(at(score, index))
+    for s in range(b):
+        own, gates = limited(index[s][real[s]], share[s][real[s]], n, e)
+        rows = x[s][real[s]]
+        answer = sum(g[:, None] * np.stack([row @ v[i] if i >= 0 else 0 * row for row, i in zip(rows, own[:, k])])
+                     for k, g in enumerate(gates.T))
+        queued[s] = x[s]
+        queued[s][real[s]] = np.where((own < 0).all(-1, keepdims=True), rows, answer)
+    rows, scores, are = x.reshape(-1, d), score.reshape(-1, e), real.reshape(-1)
+    for i in range(e):
+        order = [row for row in best(scores[:, i], b * t) if are[row]][:n]
+        for row in order:
+            chosen.reshape(-1, d)[row] += scores[row, i] * rows[row] @ w[i]
+    write("route-options", {
+        "in.x": x, "in.bias": bias, "in.real": real, "in.n": np.array(n, np.int32), "in.factor": np.array(factor),
+        "router": router, "u": u, "v": v, "w": w, "out.weighed": (weights[..., None] * answers).sum(2),
+        "out.shares": shares / shares.sum(-1, keepdims=True), "out.masked": masked,
+        "out.load": np.array([(masked == i).sum() for i in range(e)], float), "out.counted": queue(first, n),
+        "out.factored": queue(first, int(np.ceil(factor * real.sum() / e))), "out.sized": first,
+        "out.queued": queued, "out.chosen": chosen,
+    })
+
+
+def route_loops():
+    b, t, d, e, k = 6, 5, 24, 4, 8
+    x, router, which = rand(b, t, d), rand(d, e) / 4, np.array([0, 1, 2, 1, 0, 4], np.int32)
+    p = {f"{name}.{w}": rand(e, d, d) / 4 for name in ["recurrent", "few"] for w in "wu"}
+    p |= {f"{name}.c": rand(e, d) for name in ["recurrent", "few"]}
+    p |= {f"attends.{w}": rand(e, d, k) / 2 for w in ["wq", "wk", "wv"]} | {"attends.wo": rand(e, k, d) / 2}
+    p |= {"step.w": rand(d, d) / 4, "step.u": rand(d, d) / 4, "step.c": rand(d)}
+    p |= {f"look.{w}": rand(d, k) / 2 for w in ["wq", "wk", "wv"]} | {"look.wo": rand(k, d) / 2, "u": rand(e, 3, d, d) / 4}
+
+    def recurrent(x, name, *i):
+        w, u, c = (p[f"{name}.{part}"][i] for part in "wuc")
+        h, out = np.zeros(d), []
+        for row in x:
+            h = np.tanh(row @ w + h @ u + c)
+            out.append(h)
+        return np.stack(out)
+
+    def attention(x, name, *i):
+        q, key, val = (x @ p[f"{name}.{part}"][i] for part in ["wq", "wk", "wv"])
+        return softmax(q @ key.T / 3) @ val @ p[f"{name}.wo"][i]
+
+    score = softmax(x.sum(1) @ router)
+    index = best(score, 2)
+    weight = at(score, index) / at(score, index).sum(-1, keepdims=True)
+    alike = np.stack([sum(g * recurrent(x[n], "recurrent", i) for i, g in zip(index[n], weight[n])) for n in range(b)])
+    chosen, share = limited(index, at(score, index), 2, e)
+    few = np.stack([
+        sum((g * recurrent(x[n], "few", i) for i, g in zip(chosen[n], share[n]) if i >= 0), np.zeros((t, d))) for n in range(b)
+    ])
+    ends = []
+    for n, i in enumerate(score.argmax(-1)):
+        h = x[n].sum(0)
+        for layer in range(3):
+            h = np.tanh(h @ p["u"][i, layer]) + h
+        ends.append(h)
+    attends = np.stack([attention(x[n], "attends", i) for n, i in enumerate(score.argmax(-1))])
+    kinds = [lambda x: recurrent(x, "step"), lambda x: attention(x, "look"), lambda x: 0 * x]
+    write("route-loops", {
+        "in.x": x, "in.which": which, "router": router, **p, "out.alike": alike, "out.end": np.stack(ends), "out.few": few,
+        "out.attends": attends, "out.arms": np.stack([kinds[i % 3](row) for row, i in zip(x, which)]),
+    })
+
+
 if __name__ == "__main__":
-    for make in [route_arms, route_queues, route_soft]:
+    for make in [route_arms, route_queues, route_soft, route_nested, route_options, route_loops]:
         make()

@@ -9,10 +9,21 @@ use crate::kernel::{Bound, BufferId, Elem, Index, Store};
 
 impl<'ctx> Frame<'_, 'ctx> {
     pub(super) fn load(&mut self, buffer: BufferId, index: &Index, bounds: &[Bound], otherwise: f64) -> Val<'ctx> {
+        let inside = self.inside(bounds);
+        self.load_if(inside, buffer, index, otherwise)
+    }
+
+    /// Elements that are read only where something holds.
+    pub(super) fn load_if(
+        &mut self,
+        inside: Option<Val<'ctx>>,
+        buffer: BufferId,
+        index: &Index,
+        otherwise: f64,
+    ) -> Val<'ctx> {
         let e = self.emit;
         let elem = self.kernel.buffer(buffer).elem;
         let (memory, pointer) = (e.memory(elem), self.buffers[buffer.0 as usize]);
-        let inside = self.inside(bounds);
         let fill = e.number(self.register(elem), otherwise);
         let step = self.step(index);
         let varying_bounds = inside.is_some_and(|i| i.is_vector_value());

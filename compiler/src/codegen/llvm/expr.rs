@@ -337,7 +337,18 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                 self.binary(*f, elem, a, b)
             }
             Expr::Select(c, a, b) => {
-                let (c, a, b) = (self.eval(*c), self.eval(*a), self.eval(*b));
+                let c = self.eval(*c);
+                // One answer for a whole vector of neighbours: where it is no, they are not read.
+                if let (Expr::Load { buffer, index, bounds, .. }, Expr::Const { value, .. }) =
+                    (kernel.expr(*a), kernel.expr(*b))
+                    && bounds.is_empty()
+                    && !c.is_vector_value()
+                    && self.lanes.is_some()
+                    && self.step(index) == Step::Next
+                {
+                    return self.load_if(Some(c), *buffer, index, *value);
+                }
+                let (a, b) = (self.eval(*a), self.eval(*b));
                 e.select(c, a, b)
             }
             Expr::Cast(to, x) => {

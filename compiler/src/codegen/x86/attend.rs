@@ -95,16 +95,26 @@ pub fn attend<'ctx>(
         let first = e.mul(number, e.index(i64::from(tile.row_block)));
         let to = e.min(rows, e.add(first, e.index(i64::from(tile.row_block))));
         frame.vars.insert(attend.batch.var, batch);
-        begin(frame, micros, &plan, (first, to));
-        e.each(e.index(0), plan.over, plan.block(), |at| {
-            let count = e.min(e.index(plan.block()), e.sub(plan.over, at));
-            tall::tiles(e, &tile.tall, e.sub(to, first), |_, height, row| {
-                let from = e.add(first, row);
-                let rows = (from, e.min(to, e.add(from, e.index(i64::from(height)))));
-                tiled(frame, micros, &plan, Tiled { batch, height, row, rows, at, count });
+        let mut block = |frame: &mut Frame<'_, 'ctx>| {
+            begin(frame, micros, &plan, (first, to));
+            e.each(e.index(0), plan.over, plan.block(), |at| {
+                let count = e.min(e.index(plan.block()), e.sub(plan.over, at));
+                tall::tiles(e, &tile.tall, e.sub(to, first), |_, height, row| {
+                    let from = e.add(first, row);
+                    let rows = (from, e.min(to, e.add(from, e.index(i64::from(height)))));
+                    tiled(frame, micros, &plan, Tiled { batch, height, row, rows, at, count });
+                });
             });
-        });
-        store(frame, &plan, (first, to));
+            store(frame, &plan, (first, to));
+        };
+        match attend.only {
+            Some(only) => {
+                let is_needed = frame.eval(only);
+                e.when(is_needed, || block(frame));
+                frame.forget();
+            }
+            None => block(frame),
+        }
     });
     frame.forget();
 }

@@ -359,6 +359,7 @@ impl Parser {
     fn attend(&mut self) -> Result<Attend> {
         self.word("batch")?;
         let batch = self.one_loop()?;
+        let only = if self.eat("only") { Some(self.expr_id()?) } else { None };
         self.word("rows")?;
         let rows = self.one_loop()?;
         self.word("over")?;
@@ -377,7 +378,7 @@ impl Parser {
         let score = self.expr_id()?;
         self.word("values")?;
         let values = self.buffer_id()?;
-        Ok(Attend { batch, rows, over, cols, sums, block, x, keys, score, values, stores: self.stores()? })
+        Ok(Attend { batch, only, rows, over, cols, sums, block, x, keys, score, values, stores: self.stores()? })
     }
 
     fn top_k(&mut self) -> Result<TopK> {

@@ -107,7 +107,8 @@ fn attend_head(a: &Attend) -> String {
     let [batch, rows, over, cols] = [&a.batch, &a.rows, &a.over, &a.cols].map(one_loop);
     let sums = spaced(&a.sums);
     let operands = format!("x %{} keys b{} score %{} values b{}", a.x.0, a.keys.0, a.score.0, a.values.0);
-    format!("attend batch {batch} rows {rows} over {over} by {} cols {cols} sums{sums} {operands}", a.block)
+    let only = a.only.map_or_else(String::new, |e| format!(" only %{}", e.0));
+    format!("attend batch {batch}{only} rows {rows} over {over} by {} cols {cols} sums{sums} {operands}", a.block)
 }
 
 fn top_k(t: &TopK) -> String {

@@ -9,8 +9,13 @@ impl Machine<'_> {
         let (rows, block) = (self.extent(a.rows.extent), i64::from(tile.row_block));
         let blocks = (rows + block - 1) / block;
         let (number, batch) = (self.unit % blocks, self.unit / blocks);
+        self.vars[a.batch.var.0 as usize] = batch;
+        if let Some(only) = a.only
+            && self.eval(only)? == 0.0
+        {
+            return Ok(());
+        }
         for row in number * block..rows.min((number + 1) * block) {
-            self.vars[a.batch.var.0 as usize] = batch;
             self.vars[a.rows.var.0 as usize] = row;
             self.attend_row(a, i64::from(tile.panel()), batch)?;
         }
