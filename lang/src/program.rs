@@ -3,10 +3,14 @@
 //! Blocks are instantiated, names and axes resolved, every type known. A program that exists has passed every check: the
 //! compiler may rely on each statement made here. There is no order of axes but at the boundary (`Tensor::order`).
 
+mod functions;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::size::Size;
+
+pub use functions::{Binary, Mix, PadMode, Reduce, Running, Unary};
 
 /// A place in the source: file (index into [`Program::files`]) and byte range.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +104,14 @@ pub struct Param {
     pub tensor: Tensor,
     /// Where its values stand in a weight file.
     pub source: Source,
+    /// `buffer`: saved with the weights, but nothing that is trained.
+    pub buffer: Option<Buffer>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Buffer {
+    /// Every element's value where a weight file lacks it.
+    pub default: Option<f64>,
 }
 
 /// A parameter of few bits: two of the program's parameters stand for one of the model's.
@@ -420,113 +432,6 @@ pub struct Loop {
     pub nexts: Vec<NodeId>,
     /// Values of the body that are stacked along the axis (reads `carry` after the step: what `next` set).
     pub yields: Vec<NodeId>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unary {
-    Neg,
-    Not,
-    Abs,
-    Sign,
-    Floor,
-    Ceil,
-    Round,
-    Sqrt,
-    Rsqrt,
-    Exp,
-    Log,
-    Log1p,
-    Expm1,
-    Sin,
-    Cos,
-    Tanh,
-    Sigmoid,
-    Erf,
-    Relu,
-    Silu,
-    /// With `erf`.
-    Gelu,
-    /// With `tanh`.
-    GeluTanh,
-    Softplus,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binary {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Rem,
-    Pow,
-    Min,
-    Max,
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    And,
-    Or,
-    // Of the bits of integers. Shifts are by the second operand modulo the width of the type; `Shr` of a signed one keeps the sign.
-    BitAnd,
-    BitOr,
-    BitXor,
-    Shl,
-    Shr,
-    /// To the left, what leaves there comes in on the right.
-    Rotate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reduce {
-    Sum,
-    Mean,
-    Max,
-    Min,
-    Prod,
-    Any,
-    All,
-    Argmax,
-    Argmin,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Running {
-    Sum,
-    Prod,
-    Max,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PadMode {
-    Constant(u64),
-    /// Mirrored without repeating the edge.
-    Reflect,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mix {
-    /// Weighted.
-    Sum,
-    Mean,
-    Max,
-    LogSumExp,
-    /// The value as it stands, where one expert is chosen.
-    None,
-    /// The slots' values along `from`, one after the other, are `to`.
-    Concat {
-        from: AxisId,
-        to: AxisId,
-    },
-}
-
-impl PadMode {
-    /// Pads with `value`.
-    pub fn constant(value: f64) -> Self {
-        Self::Constant(value.to_bits())
-    }
 }
 
 impl Entry {

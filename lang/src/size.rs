@@ -114,6 +114,11 @@ impl Size {
         Some(Self::term(vec![Atom::Floor(Box::new(self.clone()), divisor)], 1))
     }
 
+    /// What `floor(self / divisor)` leaves; `None` if `divisor` is not positive.
+    pub fn checked_rem(&self, divisor: i64) -> Option<Self> {
+        self.checked_sub(&self.checked_div(divisor)?.checked_mul(&Self::known(divisor))?)
+    }
+
     /// `self / other` where that is exact: a known divisor, or one monomial that every term holds.
     pub fn exact_div(&self, other: &Self) -> Option<Self> {
         let (divisor, by) = other.terms.iter().next().filter(|_| other.terms.len() == 1)?;
@@ -147,6 +152,12 @@ impl Size {
             bound = sum;
         }
         bound
+    }
+
+    /// Is it below 0 for some sizes of symbols, of which none is?
+    pub fn may_be_negative(&self) -> bool {
+        let of_atom = |atom: &Atom| matches!(atom, Atom::Floor(inner, _) if inner.may_be_negative());
+        self.terms.iter().any(|(atoms, coefficient)| *coefficient < 0 || atoms.iter().any(of_atom))
     }
 
     /// The value under a binding of symbols; `None` if a symbol is unbound, or the value is negative or over [`MAX_SIZE`].

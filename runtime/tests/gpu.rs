@@ -43,6 +43,7 @@ fn manifest() -> Manifest {
             tensor: Tensor { name: "w".into(), elem: Elem::F32, axes: vec![] },
             parts: vec!["w".into()],
             part_shape: vec![],
+            default: None,
         }],
         states: vec![],
         entries: vec![Entry {

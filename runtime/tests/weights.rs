@@ -65,6 +65,26 @@ fn one_tensor_is_used_where_it_stands_at_any_address() {
 }
 
 #[test]
+fn what_a_file_lacks_has_its_default() {
+    let mut with_default = manifest();
+    with_default.params[0].default = Some(-0.5);
+    let artifact = fixture::artifact(&with_default);
+    let packed = |weights: WeightSource| {
+        let model = Model::from_bytes(artifact.as_slice(), weights, &LoadOptions::default().threads(1))?;
+        let mut session = model.session("pick").unwrap();
+        Ok(session.run(&[("index", (&[0i64, 1, 2, 3]).into())]).unwrap().slice::<f32>("y").unwrap().to_vec())
+    };
+    let packed = |weights| packed(weights).map_err(|e: LoadError| e.to_string());
+    let second = from(&[("w.1", "F32", &[2], &f32s(&[3.0, 4.0]))]);
+    assert_eq!(packed(second.into()), Ok(vec![-1.0, -1.0, 6.0, 8.0]));
+    assert_eq!(packed(Weights::default().into()), Ok(vec![-1.0; 4]));
+    assert_eq!(packed(WeightSource::Random(3)), Ok(vec![-1.0; 4]));
+    // What is there must fit all the same.
+    let wrong = from(&[("w.0", "F32", &[3], &[0; 12])]);
+    assert!(packed(wrong.into()).unwrap_err().contains("tensor `w.0`: expected shape [2], found [3]"));
+}
+
+#[test]
 fn every_mismatch_is_told() {
     let wrong =
         from(&[("w_0", "F32", &[2], &[0; 8]), ("w.1", "F32", &[1, 2], &[0; 8]), ("other", "F32", &[], &[0; 4])]);

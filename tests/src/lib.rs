@@ -321,7 +321,12 @@ pub fn params(module: &Module, file: &BTreeMap<String, Stored>) -> Vec<Tensor> {
         let sizes = order.iter().map(|a| module.sizes.known(*a).expect("a known size") as usize);
         let mut numbers = Vec::new();
         for part in &about.parts {
-            let stored = file.get(part).unwrap_or_else(|| panic!("no tensor `{part}`"));
+            let Some(stored) = file.get(part) else {
+                let default = param.default.unwrap_or_else(|| panic!("no tensor `{part}`"));
+                let elements = about.part_shape.iter().product::<u64>() as usize;
+                numbers.extend(std::iter::repeat_n(default, elements));
+                continue;
+            };
             let shape: Vec<u64> = stored.shape.iter().map(|n| *n as u64).collect();
             assert_eq!(shape, about.part_shape, "the shape of `{part}`");
             numbers.extend(stored.numbers());

@@ -94,17 +94,19 @@ fn page(program: &Program, text: &str) -> Vec<Part> {
         };
         page.push(Part::Table(vec!["state", "type", "at first", ""], program.states.iter().map(row).collect()));
     }
-    if !program.params.is_empty() {
-        page.push(Part::Heading(2, "Parameters".into()));
-        let row = |p: &Param| {
-            let order: Vec<String> = p.source.order.iter().map(|a| file_axis(program, a)).collect();
-            let stored = format!("{}[{}]", file_name(program, p), order.join(", "));
-            vec![p.tensor.name.clone(), ty(program, &p.tensor), stored, line(&p.tensor.doc)]
-        };
-        page.push(Part::Table(
-            vec!["parameter", "type", "in a weight file", ""],
-            program.params.iter().map(row).collect(),
-        ));
+    let row = |p: &Param| {
+        let order: Vec<String> = p.source.order.iter().map(|a| file_axis(program, a)).collect();
+        let stored = format!("{}[{}]", file_name(program, p), order.join(", "));
+        let default = p.buffer.and_then(|buffer| buffer.default);
+        let ty = ty(program, &Tensor { default, ..p.tensor.clone() });
+        vec![p.tensor.name.clone(), ty, stored, line(&p.tensor.doc)]
+    };
+    for (title, what, is_buffer) in [("Parameters", "parameter", false), ("Buffers", "buffer", true)] {
+        let rows: Vec<_> = program.params.iter().filter(|p| p.buffer.is_some() == is_buffer).map(row).collect();
+        if !rows.is_empty() {
+            page.push(Part::Heading(2, title.into()));
+            page.push(Part::Table(vec![what, "type", "in a weight file", ""], rows));
+        }
     }
     let blocks = syntax::parse(0, text).map(|tree| blocks::parts(3, text, &tree)).unwrap_or_default();
     if !blocks.is_empty() {

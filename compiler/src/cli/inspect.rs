@@ -145,7 +145,8 @@ impl fmt::Display for About<'_> {
         let bytes = size(self.parameter_bytes());
         writeln!(f, "\n{} parameters, {elements} elements, {bytes}", manifest.params.len())?;
         for param in &manifest.params {
-            write!(f, "  {}", self.tensor(&param.tensor))?;
+            let default = param.default.map_or(String::new(), |default| format!(" = {default}"));
+            write!(f, "  {}{default}", self.tensor(&param.tensor))?;
             match param.parts.as_slice() {
                 [one] if *one == param.tensor.name => writeln!(f)?,
                 [one] => writeln!(f, "  from {one}")?,

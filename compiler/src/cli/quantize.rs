@@ -91,7 +91,8 @@ fn quantized(program: &Program, params: &[format::Param], weights: &Weights) -> 
             }
         }
     }
-    for (_, param) in params.iter().enumerate().filter(|(number, _)| !made.contains(number)) {
+    let copied = params.iter().enumerate().filter(|(number, _)| !made.contains(number));
+    for (_, param) in copied.filter(|(_, param)| param.default.is_none()) {
         let parts = param.parts.iter().filter(|part| weights.tensor(part).is_none());
         faults.extend(parts.map(|part| missing(part, weights)));
     }

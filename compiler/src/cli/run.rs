@@ -121,7 +121,7 @@ impl LoadArgs {
         }
         let weights = match &self.weights {
             Some(path) => Weights::open(path).map_err(|e| Failure::Other(e.to_string()))?,
-            None if self.random || manifest.params.is_empty() => {
+            None if self.random || manifest.params.iter().all(|param| param.default.is_some()) => {
                 Weights::random(manifest, SEED).map_err(|e| Failure::Other(e.to_string()))?
             }
             None => return Err(Failure::Usage("the model has parameters: give --weights FILE or --random".into())),

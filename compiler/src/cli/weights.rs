@@ -56,6 +56,8 @@ struct Wanted<'a> {
     name: &'a str,
     elem: &'static str,
     shape: &'a [u64],
+    /// What it is where the file lacks it.
+    default: Option<f64>,
     /// What is wrong with what the file has of it.
     fault: Option<String>,
 }
@@ -87,6 +89,7 @@ impl<'a> Report<'a> {
                 name,
                 elem: param.tensor.elem.name(),
                 shape: &param.part_shape,
+                default: param.default.filter(|_| file.is_none_or(|file| file.tensor(name).is_none())),
                 fault: faults.get(name).cloned(),
             })
             .collect();
@@ -103,8 +106,13 @@ impl<'a> Report<'a> {
     fn text(&self) -> String {
         let mut table = Table::new(&["tensor", "type", "shape", if self.is_checked { "in the file" } else { "" }]);
         for w in &self.wanted {
-            let found = if self.is_checked { w.fault.as_deref().unwrap_or("as wanted") } else { "" };
-            table.row([w.name.into(), w.elem.into(), shape(w.shape), found.into()]);
+            let found = match (w.default, self.is_checked) {
+                (Some(default), true) => format!("missing: {default}"),
+                (Some(default), false) => format!("{default} if it is missing"),
+                (None, true) => w.fault.clone().unwrap_or_else(|| "as wanted".into()),
+                (None, false) => String::new(),
+            };
+            table.row([w.name.into(), w.elem.into(), shape(w.shape), found]);
         }
         let mut text = table.to_string();
         if !self.unused.is_empty() {
@@ -118,10 +126,13 @@ impl<'a> Report<'a> {
     }
 
     fn json(&self) -> serde_json::Value {
-        let wanted = self
-            .wanted
-            .iter()
-            .map(|w| serde_json::json!({ "name": w.name, "elem": w.elem, "shape": w.shape, "fault": w.fault }));
+        let wanted = self.wanted.iter().map(|w| {
+            let mut wanted = serde_json::json!({ "name": w.name, "elem": w.elem, "shape": w.shape, "fault": w.fault });
+            if let Some(default) = w.default {
+                wanted["default"] = serde_json::json!(default);
+            }
+            wanted
+        });
         let unused = self
             .unused
             .iter()

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::tensor::{Extents, Tensor, Unbound};
-use super::{Axis, AxisSet, Boundary, Entry, Graph, Module, Type};
+use super::{Axis, AxisSet, Boundary, Elem, Entry, Graph, Module, Type};
 
 /// Elements of the largest tensor that the interpreter makes, unless told otherwise: 512 MiB of f64.
 pub const LIMIT: usize = 1 << 26;
@@ -26,6 +26,26 @@ pub struct Env<'a> {
     pub captures: &'a [Tensor],
     /// Index along the innermost loop's axis.
     pub step: usize,
+    /// What an element is whose index lies outside: none, which is an error, or one of two stand-ins.
+    pub outside: Option<StandIn>,
+}
+
+/// A value in the place of an element that there is not, to find out whether any result needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    Zero,
+    /// NaN of floats, 1 of others.
+    Other,
+}
+
+impl StandIn {
+    pub fn of(self, elem: Elem) -> f64 {
+        match self {
+            Self::Zero => 0.0,
+            Self::Other if elem.is_float() => f64::NAN,
+            Self::Other => 1.0,
+        }
+    }
 }
 
 /// Why an op has no result.
@@ -44,8 +64,20 @@ pub enum EvalError {
     Leaf { leaf: &'static str, index: u32, want: Type, found: Type },
     #[error("a value of type {ty} is over the interpreter's limit of {limit} elements")]
     TooLarge { ty: Type, limit: usize },
+    #[error("bits of {value}, an i64 of more than 53 bits: the interpreter counts in f64, compiled code has them all")]
+    Bits { value: f64 },
     #[error("%{node} ({op}): {source}")]
     At { node: String, op: &'static str, source: Box<EvalError> },
+}
+
+impl EvalError {
+    fn is_index(&self) -> bool {
+        match self {
+            Self::Index { .. } => true,
+            Self::At { source, .. } => source.is_index(),
+            _ => false,
+        }
+    }
 }
 
 impl<'a> Env<'a> {
@@ -62,6 +94,7 @@ impl<'a> Env<'a> {
             items: &[],
             captures: &[],
             step: 0,
+            outside: None,
         }
     }
 
@@ -182,7 +215,11 @@ pub fn run(module: &Module, entry: &Entry, values: &Values) -> Result<Outcome, R
     env.params = &values.params;
     let loaded = run_graph(&module.load, &env).map_err(failed("load"))?;
     let env = Env { inputs: &values.inputs, states: &values.states, loaded: &loaded, ..env };
-    let mut results = run_graph(&entry.graph, &env).map_err(failed(&entry.name))?;
+    let mut results = match run_graph(&entry.graph, &env) {
+        Err(source) if source.is_index() => unneeded(&entry.graph, &env).ok_or(source),
+        results => results,
+    }
+    .map_err(failed(&entry.name))?;
     let mut states = values.states.clone();
     let next = results.split_off(entry.outputs.len().min(results.len()));
     for (state, value) in entry.next_states.iter().zip(next) {
@@ -190,6 +227,14 @@ pub fn run(module: &Module, entry: &Entry, values: &Values) -> Result<Outcome, R
     }
     let outputs = results.iter().zip(&entry.outputs).map(|(value, out)| value.ordered(&out.order)).collect();
     Ok(Outcome { outputs, states })
+}
+
+/// The results of a graph in which an index lies outside, if none of them needs the element: whatever that is, they are the same.
+fn unneeded(graph: &Graph, env: &Env) -> Option<Vec<Tensor>> {
+    let with = |stand_in| run_graph(graph, &Env { outside: Some(stand_in), ..env.clone() }).ok();
+    let (one, other) = (with(StandIn::Zero)?, with(StandIn::Other)?);
+    let bits = |t: &Tensor| t.data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    one.iter().map(bits).eq(other.iter().map(bits)).then_some(one)
 }
 
 /// Initial values of a module's states.

@@ -179,10 +179,12 @@ impl Boundary {
 }
 
 /// A parameter and where its values stand in a weight file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Param {
     pub tensor: Boundary,
     pub source: Source,
+    /// Every element's value where a weight file lacks it.
+    pub default: Option<f64>,
 }
 
 /// See [`gatec_lang::program::Source`].

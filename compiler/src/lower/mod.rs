@@ -96,7 +96,7 @@ fn param(names: Names, p: &lang::Param) -> Param {
     };
     let source =
         Source { name: p.source.name.iter().map(piece).collect(), order: p.source.order.iter().map(axis).collect() };
-    Param { tensor: names.boundary(&p.tensor), source }
+    Param { tensor: names.boundary(&p.tensor), source, default: p.buffer.and_then(|buffer| buffer.default) }
 }
 
 /// The program's axes and types as those of the Graph IR.

@@ -59,7 +59,7 @@ impl Writer {
     fn param(&mut self, name: &str, axes: &[&str]) -> NodeId {
         let order = self.axes(axes).into_iter().map(FileAxis::Axis).collect();
         let source = Source { name: vec![NamePiece::Text(name.into())], order };
-        self.params.push(Param { tensor: self.tensor(name, axes), source });
+        self.params.push(Param { tensor: self.tensor(name, axes), source, buffer: None });
         self.node(Kind::Param(self.params.len() - 1), F32, axes)
     }
     /// A loop whose body is all nodes from `start` on.

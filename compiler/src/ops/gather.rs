@@ -65,13 +65,13 @@ impl OpDef for Gather {
             Err(_) if self.or_zero && index.data[i] < 0.0 => data.push(0.0),
             Ok(i) => data.push(x.data[at + i * along]),
             Err(e) => {
+                data.push(env.outside.map_or(0.0, |outside| outside.of(x.elem)));
                 error.get_or_insert(e);
-                data.push(0.0);
             }
         });
         match error {
-            Some(e) => Err(e),
-            None => Ok(vec![Tensor::new(x.elem, axes, data)]),
+            Some(e) if env.outside.is_none() => Err(e),
+            _ => Ok(vec![Tensor::new(x.elem, axes, data)]),
         }
     }
     fn class(&self) -> Class {

@@ -3,9 +3,9 @@
 use gatec_lang::Size;
 
 use super::*;
-use crate::graph::interp::run_graph;
+use crate::graph::interp::{self, run_graph};
 use crate::graph::tensor::Extents;
-use crate::graph::{Axis, Builder, Elem};
+use crate::graph::{Axis, Builder, Elem, text};
 use crate::scalar::{self, Fold};
 
 /// Axes by name and extent, in order.
@@ -313,6 +313,56 @@ fn dequantized_values_share_the_scale_of_their_block() {
     assert_eq!(wrong(op(0, None), &q, &scale(&[0.5; 2])), "blocks of 0 elements");
     let wider = Tensor::new(Elem::F16, axes(&[("b", 2), ("e", 1)]), vec![0.5; 2]);
     assert_eq!(wrong(op(2, None), &q, &wider), "operand 1 (f16[b, e]) has axis e, operand 0 (i8[d, h]) has none");
+}
+
+/// Neither the side of a choice that is not taken, nor an arm for rows that went elsewhere, nor lengths of an axis without elements.
+#[test]
+fn an_index_is_wrong_where_a_result_needs_it() {
+    let module = text::parse(
+        "module m
+        symbol t
+        axis t = t
+        axis b = 3
+        graph @f(%x: f32[t], %i: i32[b], %on: bool[b]) -> (y: f32[b]) {
+          %g = gather[t] %x, %i : f32[b]
+          %n = const[-1.0] : f32[]
+          %y = select %on, %g, %n : f32[b]
+          return %y
+        }
+        graph @e(%x: f32[t], %i: i32[b]) -> (y: f32[t]) {
+          %g = gather[t] %x, %i : f32[b]
+          %s = reduce[sum, b] %g : f32[]
+          %y = mul %s, %x : f32[t]
+          return %y
+        }",
+    )
+    .unwrap();
+    let run = |entry: usize, x: &[f64], more: &[Tensor]| {
+        let symbols = [("t".to_string(), x.len() as i64)].into_iter().collect();
+        let inputs = [&[f32s(&[("t", x.len())], x)], more].concat();
+        let values = interp::Values { symbols, inputs, ..Default::default() };
+        interp::run(&module, &module.entries[entry], &values).map(|outcome| outcome.outputs[0].data.to_vec())
+    };
+    let index = i32s(&[("b", 3)], &[1.0, 7.0, 0.0]);
+    let on = |on: [f64; 3]| Tensor::new(Elem::Bool, axes(&[("b", 3)]), on.to_vec());
+    assert_eq!(run(0, &[5.0, 6.0], &[index.clone(), on([1.0, 0.0, 1.0])]), Ok(vec![6.0, -1.0, 5.0]));
+    let error = run(0, &[5.0, 6.0], &[index.clone(), on([1.0, 1.0, 1.0])]).unwrap_err().to_string();
+    assert!(error.contains("index 7 is outside axis t of extent 2"), "{error}");
+    assert_eq!(run(1, &[], std::slice::from_ref(&index)), Ok(vec![]));
+    assert!(run(1, &[0.0, 0.0], &[index]).is_err(), "0 times what is not there");
+}
+
+#[test]
+fn bits_of_wide_integers_are_refused_where_f64_lacks_them() {
+    let i64s = |x: f64| Tensor::new(Elem::I64, Vec::new(), vec![x]);
+    let op = |f| Binary { f };
+    let bits = |f, a, b| try_eval(op(f), &[i64s(a), i64s(b)], &[]).map(|y| y.data[0]);
+    assert_eq!(bits(scalar::Binary::BitXor, 2f64.powi(52) + 1.0, 1.0), Ok(2f64.powi(52)));
+    assert_eq!(bits(scalar::Binary::BitAnd, -1.0, 255.0), Ok(255.0));
+    for (f, a, b) in [(scalar::Binary::Shl, 3.0, 52.0), (scalar::Binary::BitOr, 2f64.powi(60), 1.0)] {
+        let error = bits(f, a, b).unwrap_err();
+        assert!(error.contains("an i64 of more than 53 bits"), "{error}");
+    }
 }
 
 #[test]

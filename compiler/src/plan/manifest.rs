@@ -81,7 +81,8 @@ impl Writer<'_> {
         }
         let part_shape =
             param.source.order.iter().map(|merged| merged.iter().map(|a| self.known(*a)).product::<u64>()).collect();
-        format::Param { tensor: self.tensor(&param.tensor, &param_order(param)), parts, part_shape }
+        let tensor = self.tensor(&param.tensor, &param_order(param));
+        format::Param { tensor, parts, part_shape, default: param.default }
     }
 
     /// Inputs and states whose elements are indices of an axis.

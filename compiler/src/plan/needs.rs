@@ -2,7 +2,6 @@
 //! Kernels rely on it, they read at such places without looking.
 
 use gatec_lang::Size;
-use gatec_lang::size::Atom;
 
 use crate::graph::{Axis, Graph, Sizes};
 use crate::ops::{Op, Start};
@@ -19,7 +18,7 @@ fn collect(graph: &Graph, sizes: &Sizes, found: &mut Vec<(String, Size)>) {
     let rest = |of_all: Axis, taken: &Size| of(of_all).checked_sub(taken).unwrap_or_default();
     let add = |what: String, size: Size, found: &mut Vec<(String, Size)>| {
         let need = (what, size);
-        if may_be_negative(&need.1) && !found.contains(&need) {
+        if need.1.may_be_negative() && !found.contains(&need) {
             found.push(need);
         }
     };
@@ -53,10 +52,4 @@ fn collect(graph: &Graph, sizes: &Sizes, found: &mut Vec<(String, Size)>) {
             _ => {}
         }
     }
-}
-
-/// For some sizes of symbols, of which none is.
-fn may_be_negative(size: &Size) -> bool {
-    let of_atom = |atom: &Atom| matches!(atom, Atom::Floor(inner, _) if may_be_negative(inner));
-    size.terms().any(|(atoms, coefficient)| coefficient < 0 || atoms.iter().any(of_atom))
 }

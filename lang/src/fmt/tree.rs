@@ -44,7 +44,8 @@ impl<'t> Writer<'t> {
         let mut before_is_long = false;
         for (i, item) in file.into_inner().filter(|p| p.as_rule() == Rule::item).enumerate() {
             let inner: Vec<P> = item.into_inner().collect();
-            let is_long = inner.iter().any(|p| !matches!(p.as_rule(), Rule::use_ | Rule::axis | Rule::constant));
+            let is_long =
+                inner.iter().any(|p| !matches!(p.as_rule(), Rule::use_ | Rule::axis | Rule::type_ | Rule::constant));
             if i > 0 {
                 self.pending = Some(if is_long || before_is_long { Break::Blank } else { Break::Hard });
             }
@@ -65,7 +66,9 @@ impl<'t> Writer<'t> {
                 self.braces(pair, breaks);
             }
             Rule::network => self.network(pair),
-            Rule::block | Rule::model | Rule::entry | Rule::route | Rule::choose => self.with_broken_body(pair),
+            Rule::block | Rule::model | Rule::entry | Rule::entries | Rule::route | Rule::choose => {
+                self.with_broken_body(pair)
+            }
             Rule::if_ => self.sides(pair),
             Rule::match_ => self.arms(pair),
             Rule::chosen => {
@@ -75,12 +78,12 @@ impl<'t> Writer<'t> {
                     self.word();
                 }
             }
-            Rule::signature => self.signature(pair),
+            Rule::signature => self.signature(pair, true),
             Rule::arguments | Rule::sizes => {
                 self.tight = true;
                 self.list(pair);
             }
-            Rule::result | Rule::record | Rule::tuple | Rule::carry | Rule::table | Rule::pattern => self.list(pair),
+            Rule::record_ty | Rule::record | Rule::tuple | Rule::carry | Rule::table | Rule::pattern => self.list(pair),
             Rule::drop => {
                 self.inner(pair);
                 self.tight = true;
@@ -123,10 +126,12 @@ impl<'t> Writer<'t> {
 
     fn with_broken_body(&mut self, pair: P<'t>) {
         let end = pair.as_span().end();
+        let has_name = pair.as_rule() != Rule::entries;
         for part in pair.into_inner() {
             self.words_to(part.as_span().start());
             match part.as_rule() {
-                Rule::body | Rule::experts | Rule::choices => self.braces(part, true),
+                Rule::signature => self.signature(part, has_name),
+                Rule::body | Rule::experts | Rule::choices | Rule::each_entry => self.braces(part, true),
                 _ => self.pair(part),
             }
         }
@@ -194,7 +199,7 @@ impl<'t> Writer<'t> {
         self.open_brace(items.is_empty());
         let mut before_is_long = false;
         for (i, item) in items.into_iter().enumerate() {
-            let is_long = item.clone().into_inner().any(|p| p.as_rule() == Rule::entry);
+            let is_long = item.clone().into_inner().any(|p| matches!(p.as_rule(), Rule::entry | Rule::entries));
             self.pending = Some(if i > 0 && (is_long || before_is_long) { Break::Blank } else { Break::Hard });
             before_is_long = is_long;
             self.inner(item);
@@ -226,10 +231,11 @@ impl<'t> Writer<'t> {
     }
 
     /// `(..) -> ..`: the arguments in one line, or each in its own; the result in a line of its own if it does not fit behind.
-    fn signature(&mut self, pair: P<'t>) {
+    /// It follows a name directly.
+    fn signature(&mut self, pair: P<'t>, has_name: bool) {
         let end = pair.as_span().end();
         let (result, args): (Vec<P>, Vec<P>) = pair.into_inner().partition(|p| p.as_rule() == Rule::result);
-        self.tight = true;
+        self.tight = has_name;
         self.list_of(args, None);
         if let Some(result) = result.into_iter().next() {
             let start = self.items.len();

@@ -2,14 +2,16 @@
 
 pub mod bounds;
 mod choice;
+mod expressions;
 mod parse;
 mod route;
 mod source;
 mod tokens;
 mod wrong;
 
+pub(crate) use expressions::precedence;
 pub use parse::parse;
-pub(crate) use parse::{Rule, pairs, precedence};
+pub(crate) use parse::{Rule, pairs};
 pub use tokens::{Comment, Token, tokens};
 
 use crate::program::Span;
@@ -33,6 +35,7 @@ pub struct File {
 pub enum Item {
     Use(Use),
     Axis(Axis),
+    Type(RecordType),
     Const(Const),
     /// `fn`, `block`, `model`.
     Callable(Callable),
@@ -61,6 +64,16 @@ pub enum AxisSize {
     Is(Expr),
     AtMost(Expr),
 }
+
+/// `type moments = (mean: f32[d], var: f32[d])`
+#[derive(Clone, Debug)]
+pub struct RecordType {
+    pub name: Name,
+    pub fields: Fields,
+}
+
+/// Tensors by their names.
+pub type Fields = Vec<(Name, Ty)>;
 
 #[derive(Clone, Debug)]
 pub struct Const {
@@ -95,7 +108,7 @@ pub struct Callable {
     pub args: Vec<Declared>,
     /// `; h = 64, k`: axes of the block's own, and their sizes where a call gives none.
     pub sizes: Vec<(Name, Option<Expr>)>,
-    pub result: Option<Vec<(Option<Name>, Ty)>>,
+    pub result: Option<ResultTy>,
     pub body: Body,
     pub doc: String,
     pub span: Span,
@@ -111,11 +124,20 @@ pub struct Declared {
 }
 
 #[derive(Clone, Debug)]
+pub enum ResultTy {
+    One(Ty),
+    Record(Fields),
+    /// The name of a record's type.
+    Named(Name),
+}
+
+#[derive(Clone, Debug)]
 pub enum DeclaredAs {
     Tensor(Ty),
+    Record(Fields),
     /// `f: block`
     Block,
-    /// `cell: name`, `gated: bool`, `n: number`: known when building.
+    /// `cell: name`, `gated: bool`, `n: number`: known when building; or the name of a record's type.
     Known(Name),
 }
 
@@ -148,12 +170,41 @@ pub struct Body {
 
 #[derive(Clone, Debug)]
 pub enum Statement {
-    Param { names: Vec<Name>, ty: Ty, source: Option<Source> },
-    Part { names: Vec<Name>, block: Name, sizes: Vec<(Name, Expr)>, place: Option<Place> },
-    State { names: Vec<Name>, ty: Ty, init: Expr },
-    Let { names: Vec<Name>, is_record: bool, value: Expr },
-    NextState { name: Name, value: Expr },
+    /// `param`, and `buffer`, which says how.
+    Param {
+        names: Vec<Name>,
+        ty: Ty,
+        source: Option<Source>,
+        buffer: Option<Buffer>,
+    },
+    Part {
+        names: Vec<Name>,
+        block: Name,
+        sizes: Vec<(Name, Expr)>,
+        place: Option<Place>,
+    },
+    State {
+        names: Vec<Name>,
+        ty: Ty,
+        init: Expr,
+    },
+    Let {
+        names: Vec<Name>,
+        is_record: bool,
+        value: Expr,
+    },
+    NextState {
+        name: Name,
+        value: Expr,
+    },
     Exit(Exit),
+}
+
+/// `buffer mean: f32[d] = 0.0`
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// Every element's value where the weight file lacks it.
+    pub default: Option<Expr>,
 }
 
 /// `exit axis when condition yield value`
@@ -357,7 +408,7 @@ pub enum Bracket {
 #[derive(Clone, Debug)]
 pub struct Carried {
     pub name: Name,
-    pub ty: Option<Ty>,
+    pub ty: Option<ResultTy>,
     pub init: Option<Expr>,
 }
 

@@ -13,7 +13,7 @@ use crate::program::Span;
 /// Words that a declaration begins with.
 const DECLARATIONS: &[&str] = &["use", "axis", "const", "fn", "block", "model", "network"];
 /// Words that a statement begins with.
-const STATEMENTS: &[&str] = &["param", "part", "state", "let", "next", "exit", "entry"];
+const STATEMENTS: &[&str] = &["param", "buffer", "part", "state", "let", "next", "exit", "entry"];
 /// Bytes of a text that is parsed once more for its words: that costs far more than the first time.
 const MOST_BYTES: usize = 64 << 10;
 /// Words that are listed as expected; more would be noise.

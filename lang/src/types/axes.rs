@@ -4,12 +4,12 @@ use super::scope::Scope;
 use super::{Checked, Checker, Reported, elem_of};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{Axis, AxisId, Elem, Span, Symbol, Type};
-use crate::size::{MAX_SIZE, Size};
+use crate::size::Size;
 use crate::syntax::{self, AxisSize, Name, Ty};
 
 /// Words that begin a statement or a declaration.
 const STATEMENTS: &[&str] =
-    &["let", "param", "part", "state", "next", "exit", "entry", "fn", "block", "model", "network"];
+    &["let", "param", "buffer", "part", "state", "next", "exit", "entry", "fn", "block", "model", "network"];
 /// Bytes behind a name in which the end of its statement is looked for.
 const MOST_BYTES: usize = 4096;
 
@@ -66,7 +66,7 @@ impl Checker<'_> {
             let name = &axis.name;
             let size = match (&axis.size, given) {
                 (AxisSize::Is(_), Some((_, n))) => self.checked_size(*n, name.span),
-                (AxisSize::Is(expr), None) => self.const_size(expr),
+                (AxisSize::Is(expr), None) => self.declared_size(expr),
                 (AxisSize::Symbolic, _) => Ok(self.symbol(&name.text, None)),
                 (AxisSize::AtMost(expr), _) => {
                     self.const_size(expr).map(|bound| self.symbol(&name.text, bound.as_known()))
@@ -92,22 +92,6 @@ impl Checker<'_> {
             self.program.symbols.push(Symbol { name: name.into(), bound });
         }
         Size::symbol(name)
-    }
-
-    pub fn checked_size(&mut self, n: i64, span: Span) -> Checked<Size> {
-        if (0..=MAX_SIZE).contains(&n) {
-            return Ok(Size::known(n));
-        }
-        let message = format!("an axis has from 0 to {MAX_SIZE} elements, not {n}");
-        Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, message)))
-    }
-
-    /// A size in a declaration.
-    pub fn const_size(&mut self, expr: &syntax::Expr) -> Checked<Size> {
-        let mut scope = self.fresh_scope();
-        let val = self.expr(&mut scope, expr)?;
-        let n = self.as_count(&val, "a size", 0, expr.span)?;
-        self.checked_size(n, expr.span)
     }
 
     /// The size of an axis that a name stands for: `h'` has that of `h`.
@@ -234,17 +218,5 @@ impl Checker<'_> {
             }
         }
         if failed { Err(Reported) } else { Ok(order) }
-    }
-
-    /// A size made of others, or an error that it is too large.
-    pub fn made_size(&mut self, size: Option<Size>, span: Span) -> Checked<Size> {
-        match size {
-            Some(size) if size.as_known().is_none_or(|n| (0..=MAX_SIZE).contains(&n)) => Ok(size),
-            Some(size) => {
-                let message = format!("the axis would have {size} elements");
-                Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, message)))
-            }
-            None => Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, "the size is too large to count"))),
-        }
     }
 }

@@ -202,12 +202,6 @@ impl Checker<'_> {
             Some(expr) => self.slice_end(scope, expr, &whole)?,
             None => whole.clone(),
         };
-        // Known from the beginning, or from the end of an axis whose size is bound when the model runs.
-        let back = whole.checked_sub(&start).and_then(|back| back.as_known());
-        if !start.is_known() && back.is_none() {
-            let message = format!("a slice starts at a place that is known when building, not at {start}");
-            return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message)));
-        }
         let size = end.checked_sub(&start);
         let negative = |size: &Size| size.as_known().is_some_and(|n| n < 0);
         let beyond = whole.checked_sub(&end).is_some_and(|rest| negative(&rest));
@@ -218,14 +212,14 @@ impl Checker<'_> {
                     return Ok(x);
                 }
                 let axes = with(self.axes_without(x, &[axis]), &[sliced]);
-                let kind = match (start.as_known(), back) {
-                    (None, Some(back)) => {
-                        let first = self.counted_back(axis, back as f64, span)?;
+                let kind = match start.as_known() {
+                    None => {
+                        let first = self.size_value(&start, Elem::I32, span)?;
                         let place = self.push(Kind::Index(sliced), Elem::I32, vec![sliced], span)?;
                         let index = Kind::Binary(Binary::Add, place, first);
                         Kind::Gather { axis, index: self.push(index, Elem::I32, vec![sliced], span)?, x }
                     }
-                    (start, _) => Kind::Slice { from: axis, to: sliced, start: start.unwrap_or(0), x },
+                    Some(start) => Kind::Slice { from: axis, to: sliced, start, x },
                 };
                 self.push(kind, ty.elem, axes, span)
             }

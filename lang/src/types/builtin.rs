@@ -253,8 +253,8 @@ impl Checker<'_> {
         let (val, at) = self.argument(scope, call, 0, "x", span)?;
         let x = self.as_tensor(&val, Elem::F32, at)?;
         let mut axes = self.ty(x).axes.clone();
-        for axis in &call.axes {
-            let axis = self.named_axis(scope, &axis.name)?;
+        for name in self.names_in_brackets(call)? {
+            let axis = self.named_axis(scope, name)?;
             if !axes.contains(&axis) {
                 axes.push(axis);
             }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::scope::{Binding, Given, Scope};
 use super::{Checked, Checker, MAX_CALLS, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Kind, NamePiece, Node, Span};
-use crate::syntax::{Argument, Call, Callable, CallableKind, DeclaredAs, ExprKind, Name, Ty};
+use crate::program::{AxisId, NamePiece, Span};
+use crate::syntax::{Argument, Call, Callable, CallableKind, DeclaredAs, Name, Ty};
 
 /// What is called, where it is more than a name of the file.
 #[derive(Default)]
@@ -198,7 +198,7 @@ impl<'s> Checker<'s> {
         self.only_params(callable, &values)?;
         // What the block takes from the one around, that one has been asked for.
         asked.iter().filter(|name| scope.bound.contains_key(*name)).for_each(|name| scope.ask(name));
-        Ok(in_order(val, callable))
+        Ok(self.in_order(val, callable))
     }
 
     /// Axes that the signature declares and that neither the call nor its arguments say.
@@ -268,6 +268,13 @@ impl<'s> Checker<'s> {
                 continue;
             }
             let i = i - first.len();
+            if let Some(fields) = self.record_declared(&declared.is) {
+                let (block, at) = ((callable, declared, &fields), (call, i));
+                let val = self.record_argument(scope, (&mut *inner, &mut *own), block, at, span);
+                failed |= val.is_err();
+                vals.push((name, val.unwrap_or(Val::Error)));
+                continue;
+            }
             let DeclaredAs::Tensor(ty) = &declared.is else {
                 let val = match &declared.is {
                     DeclaredAs::Known(kind) => self.known_declared(scope, call, (i, declared, kind), span),
@@ -311,7 +318,7 @@ impl<'s> Checker<'s> {
 
     /// Binds the axes of a declared argument: by name where the value has it, else, if one is left on both sides, to that. `own` are
     /// those that this call has bound so far.
-    fn bind_axes(
+    pub(super) fn bind_axes(
         &mut self,
         scope: &Scope,
         (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
@@ -378,120 +385,6 @@ impl<'s> Checker<'s> {
         Err(self.say(diagnostic))
     }
 
-    /// Holds a block's value against what its signature declares.
-    ///
-    /// An axis there is the block's own, of its size, with one exception: a strided window and its kin keep an axis' name but not its
-    /// size, so what the body (the nodes from `start` on) made so may stand there, unless the call gave a size by name.
-    fn check_result(
-        &mut self,
-        inner: &Scope,
-        callable: &Callable,
-        val: &Val,
-        (given, start): (&[Name], usize),
-    ) -> Checked<()> {
-        let Some(result) = &callable.result else { return Ok(()) };
-        let span = callable.body.value.as_ref().map_or(callable.body.span, |v| v.span);
-        let fields: Vec<(&Ty, Val)> = match (result.as_slice(), val) {
-            ([(None, ty)], val) => vec![(ty, val.clone())],
-            (declared, Val::Record(fields)) => {
-                let mut matched = Vec::new();
-                for (name, ty) in declared {
-                    let name = name.as_ref().map_or("", |n| n.text.as_str());
-                    match fields.iter().find(|(n, _)| n == name) {
-                        Some((_, val)) => matched.push((ty, val.clone())),
-                        None => {
-                            let message = format!("the result lacks `{name}`");
-                            return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
-                        }
-                    }
-                }
-                self.only_fields(callable, fields)?;
-                matched
-            }
-            (declared, _) => {
-                let names: Vec<&str> =
-                    declared.iter().filter_map(|(n, _)| n.as_ref()).map(|n| n.text.as_str()).collect();
-                let message = format!("the result is a record of {}", names.join(", "));
-                return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
-            }
-        };
-        for (ty, val) in fields {
-            let elem = self.elem(ty)?;
-            let node = self.as_tensor(&val, elem, span)?;
-            if self.ty(node).elem != elem {
-                let found = self.ty(node).elem;
-                return Err(self.wrong_elem("the result", elem, found, span));
-            }
-            let axes = self.ty(node).axes.clone();
-            let mut left = axes.clone();
-            let mut missing = Vec::new();
-            for name in &ty.axes {
-                let found = self.axis_in(inner, &name.text, &left);
-                let Some(found) = found else {
-                    missing.push(name.clone());
-                    continue;
-                };
-                let own = self.own_axis(inner, name).unwrap_or(found);
-                let is_made = || !given.iter().any(|n| n.text == name.text) && self.is_made(found, start);
-                if self.size(own) != self.size(found) && !is_made() {
-                    let (name, is, want) = (&name.text, self.show_size(found), self.show_size(own));
-                    let message =
-                        format!("`{name}` of the result has size {is}, but `{name}` of this block has size {want}");
-                    let diagnostic = Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here");
-                    return Err(self.say(diagnostic));
-                }
-                left.retain(|a| *a != found);
-            }
-            left.retain(|a| !(self.experts.contains(a) || ty.rest && inner.rest.contains(a)));
-            if !missing.is_empty() || !left.is_empty() {
-                let found = self.show(self.ty(node));
-                let more: Vec<&str> = left.iter().map(|a| self.stem(*a)).collect();
-                let mut message = format!("the result is {found}");
-                if !missing.is_empty() {
-                    let names: Vec<&str> = missing.iter().map(|n: &Name| n.text.as_str()).collect();
-                    message += &format!(", which lacks {}", names.join(", "));
-                }
-                if !more.is_empty() {
-                    message += &format!(", which has {} too many", more.join(", "));
-                }
-                let diagnostic = Diagnostic::error(codes::RESULT, span, message).also(ty.span, "declared here");
-                let asked =
-                    |names: &[Name]| -> Vec<AxisId> { names.iter().filter_map(|n| inner.axis(&n.text)).collect() };
-                let (missing, wanted) = (asked(&missing), asked(&ty.axes));
-                return Err(self.say_misfit(diagnostic, (&left, &missing, &wanted), span));
-            }
-        }
-        Ok(())
-    }
-
-    /// What a record has beside the fields that are declared would be lost.
-    pub fn only_fields(&mut self, callable: &Callable, fields: &[(String, Val)]) -> Checked<()> {
-        let declared: Vec<&Name> = callable.result.iter().flatten().filter_map(|(name, _)| name.as_ref()).collect();
-        let Some((more, _)) = fields.iter().find(|(name, _)| declared.iter().all(|d| d.text != *name)) else {
-            return Ok(());
-        };
-        let value = callable.body.value.as_deref();
-        let written = value.and_then(|v| match &v.kind {
-            ExprKind::Record(fields) => fields.iter().map(|(name, _)| name).find(|name| name.text == *more),
-            _ => None,
-        });
-        let span = written.map_or_else(|| value.map_or(callable.body.span, |v| v.span), |name| name.span);
-        let message = format!("`{}` does not declare the field `{more}` of its result", callable.name.text);
-        let names: Vec<&str> = declared.iter().map(|name| name.text.as_str()).collect();
-        let help = format!("it declares {}: add `{more}`, or leave it out", names.join(", "));
-        Err(self.say(Diagnostic::error(codes::RESULT, span, message).help(help)))
-    }
-
-    /// Is it the axis of a window, slice, padding or concatenation among the nodes from `start` on?
-    fn is_made(&self, axis: AxisId, start: usize) -> bool {
-        let makes = |node: &Node| match &node.kind {
-            Kind::Window { to, tap, .. } => [*to, *tap].contains(&axis),
-            Kind::Slice { to, .. } | Kind::Pad { to, .. } | Kind::Concat { to, .. } => *to == axis,
-            _ => false,
-        };
-        self.nodes[start..].iter().any(makes)
-    }
-
     pub fn warn_of_unused(&mut self, scope: &Scope) {
         scope.values.iter().for_each(|names| self.warn_of_unused_among(names));
     }
@@ -506,15 +399,4 @@ impl<'s> Checker<'s> {
             self.say(Diagnostic::warning(codes::UNUSED, span, format!("`{name}` is never used")));
         }
     }
-}
-
-/// A record in the order that is declared: a caller may take it apart by place.
-fn in_order(val: Val, callable: &Callable) -> Val {
-    let Val::Record(mut fields) = val else { return val };
-    let place = |field: &str| {
-        let mut declared = callable.result.iter().flatten();
-        declared.position(|(name, _)| name.as_ref().is_some_and(|name| name.text == field))
-    };
-    fields.sort_by_key(|(name, _)| place(name));
-    Val::Record(fields)
 }

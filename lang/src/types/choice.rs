@@ -314,7 +314,7 @@ impl Checker<'_> {
         let mut diagnostic = Diagnostic::error(codes::UNKNOWN_ELEM, kind.span, message);
         if super::elem_of(&kind.text).is_some() {
             diagnostic = diagnostic.help("a tensor lists its axes").fix(kind.span, format!("{}[]", kind.text));
-        } else if let Some(near) = near(&kind.text, KINDS) {
+        } else if let Some(near) = near(&kind.text, KINDS).map(str::to_string).or_else(|| self.type_near(kind)) {
             diagnostic = diagnostic.fix(kind.span, near);
         } else {
             let help = format!("there are {}; a tensor lists its axes: `f32[t]`", KINDS.join(", "));

@@ -58,6 +58,11 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::ARGUMENTS, default.span, message).help(help)));
         }
         let elem = self.elem(ty)?;
+        self.default_number(name, elem, default)
+    }
+
+    /// A default as a number that the element type has.
+    pub(super) fn default_number(&mut self, name: &Name, elem: Elem, default: &Expr) -> Checked<f64> {
         let val = self.of_declaration(default, |this, scope| this.expr(scope, default))?;
         let val = match (val, elem) {
             (Val::Bool(b), Elem::Bool) => Val::Number(f64::from(u8::from(b))),
@@ -68,7 +73,7 @@ impl Checker<'_> {
             (val, _) => val,
         };
         let n = self.as_number(&val, &format!("the default of `{}`", name.text), default.span)?;
-        if !super::is_float(elem) && (n.fract() != 0.0 || !n.is_finite()) {
+        if !super::values::has_number(elem, n) {
             let message = format!("`{}` is {}, which has no {n}", name.text, elem.name());
             return Err(self.say(Diagnostic::error(codes::ELEMS, default.span, message)));
         }

@@ -6,7 +6,7 @@ use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{Entry, Kind, NodeId, Tensor, Type};
 use crate::size::Size;
-use crate::syntax::{Callable, Declared, DeclaredAs, Name, Network, Ty};
+use crate::syntax::{Callable, Declared, DeclaredAs, Expr, Fields, Name, Network, Ty};
 
 /// What a file builds.
 pub(crate) enum Top<'s> {
@@ -35,7 +35,10 @@ impl<'s> Checker<'s> {
             Top::Network(network) => {
                 self.add_doc(&network.doc);
                 self.declare_axes(network.axes.iter(), &[]);
-                for entry in &network.entries {
+                for (i, entry) in network.entries.iter().enumerate() {
+                    if let Some(first) = network.entries[..i].iter().find(|e| e.name.text == entry.name.text) {
+                        self.twice(&entry.name, first.name.span);
+                    }
                     let mut scope = self.fresh_scope();
                     self.start();
                     for statement in &network.statements {
@@ -86,14 +89,24 @@ impl<'s> Checker<'s> {
             self.say(Diagnostic::error(codes::ARGUMENTS, name.span, message).help(help));
             failed = true;
         }
-        for (i, Declared { name, is, default }) in callable.args.iter().enumerate() {
+        for Declared { name, is, default } in &callable.args {
+            if let Some(fields) = self.record_declared(is) {
+                match self.record_input(scope, (name, default.as_ref()), fields, &mut inputs) {
+                    Ok(val) => drop(scope.bind(&name.text, val, 0, name.span)),
+                    Err(Reported) => {
+                        scope.bind(&name.text, Val::Error, 0, name.span);
+                        failed = true;
+                    }
+                }
+                continue;
+            }
             let tensor = match is {
                 DeclaredAs::Tensor(ty) => self.boundary(scope, &name.text, ty).and_then(|tensor| {
                     let default = default.as_ref().map(|expr| self.scalar(name, ty, expr)).transpose()?;
                     Ok(Tensor { default, ..tensor })
                 }),
                 DeclaredAs::Known(kind) if !KINDS.contains(&kind.text.as_str()) => Err(self.wrong_kind(name, kind)),
-                DeclaredAs::Block | DeclaredAs::Known(_) => {
+                DeclaredAs::Record(_) | DeclaredAs::Block | DeclaredAs::Known(_) => {
                     let (is, help) = match is {
                         DeclaredAs::Block => ("a block", "call the block by its name"),
                         _ => ("known when building", "declare it in the file: `const .. = ..`"),
@@ -107,9 +120,13 @@ impl<'s> Checker<'s> {
                 failed = true;
                 continue;
             };
-            let node = self.push(Kind::Input(i), tensor.elem, tensor.order.clone(), name.span)?;
-            scope.bind(&name.text, Val::Tensor(node), 0, name.span);
-            inputs.push(tensor);
+            match self.input(name, tensor, &mut inputs) {
+                Ok(node) => drop(scope.bind(&name.text, Val::Tensor(node), 0, name.span)),
+                Err(Reported) => {
+                    scope.bind(&name.text, Val::Error, 0, name.span);
+                    failed = true;
+                }
+            }
         }
         let val = self.body(scope, &callable.body.statements, callable.body.value.as_deref(), callable.body.span);
         if failed {
@@ -134,6 +151,36 @@ impl<'s> Checker<'s> {
         Ok(())
     }
 
+    fn input(&mut self, name: &Name, tensor: Tensor, inputs: &mut Vec<Tensor>) -> Checked<NodeId> {
+        if let Some(first) = inputs.iter().find(|input| input.name == tensor.name) {
+            let first = first.span;
+            return Err(self.twice(name, first));
+        }
+        inputs.push(tensor);
+        let (number, tensor) = (inputs.len() - 1, &inputs[inputs.len() - 1]);
+        self.push(Kind::Input(number), tensor.elem, tensor.order.clone(), name.span)
+    }
+
+    /// An input that is a record: its fields are inputs under their own names.
+    fn record_input(
+        &mut self,
+        scope: &mut Scope,
+        (name, default): (&Name, Option<&Expr>),
+        fields: Fields,
+        inputs: &mut Vec<Tensor>,
+    ) -> Checked<Val> {
+        if let Some(default) = default {
+            let message = format!("only a scalar has a default: `{}` is a record", name.text);
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, default.span, message)));
+        }
+        let mut field = |(field, ty): (Name, Ty)| {
+            let tensor = self.boundary(scope, &field.text, &ty)?;
+            Ok((field.text.clone(), Val::Tensor(self.input(&field, tensor, inputs)?)))
+        };
+        let fields: Vec<Checked<(String, Val)>> = fields.into_iter().map(&mut field).collect();
+        fields.into_iter().collect::<Checked<_>>().map(Val::Record)
+    }
+
     /// An input or output: axes that nobody declared have a size that is bound when the model runs.
     fn boundary(&mut self, scope: &mut Scope, name: &str, ty: &Ty) -> Checked<Tensor> {
         for axis in &ty.axes {
@@ -154,13 +201,14 @@ impl<'s> Checker<'s> {
 
     fn outputs(&mut self, scope: &mut Scope, callable: &Callable, val: &Val) -> Checked<(Vec<Tensor>, Vec<NodeId>)> {
         let span = callable.body.value.as_ref().map_or(callable.body.span, |v| v.span);
-        let Some(result) = &callable.result else {
+        let result = callable.result.as_ref().map(|result| self.result_types(result)).transpose()?;
+        let Some(result) = result else {
             let message = format!("`{}` does not say what it gives: `-> f32[..]`", callable.name.text);
             return Err(self.say(Diagnostic::error(codes::RESULT, callable.name.span, message)));
         };
         let mut tensors = Vec::new();
         let mut results = Vec::new();
-        for (name, ty) in result {
+        for (name, ty) in &result {
             let label = name.as_ref().map_or("y", |n| n.text.as_str());
             let value = match (name, val) {
                 (Some(name), Val::Record(fields)) => match fields.iter().find(|(n, _)| *n == name.text) {

@@ -5,7 +5,6 @@ use super::scope::Scope;
 use super::{Checked, Checker, MAX_CALLS, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{Kind, NodeId, Span};
-use crate::size::Size;
 use crate::syntax::{ConstValue, Expr, ExprKind, Name};
 
 impl Checker<'_> {
@@ -174,43 +173,5 @@ impl Checker<'_> {
                 Err(self.say(Diagnostic::error(codes::FIELD, name.span, message)))
             }
         }
-    }
-
-    /// `size(k)`: a number where the size is known.
-    pub fn size_of(&mut self, scope: &Scope, name: &Name) -> Checked<Val> {
-        let axis = self.named_axis(scope, name)?;
-        match self.size(axis).as_known() {
-            Some(n) => Ok(Val::Number(n as f64)),
-            None => Ok(Val::Size(axis, 0.0)),
-        }
-    }
-
-    /// An expression as a size: a number, or sizes of axes with `+ - *` and whole quotients.
-    pub fn size_expr(&mut self, scope: &mut Scope, expr: &Expr) -> Checked<Size> {
-        use crate::syntax::{Argument, Infix};
-        let size = match &expr.kind {
-            ExprKind::Call(call) if call.callee.text == "size" => match call.args.as_slice() {
-                [Argument::Expr(Expr { kind: ExprKind::Name(name), .. })] => {
-                    let axis = self.named_axis(scope, name)?;
-                    Some(self.size(axis).clone())
-                }
-                _ => None,
-            },
-            ExprKind::Binary(f, a, b) => {
-                let (a, b) = (self.size_expr(scope, a)?, self.size_expr(scope, b)?);
-                match f {
-                    Infix::Add => a.checked_add(&b),
-                    Infix::Sub => a.checked_sub(&b),
-                    Infix::Mul => a.checked_mul(&b),
-                    Infix::Div => b.as_known().and_then(|by| a.checked_div(by)),
-                    _ => None,
-                }
-            }
-            _ => {
-                let val = self.expr(scope, expr)?;
-                return self.as_count(&val, "a size", 0, expr.span).map(Size::known);
-            }
-        };
-        self.made_size(size, expr.span)
     }
 }

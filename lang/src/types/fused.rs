@@ -7,7 +7,7 @@ use super::scope::Scope;
 use super::source::is_index;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{AxisId, Elem, FileAxis, Kind, NamePiece, NodeId, Source, Span};
+use crate::program::{AxisId, Buffer, Elem, FileAxis, Kind, NamePiece, NodeId, Source, Span};
 use crate::size::Size;
 use crate::syntax::{self, FileFactor, Name};
 
@@ -20,6 +20,7 @@ pub(super) struct Held<'a> {
     pub elem: Elem,
     pub gained: &'a [AxisId],
     pub order: &'a [AxisId],
+    pub buffer: Option<Buffer>,
 }
 
 /// The first axis of an order that holds several parameters.
@@ -48,6 +49,11 @@ impl Checker<'_> {
         fused: &syntax::FileAxis,
     ) -> Checked<Val> {
         let span = held.name.span;
+        if held.buffer.is_some_and(|buffer| buffer.default.is_some()) {
+            let message = format!("`{}` stands in one tensor with others, so it has no default", held.name.text);
+            let help = "a weight file has the whole tensor, or lacks it";
+            return Err(self.say(Diagnostic::error(codes::PARAM, fused.span, message).help(help)));
+        }
         let all: Vec<AxisId> = held.gained.iter().chain(held.order).copied().collect();
         let file = self.file_name(scope, (&source.name, source.name_span), &all)?;
         let written = source.order.as_deref().unwrap_or_default();
@@ -103,7 +109,7 @@ impl Checker<'_> {
                 axes.push(axis);
             }
         }
-        self.declared_param(path, held.elem, axes, span, Source { name, order })
+        self.declared_param(path, held.elem, axes, span, (Source { name, order }, held.buffer))
     }
 
     /// The view that the parameter is.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::params::Declaration;
 use super::scope::{Given, GivenParam, Scope};
 use super::{Checked, Checker, Reported, Val, elem_of};
 use crate::diagnostics::{Diagnostic, codes, near};
@@ -17,7 +18,7 @@ impl Checker<'_> {
         let (mut before, mut is_list) = ("", false);
         for token in tokens(self.text(callable.body.span)) {
             match token.text {
-                "param" if before != "." => is_list = true,
+                "param" | "buffer" if before != "." => is_list = true,
                 ":" => is_list = false,
                 "," => {}
                 name if is_list => drop(names.insert(name.to_string())),
@@ -129,13 +130,13 @@ impl Checker<'_> {
             return Err(self.say(Diagnostic::error(codes::UNKNOWN_NAME, name.span, message)));
         };
         let declared = callable.body.statements.iter().find_map(|statement| match statement {
-            Statement::Param { names, ty, source } => {
+            Statement::Param { names, ty, source, buffer } => {
                 let own = names.iter().find(|own| own.text == name.text)?;
-                Some((own, names, ty, source))
+                Some((own, Declaration { names, ty, source: source.as_ref(), buffer: buffer.as_ref() }))
             }
             _ => None,
         });
-        let Some((own, names, ty, source)) = declared else {
+        let Some((own, declared)) = declared else {
             let message = format!("`{}` declares no parameter `{}` directly in its body", block.name, name.text);
             let mut diagnostic = Diagnostic::error(codes::FIELD, name.span, message);
             let known = self.own_params(callable);
@@ -166,7 +167,7 @@ impl Checker<'_> {
         }
         (inner.path, inner.place, inner.given) = (path, place, given);
         let outer = std::mem::replace(&mut self.gained, gained);
-        let val = self.in_file(callable.span.file, |this| this.param(&mut inner, (own, names), ty, source.as_ref()));
+        let val = self.in_file(callable.span.file, |this| this.param(&mut inner, own, declared));
         self.gained = outer;
         val
     }

@@ -6,8 +6,8 @@
 
 use super::brackets::with;
 use super::carry::Carry;
-use super::loops::{Yielded, Yields};
 use super::scope::Scope;
+use super::yields::{Yielded, Yields};
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Binary, Elem, Kind, NodeId, Span, Type};

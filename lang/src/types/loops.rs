@@ -3,11 +3,13 @@
 use super::carry::Carry;
 use super::exit::Exits;
 use super::packed::Packed;
+use super::records::{by_name, groups, nodes_by_name};
 use super::scope::Scope;
+use super::yields::Yields;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Binary, Elem, Kind, Loop, NodeId, Span, Type};
-use crate::syntax::{Carried, Expr, ExprKind, Repeat, Scan, Statement};
+use crate::syntax::{Carried, Expr, Repeat, Scan, Statement};
 
 /// A loop around the place that is being checked.
 #[derive(Clone, Debug)]
@@ -15,31 +17,6 @@ pub(crate) struct Around {
     pub axis: AxisId,
     /// Parameters inside belong to one iteration.
     pub repeats: bool,
-}
-
-/// What a `yield` asks for: a value of each iteration, or the last of a carry.
-pub(super) enum Yielded {
-    Each(NodeId),
-    Last(usize),
-    /// The last of a carry in each sequence, and its value of each iteration.
-    LastOfEach(usize, NodeId),
-}
-
-/// All that a loop yields, and the names of the record that it makes.
-pub(super) struct Yields {
-    pub(super) list: Vec<Yielded>,
-    names: Option<Vec<String>>,
-}
-
-impl Yields {
-    /// The values that are stacked.
-    fn each(&self) -> Vec<NodeId> {
-        let stacked = |y: &Yielded| match y {
-            Yielded::Each(node) | Yielded::LastOfEach(_, node) => Some(*node),
-            Yielded::Last(_) => None,
-        };
-        self.list.iter().filter_map(stacked).collect()
-    }
 }
 
 impl Checker<'_> {
@@ -140,8 +117,10 @@ impl Checker<'_> {
         let mut lasts = Vec::new();
         for (index, carry) in carries.iter().enumerate() {
             let last = self.tensor(Kind::Last { of, index }, carry.ty.elem, carry.ty.axes.clone(), span)?;
-            lasts.push((carry.name.text.clone(), last));
+            lasts.push(last);
         }
+        let lasts = by_name(&carries, lasts).into_iter().map(|(name, val)| (name.text, val));
+        let mut lasts: Vec<(String, Val)> = lasts.collect();
         if repeat.otherwise.is_some() || exits.is_some() {
             scope.values.push(Default::default());
             for (name, val) in &lasts {
@@ -243,65 +222,6 @@ impl Checker<'_> {
         Ok(Some((init, next)))
     }
 
-    /// Opens a scope in which carries are what `next` set.
-    fn bind_nexts(&mut self, scope: &mut Scope, carries: &[Carry], nexts: &[NodeId], span: Span) {
-        scope.values.push(Default::default());
-        for (carry, next) in carries.iter().zip(nexts) {
-            scope.bind(&carry.name.text, Val::Tensor(*next), self.loops.len(), span);
-        }
-    }
-
-    fn loop_yields(
-        &mut self,
-        scope: &mut Scope,
-        yields: Option<&Expr>,
-        carries: &[Carry],
-        nexts: &Checked<(Vec<NodeId>, Option<Exits>)>,
-    ) -> Checked<Yields> {
-        let mut all = Yields { list: Vec::new(), names: None };
-        if let (Some(yields), Ok((nexts, _))) = (yields, nexts) {
-            all.names = self.yields(scope, yields, carries, nexts, &mut all.list)?;
-        }
-        Ok(all)
-    }
-
-    /// What a loop gives: its yields in the order in which they were asked for.
-    fn results(
-        &mut self,
-        of: NodeId,
-        axis: AxisId,
-        carries: &[Carry],
-        (yielded, packed): (Yields, Option<Packed>),
-        span: Span,
-    ) -> Checked<Val> {
-        let mut results = Vec::new();
-        let mut number = 0;
-        for y in &yielded.list {
-            results.push(match y {
-                Yielded::Each(node) | Yielded::LastOfEach(_, node) => {
-                    let ty = self.ty(*node).clone();
-                    let axes = super::brackets::with(ty.axes, &[axis]);
-                    number += 1;
-                    let all = self.push(Kind::Yielded { of, index: number - 1 }, ty.elem, axes, span)?;
-                    match (y, packed) {
-                        (Yielded::LastOfEach(i, _), Some(packed)) => {
-                            self.last_of_each(packed, all, &carries[*i], span)?
-                        }
-                        _ => Val::Tensor(all),
-                    }
-                }
-                Yielded::Last(index) => {
-                    let ty = carries[*index].ty.clone();
-                    self.tensor(Kind::Last { of, index: *index }, ty.elem, ty.axes, span)?
-                }
-            });
-        }
-        Ok(match yielded.names {
-            None => results.pop().unwrap_or(Val::Error),
-            Some(names) => Val::Record(names.into_iter().zip(results).collect()),
-        })
-    }
-
     /// Finds what is wrong in the body of a loop whose carries are wrong themselves.
     fn look_into(
         &mut self,
@@ -363,13 +283,17 @@ impl Checker<'_> {
         let start = self.nodes.len() as u32;
         self.loops.push(around);
         scope.values.push(Default::default());
+        let mut nodes = Vec::new();
         for (i, carry) in carries.iter().enumerate() {
             let mut node = self.push(Kind::Carry(i), carry.ty.elem, carry.ty.axes.clone(), span)?;
             if let Some(packed) = packed {
                 node = self.resumed(packed, node, carry.firsts)?;
             }
-            scope.bind(&carry.name.text, Val::Tensor(node), self.loops.len(), span);
-            if let Some(binding) = scope.find(&carry.name.text) {
+            nodes.push(node);
+        }
+        for (name, val) in nodes_by_name(carries, &nodes) {
+            scope.bind(&name.text, val, self.loops.len(), span);
+            if let Some(binding) = scope.find(&name.text) {
                 binding.used = true;
             }
         }
@@ -399,20 +323,29 @@ impl Checker<'_> {
             };
             failed |= done.is_err();
         }
-        if nexts.len() != carries.len() {
-            let message = format!("`next` gives {} values for {} carries", nexts.len(), carries.len());
+        let groups = groups(carries);
+        if nexts.len() != groups.len() {
+            let message = format!("`next` gives {} values for {} carries", nexts.len(), groups.len());
             return Err(self.say(Diagnostic::error(codes::LOOP, span, message)));
         }
+        let mut given: Vec<(Checked<Val>, &Expr)> = Vec::new();
+        for (next, group) in nexts.iter().zip(groups) {
+            let vals = self.expr(scope, next).and_then(|val| self.next_fields(&val, group, next.span));
+            match vals {
+                Ok(vals) => given.extend(vals.into_iter().map(|val| (Ok(val), next))),
+                Err(Reported) => given.extend(group.iter().map(|_| (Err(Reported), next))),
+            }
+        }
         let (mut nodes, mut widens) = (Vec::new(), false);
-        for (next, carry) in nexts.iter().zip(carries) {
-            let node = self.expr(scope, next).and_then(|val| self.as_tensor(&val, carry.ty.elem, next.span));
+        for ((val, next), carry) in given.into_iter().zip(carries) {
+            let node = val.and_then(|val| self.as_tensor(&val, carry.ty.elem, next.span));
             if let Ok(node) = node
                 && self.widen(node, carry)
             {
                 widens = true;
                 continue;
             }
-            let node = node.and_then(|n| self.fit(n, &carry.ty, &format!("carry `{}`", carry.name.text), next.span));
+            let node = node.and_then(|n| self.fit(n, &carry.ty, &format!("carry `{}`", carry.called()), next.span));
             match node {
                 Ok(node) => nodes.push(node),
                 Err(Reported) => failed = true,
@@ -420,45 +353,6 @@ impl Checker<'_> {
         }
         self.widens = widens && !failed;
         if failed || widens { Err(Reported) } else { Ok((nodes, exits)) }
-    }
-
-    /// What `yield` asks for: the names of a record, or one value. A carry is read as `next` set it.
-    fn yields(
-        &mut self,
-        scope: &mut Scope,
-        yields: &Expr,
-        carries: &[Carry],
-        nexts: &[NodeId],
-        found: &mut Vec<Yielded>,
-    ) -> Checked<Option<Vec<String>>> {
-        self.bind_nexts(scope, carries, nexts, yields.span);
-        let mut one = |this: &mut Self, expr: &Expr| -> Checked<()> {
-            if let ExprKind::Last(name) = &expr.kind {
-                let Some(index) = carries.iter().position(|c| c.name.text == name.text) else {
-                    let names: Vec<&str> = carries.iter().map(|c| c.name.text.as_str()).collect();
-                    let message = format!("`last {}`: the carries are {}", name.text, names.join(", "));
-                    return Err(this.say(Diagnostic::error(codes::LOOP, expr.span, message)));
-                };
-                found.push(Yielded::Last(index));
-                return Ok(());
-            }
-            let val = this.expr(scope, expr)?;
-            let node = this.as_tensor(&val, Elem::F32, expr.span)?;
-            found.push(Yielded::Each(node));
-            Ok(())
-        };
-        let shape = match &yields.kind {
-            ExprKind::Record(fields) => {
-                let mut done = Ok(());
-                for (_, expr) in fields {
-                    done = done.and(one(self, expr));
-                }
-                done.map(|()| Some(fields.iter().map(|(name, _)| name.text.clone()).collect()))
-            }
-            _ => one(self, yields).map(|()| None),
-        };
-        scope.values.pop();
-        shape
     }
 
     /// The loop of a body that began with node `start`.

@@ -30,22 +30,27 @@ mod policy;
 mod quantized;
 mod queue;
 mod random;
+mod records;
 mod reduce;
 mod rename;
+mod results;
 mod route;
 mod scope;
 mod segment;
 mod select;
+mod sizes;
 mod soft;
 mod source;
 mod subtree;
+mod values;
 mod window;
+mod yields;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, codes, near};
 use crate::files::Files;
-use crate::program::{self, AxisId, Binary, Elem, Kind, NamePiece, Node, NodeId, Program, Span, Type, Unary};
+use crate::program::{self, AxisId, Elem, Kind, NamePiece, Node, NodeId, Program, Span, Type, Unary};
 use crate::size::Size;
 use crate::syntax::{self, Item};
 
@@ -67,8 +72,8 @@ pub(crate) enum Val {
     Bool(bool),
     /// A name known when building: `"rhn"`.
     Text(String),
-    /// The size of an axis that is bound when the model runs, plus a whole number; it takes the element type of what it meets, too.
-    Size(AxisId, f64),
+    /// A size that is bound when the model runs, or made of such; it takes the element type of what it meets, too.
+    Size(Size),
     Record(Vec<(String, Val)>),
     /// What a routing policy gives.
     Plan(route::Plan),
@@ -100,6 +105,7 @@ pub(crate) enum Val {
 pub(crate) struct Names<'s> {
     pub callables: BTreeMap<String, &'s syntax::Callable>,
     pub consts: BTreeMap<String, &'s syntax::Const>,
+    pub types: BTreeMap<String, &'s syntax::RecordType>,
     /// Axes that the file declares.
     pub axes: BTreeMap<String, AxisId>,
 }
@@ -257,11 +263,20 @@ impl<'s> Checker<'s> {
                         self.twice(&constant.name, first.name.span);
                     }
                 }
+                Item::Type(ty) => {
+                    offered.push(&ty.name.text);
+                    if !is_asked(&ty.name) {
+                        continue;
+                    }
+                    if let Some(first) = names.types.insert(ty.name.text.clone(), ty) {
+                        self.twice(&ty.name, first.name.span);
+                    }
+                }
                 Item::Axis(_) | Item::Network(_) | Item::Use(_) => {}
             }
         }
         for name in only.into_iter().flatten().filter(|name| !offered.contains(&name.text.as_str())) {
-            let message = format!("the file has no block, function or constant `{}`", name.text);
+            let message = format!("the file has no block, function, constant or type `{}`", name.text);
             let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, name.span, message);
             self.say(match near(&name.text, offered.iter().copied()) {
                 Some(near) => diagnostic.fix(name.span, near),
@@ -414,75 +429,14 @@ impl<'s> Checker<'s> {
         &self.program.axes[axis.0 as usize].size
     }
 
+    /// An axis of that size.
+    pub fn axis_with(&self, size: &Size) -> Option<AxisId> {
+        let found = self.program.axes.iter().position(|axis| axis.size == *size)?;
+        Some(AxisId(found as u32))
+    }
+
     pub fn show_size(&self, axis: AxisId) -> String {
         self.size(axis).to_string()
-    }
-
-    /// A value as a tensor; a number becomes one of type `elem`.
-    pub fn as_tensor(&mut self, val: &Val, elem: Elem, span: Span) -> Checked<NodeId> {
-        match val {
-            Val::Tensor(node) => Ok(*node),
-            Val::Number(n) => self.push(Kind::Number(*n), elem, Vec::new(), span),
-            Val::Bool(b) => self.push(Kind::Number(f64::from(u8::from(*b))), Elem::Bool, Vec::new(), span),
-            Val::Text(name) => {
-                let message = format!("a tensor is expected, this is the name \"{name}\"");
-                let help = "names are known when building: `match` and `if` choose by them";
-                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help(help)))
-            }
-            Val::Size(axis, plus) => {
-                let elem = if elem == Elem::Bool { Elem::F32 } else { elem };
-                let size = self.push(Kind::SizeOf(*axis), elem, Vec::new(), span)?;
-                if *plus == 0.0 {
-                    return Ok(size);
-                }
-                let (f, n) = if *plus < 0.0 { (Binary::Sub, -plus) } else { (Binary::Add, *plus) };
-                let n = self.push(Kind::Number(n), elem, Vec::new(), span)?;
-                self.push(Kind::Binary(f, size, n), elem, Vec::new(), span)
-            }
-            Val::Error => Err(Reported),
-            Val::Record(fields) => {
-                let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-                let message = format!("a tensor is expected, this is a record of {}", names.join(", "));
-                let help = format!("take a field: `.{}`", names.first().unwrap_or(&"y"));
-                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help(help)))
-            }
-            Val::Params(_) => {
-                let message = "a tensor is expected, this is a set of parameters";
-                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("`dot` and `norm` fold it")))
-            }
-            Val::Plan(_) => {
-                let message = "a tensor is expected, this is a routing plan";
-                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("take `.weight` or `.index`")))
-            }
-            Val::Part { block: Template { name, .. }, .. }
-            | Val::Block(Template { name, .. })
-            | Val::Function(_, name) => {
-                let message = format!("a tensor is expected, this is the block `{name}`");
-                Err(self.say(Diagnostic::error(codes::NOT_A_TENSOR, span, message).help("call it")))
-            }
-        }
-    }
-
-    /// A value as a number that is known when building.
-    pub fn as_number(&mut self, val: &Val, what: &str, span: Span) -> Checked<f64> {
-        match val {
-            Val::Number(n) => Ok(*n),
-            Val::Error => Err(Reported),
-            _ => {
-                let message = format!("{what} must be a number that is known when building");
-                Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message)))
-            }
-        }
-    }
-
-    /// A value as a whole number from `least` on.
-    pub fn as_count(&mut self, val: &Val, what: &str, least: i64, span: Span) -> Checked<i64> {
-        let n = self.as_number(val, what, span)?;
-        if n.fract() != 0.0 || n < least as f64 || n > crate::size::MAX_SIZE as f64 {
-            let message = format!("{what} must be a whole number of at least {least}, not {n}");
-            return Err(self.say(Diagnostic::error(codes::AXIS_SIZE, span, message)));
-        }
-        Ok(n as i64)
     }
 
     pub fn not_yet<T>(&mut self, what: &str, span: Span) -> Checked<T> {

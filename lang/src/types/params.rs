@@ -1,15 +1,29 @@
-//! Statements: parameters, parts, states, `let`, `next`.
+//! Statements: parameters and buffers, parts, states, `let`, `next`.
 
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Elem, Kind, NamePiece, NodeId, Param, Source, Span, State, Tensor, Type};
+use crate::program::{AxisId, Buffer, Elem, Kind, NamePiece, NodeId, Param, Source, Span, State, Tensor, Type};
 use crate::syntax::{self, Expr, ExprKind, Name, Statement, Ty};
+
+/// A statement that declares parameters or buffers.
+#[derive(Clone, Copy)]
+pub(super) struct Declaration<'a> {
+    /// Those that are declared together.
+    pub names: &'a [Name],
+    pub ty: &'a Ty,
+    pub source: Option<&'a syntax::Source>,
+    pub buffer: Option<&'a syntax::Buffer>,
+}
+
+fn kind_of(is_buffer: bool) -> &'static str {
+    if is_buffer { "buffer" } else { "parameter" }
+}
 
 impl Checker<'_> {
     pub fn statement(&mut self, scope: &mut Scope, statement: &Statement) -> Checked<()> {
         let owned = match statement {
-            Statement::Param { names, .. } => names.first().map(|name| ("parameter", name)),
+            Statement::Param { names, buffer, .. } => names.first().map(|name| (kind_of(buffer.is_some()), name)),
             Statement::Part { names, .. } => names.first().map(|name| ("part", name)),
             Statement::State { names, .. } => names.first().map(|name| ("state", name)),
             Statement::Let { .. } | Statement::NextState { .. } | Statement::Exit(_) => None,
@@ -21,11 +35,12 @@ impl Checker<'_> {
             return Err(Reported);
         }
         match statement {
-            Statement::Param { names, ty, source } => {
+            Statement::Param { names, ty, source, buffer } => {
                 let mut failed = false;
                 for name in names {
                     if let Some(first) = scope.params.insert(name.text.clone(), name.span) {
-                        let message = format!("parameter `{}` is declared twice in one place", name.text);
+                        let what = kind_of(buffer.is_some());
+                        let message = format!("{what} `{}` is declared twice in one place", name.text);
                         let diagnostic = Diagnostic::error(codes::TWICE, name.span, message).label("again here");
                         self.say(
                             diagnostic
@@ -35,7 +50,8 @@ impl Checker<'_> {
                         failed = true;
                         continue;
                     }
-                    let val = self.param(scope, (name, names), ty, source.as_ref());
+                    let declared = Declaration { names, ty, source: source.as_ref(), buffer: buffer.as_ref() };
+                    let val = self.param(scope, name, declared);
                     failed |= val.is_err();
                     self.bind(scope, name, val.unwrap_or(Val::Error), false);
                 }
@@ -154,37 +170,41 @@ impl Checker<'_> {
         if fields.is_empty() { Err(Reported) } else { Ok(()) }
     }
 
-    /// `names` are those that are declared together.
-    pub(super) fn param(
-        &mut self,
-        scope: &mut Scope,
-        (name, names): (&Name, &[Name]),
-        ty: &Ty,
-        source: Option<&syntax::Source>,
-    ) -> Checked<Val> {
+    pub(super) fn param(&mut self, scope: &mut Scope, name: &Name, declared: Declaration) -> Checked<Val> {
+        let Declaration { names, ty, source, buffer } = declared;
         if ty.rest {
-            let message = "a parameter names all its axes";
+            let message = format!("a {} names all its axes", kind_of(buffer.is_some()));
             return Err(self.say(Diagnostic::error(codes::PARAM, ty.span, message)));
         }
         if let Some(given) = scope.given.0.get(&name.text).cloned() {
             return self.given_param(scope, &given, name, ty);
         }
-        if let Some(val) = self.quantized(scope, name, ty, source)? {
+        if let Some(val) = self.quantized(scope, name, declared)? {
             return Ok(val);
         }
         let (elem, order) = self.written(scope, ty)?;
         let gained = self.gained_beside(&order);
         let all: Vec<AxisId> = gained.iter().chain(&order).copied().collect();
         self.known_sizes(&all, ty.span)?;
+        let buffer = match buffer {
+            Some(buffer) => Some(self.buffer(name, elem, buffer)?),
+            None => None,
+        };
         if let Some(source) = source
             && let Some(axis) = super::fused::fused_axis(source)
         {
-            let held = super::fused::Held { name, names, elem, gained: &gained, order: &order };
+            let held = super::fused::Held { name, names, elem, gained: &gained, order: &order, buffer };
             return self.held_param(scope, held, source, axis);
         }
         let path = self.path_of(scope, name);
         let source = self.source(scope, &name.text, &gained, &order, source)?;
-        self.declared_param(path, elem, all, name.span, source).map(Val::Tensor)
+        self.declared_param(path, elem, all, name.span, (source, buffer)).map(Val::Tensor)
+    }
+
+    /// What a buffer is where a weight file lacks it.
+    fn buffer(&mut self, name: &Name, elem: Elem, buffer: &syntax::Buffer) -> Checked<Buffer> {
+        let number = |default| self.default_number(name, elem, default);
+        Ok(Buffer { default: buffer.default.as_ref().map(number).transpose()? })
     }
 
     /// Axes that a parameter gains from the routes and repeats around, beside those that are written.
@@ -214,16 +234,18 @@ impl Checker<'_> {
         elem: Elem,
         order: Vec<AxisId>,
         span: Span,
-        source: Source,
+        (source, buffer): (Source, Option<Buffer>),
     ) -> Checked<NodeId> {
         let id = match self.param_ids.get(&path) {
             Some(&id) => {
                 let old = &self.program.params[id];
                 let same_type = old.tensor.order == order && old.tensor.elem == elem;
-                if !same_type || old.source != source {
+                if !same_type || old.source != source || old.buffer != buffer {
                     let (first, second) = (self.file_name_of(&old.source), self.file_name_of(&source));
                     let how = match (same_type, first == second) {
                         (false, _) => "with different types".to_string(),
+                        _ if old.buffer.is_some() != buffer.is_some() => "once as a buffer".to_string(),
+                        _ if old.buffer != buffer => "with different defaults".to_string(),
                         (true, false) => format!("from different places: `{first}` and `{second}`"),
                         (true, true) => format!("with different orders of `{first}`"),
                     };
@@ -240,7 +262,7 @@ impl Checker<'_> {
                 self.one_shape(&path, &source, span)?;
                 let tensor =
                     Tensor { name: path.clone(), elem, order: order.clone(), default: None, doc: String::new(), span };
-                self.program.params.push(Param { tensor, source });
+                self.program.params.push(Param { tensor, source, buffer });
                 self.param_spans.push(span);
                 self.used_params.push(false);
                 self.param_ids.insert(path, self.program.params.len() - 1);
@@ -281,6 +303,9 @@ impl Checker<'_> {
     fn next_state(&mut self, scope: &mut Scope, name: &Name, value: &Expr) -> Checked<()> {
         let val = self.expr(scope, value)?;
         let Some(id) = self.program.states.iter().position(|s| s.tensor.name == name.text) else {
+            if self.program.params.iter().any(|p| p.buffer.is_some() && p.tensor.name == name.text) {
+                return self.not_yet("to set a buffer", name.span);
+            }
             let message = format!("no state `{}`", name.text);
             return Err(self.say(Diagnostic::error(codes::UNKNOWN_NAME, name.span, message)));
         };
@@ -314,7 +339,8 @@ impl Checker<'_> {
     pub fn warn_of_unused_params(&mut self) {
         for (id, used) in self.used_params.clone().into_iter().enumerate() {
             if !used && !self.out.has_errors() {
-                let message = format!("parameter `{}` is never used", self.program.params[id].tensor.name);
+                let param = &self.program.params[id];
+                let message = format!("{} `{}` is never used", kind_of(param.buffer.is_some()), param.tensor.name);
                 let span = self.param_spans[id];
                 // A quantised one is two at one place.
                 if !self.out.list.iter().any(|d| d.code == codes::UNUSED && d.span == span) {

@@ -62,6 +62,16 @@ impl Checker<'_> {
             _ => None,
         };
         let with = elem(self, a.0).or(elem(self, b.0)).unwrap_or(Elem::F32);
+        for (number, other) in [(a, b), (b, a)] {
+            if let (Val::Number(n), Val::Tensor(_)) = (number.0, other.0)
+                && !super::values::has_number(with, *n)
+            {
+                let message = format!("one operand is {}, which has no {n}", with.name());
+                let fix = self.cast_text(Elem::F32, other.1);
+                let diagnostic = Diagnostic::error(codes::ELEMS, span, message).help("cast the other one");
+                return Err(self.say(if n.fract() == 0.0 { diagnostic } else { diagnostic.fix(other.1, fix) }));
+            }
+        }
         let left = self.as_tensor(a.0, with, a.1);
         let right = self.as_tensor(b.0, with, b.1);
         let (left, right) = (left?, right?);
@@ -78,14 +88,8 @@ impl Checker<'_> {
     }
 
     pub fn binary(&mut self, f: Binary, a: (&Val, Span), b: (&Val, Span), span: Span) -> Checked<Val> {
-        if let Some(known) = known_binary(f, a.0, b.0) {
+        if let Some(known) = known_binary(f, a.0, b.0).or_else(|| Self::sizes_made(f, a.0, b.0)) {
             return Ok(known);
-        }
-        if let (Val::Size(axis, plus), Val::Number(n), Binary::Add | Binary::Sub) = (a.0, b.0, f)
-            && n.fract() == 0.0
-        {
-            let plus = if f == Binary::Add { plus + n } else { plus - n };
-            return Ok(Val::Size(*axis, plus));
         }
         let (left, right) = self.pair(a, b, span)?;
         let elem = self.ty(left).elem;
@@ -137,6 +141,7 @@ impl Checker<'_> {
         let val = self.expr(scope, x)?;
         match (f, &val) {
             (Prefix::Neg, Val::Number(n)) => Ok(Val::Number(-n)),
+            (Prefix::Neg, Val::Size(_)) => self.binary(Binary::Mul, (&Val::Number(-1.0), span), (&val, x.span), span),
             (Prefix::Not, Val::Bool(b)) => Ok(Val::Bool(!b)),
             (Prefix::Neg, _) => self.unary(Unary::Neg, &val, x.span, span),
             (Prefix::Not, _) => {

@@ -3,12 +3,13 @@
 //! Such a parameter is two: values of few bits, and a scale for each block along one axis, the contracted one as a rule. The
 //! weight file has both, the scales under the name of the values and `.scale`. What the model sees is `value * scale`.
 
+use super::params::Declaration;
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val, elem_of};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{AxisId, Elem, FileAxis, Kind, NamePiece, Quantized, Source};
 use crate::size::Size;
-use crate::syntax::{self, Name, Ty};
+use crate::syntax::{Name, Ty};
 
 /// Bits of a value of each quantised type.
 pub(super) const TYPES: [(&str, u32); 2] = [("q8", 8), ("q4", 4)];
@@ -50,10 +51,13 @@ impl Checker<'_> {
         &mut self,
         scope: &mut Scope,
         name: &Name,
-        ty: &Ty,
-        source: Option<&syntax::Source>,
+        Declaration { ty, source, buffer, .. }: Declaration,
     ) -> Checked<Option<Val>> {
         let Some(bits) = bits(ty) else { return Ok(None) };
+        if buffer.is_some() {
+            let message = format!("only parameters are quantised, `{}` is a buffer", name.text);
+            return Err(self.say(Diagnostic::error(codes::QUANTIZED, ty.elem.span, message)));
+        }
         if let Some(axis) = source.and_then(super::fused::fused_axis) {
             let message = "a quantised parameter is a tensor of its own in the file";
             let help = "quantise what the file holds as one parameter, and slice its value";
@@ -80,10 +84,11 @@ impl Checker<'_> {
             order: file.order.iter().map(|axis| swapped(axis, scheme.axis, with)).collect(),
         };
         let (x_elem, x_file) = (if bits == 8 { Elem::I8 } else { Elem::U8 }, file_of(stored, ""));
-        let x = self.declared_param(path.clone(), x_elem, swap(&all, stored), name.span, x_file)?;
+        let x = self.declared_param(path.clone(), x_elem, swap(&all, stored), name.span, (x_file, None))?;
         let scale_file = file_of(scheme.block, ".scale");
         let scale_order = swap(&all, scheme.block);
-        let scale = self.declared_param(format!("{path}.scale"), Elem::F16, scale_order, name.span, scale_file)?;
+        let scale =
+            self.declared_param(format!("{path}.scale"), Elem::F16, scale_order, name.span, (scale_file, None))?;
         let axes: Vec<AxisId> = self.axes_without(x, &[stored]).into_iter().chain([scheme.axis]).collect();
         let Scheme { axis, block, size, bytes } = scheme;
         let [values, scales] = [path.clone(), format!("{path}.scale")].map(|path| self.param_ids[&path]);

@@ -33,19 +33,23 @@ impl Checker<'_> {
         let x = self.argument(scope, call, 0, "x", span)?;
         let node = self.as_tensor(&x.0, Elem::F32, x.1)?;
         let ty = self.ty(node).clone();
-        let mut over = Vec::new();
-        for axis in &call.axes {
-            if let Some(more) = &axis.from {
-                let message = format!("`{}` takes an axis, and no size of it", call.callee.text);
-                return Err(self.say(Diagnostic::error(codes::ARGUMENTS, more.span, message)));
-            }
-            over.push(self.axis_of(scope, &axis.name, &ty)?);
-        }
-        if over.is_empty() {
-            let message = format!("`{}` takes axes in brackets: `{}[d](x)`", call.callee.text, call.callee.text);
-            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, call.callee.span, message)));
-        }
+        let names = self.names_in_brackets(call)?;
+        let over = names.into_iter().map(|name| self.axis_of(scope, name, &ty)).collect::<Checked<_>>()?;
         Ok((node, over))
+    }
+
+    /// The axes in a call's brackets: one at least, and no sizes of them.
+    pub fn names_in_brackets<'c>(&mut self, call: &'c Call) -> Checked<Vec<&'c Name>> {
+        let callee = &call.callee;
+        if let Some(size) = call.axes.iter().find_map(|axis| axis.from.as_ref()) {
+            let message = format!("`{}` takes an axis, and no size of it", callee.text);
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, size.span, message)));
+        }
+        if call.axes.is_empty() {
+            let message = format!("`{0}` takes axes in brackets: `{0}[d](x)`", callee.text);
+            return Err(self.say(Diagnostic::error(codes::ARGUMENTS, callee.span, message)));
+        }
+        Ok(call.axes.iter().map(|axis| &axis.name).collect())
     }
 
     pub fn reduction(&mut self, scope: &mut Scope, with: Reduce, call: &Call, span: Span) -> Checked<Val> {

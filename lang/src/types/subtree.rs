@@ -26,15 +26,14 @@ impl Checker<'_> {
             true => (path == pattern).then(String::new),
             false => Some(path.strip_prefix(first)?.strip_suffix(last)?.to_string()),
         };
-        let mut members: Vec<Member> =
-            self.param_ids.iter().filter_map(|(path, id)| Some((piece(path)?, *id))).collect();
+        let mut members: Vec<Member> = self.trained().filter_map(|(path, id)| Some((piece(path)?, id))).collect();
         members.sort();
         if members.is_empty() {
             let message = format!("no parameter `{pattern}` is declared before this place");
             let parts = |path: &String| path.rsplit_once('.').map(|(instance, _)| format!("{instance}.*"));
             let known: Vec<String> = match exact {
-                true => self.param_ids.keys().cloned().collect(),
-                false => self.param_ids.keys().filter_map(parts).collect(),
+                true => self.trained().map(|(path, _)| path.clone()).collect(),
+                false => self.trained().filter_map(|(path, _)| parts(path)).collect(),
             };
             let mut diagnostic = Diagnostic::error(codes::PARAM_SET, *at, message);
             if let Some(near) = near(pattern, known.iter().map(String::as_str)) {
@@ -50,6 +49,12 @@ impl Checker<'_> {
             }
         }
         Ok(Val::Params(members))
+    }
+
+    /// Names and numbers of the parameters that are no buffers.
+    fn trained(&self) -> impl Iterator<Item = (&String, usize)> {
+        let is_buffer = |id: usize| self.program.params[id].buffer.is_some();
+        self.param_ids.iter().map(|(path, id)| (path, *id)).filter(move |(_, id)| !is_buffer(*id))
     }
 
     /// `dot(a, b)`: the sum of all products of parameters that correspond.

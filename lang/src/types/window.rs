@@ -75,14 +75,20 @@ impl Checker<'_> {
             };
             let val = self.expr(scope, before)?;
             let before_n = self.as_count(&val, "padding", 0, before.span)?;
-            let val = self.expr(scope, after)?;
-            let after_n = self.as_count(&val, "padding", 0, after.span)?;
+            let behind = self.size_expr(scope, after)?;
+            let after_n = match (behind.as_known(), mode) {
+                (None, PadMode::Reflect) => {
+                    let message = format!("how much is mirrored is known when building: {behind} is not");
+                    return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, after.span, message)));
+                }
+                (n, _) => n.unwrap_or(0),
+            };
             if mode == PadMode::Reflect && self.size(from).as_known().is_some_and(|n| n <= before_n.max(after_n)) {
                 let message =
                     format!("an axis of {} is too short to mirror {} elements", self.size(from), before_n.max(after_n));
                 return Err(self.say(Diagnostic::error(codes::SIZES, span, message)));
             }
-            let longer = self.size(from).checked_add(&Size::known(before_n + after_n));
+            let longer = self.size(from).checked_add(&Size::known(before_n)).and_then(|n| n.checked_add(&behind));
             let longer = self.made_size(longer, span)?;
             let to = self.axis_id(&axis.name.text, longer, axis.name.span);
             let axes = with(self.axes_without(x, &[from]), &[to]);

@@ -82,7 +82,7 @@ pub struct Axis {
     pub size: SizeExpr,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Param {
     /// Name and shape as kernels see it: all sizes known.
     pub tensor: Tensor,
@@ -91,6 +91,9 @@ pub struct Param {
     pub parts: Vec<String>,
     /// The shape of each of those tensors in the file. Same number of elements as the part; the order of bytes is the same.
     pub part_shape: Vec<u64>,
+    /// Every element's value of a part that the file lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
+    pub default: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -57,6 +57,9 @@ pub(crate) fn bind(manifest: &Manifest, weights: &Weights) -> Result<Vec<BoundPa
 
 fn check_part(param: &Param, part: &str, weights: &Weights, taken: &BTreeSet<&str>) -> Result<(), WeightError> {
     let Some(stored) = weights.tensors.get(part) else {
+        if param.default.is_some() {
+            return Ok(());
+        }
         return Err(WeightError::Missing { name: part.into(), near_name: near_name(part, weights, taken) });
     };
     if stored.shape != param.part_shape {
@@ -83,8 +86,8 @@ fn near_name(name: &str, weights: &Weights, taken: &BTreeSet<&str>) -> Option<St
 /// The value of a parameter whose parts were checked.
 pub(crate) fn assemble(param: &Param, weights: &Weights) -> Result<BoundParam, WeightError> {
     let want = param.tensor.elem;
-    let parts: Vec<&Stored> = param.parts.iter().filter_map(|part| weights.tensors.get(part)).collect();
-    if let [stored] = parts.as_slice() {
+    let parts: Vec<Option<&Stored>> = param.parts.iter().map(|part| weights.tensors.get(part)).collect();
+    if let [Some(stored)] = parts.as_slice() {
         let address = stored.bytes().as_ptr() as usize;
         if stored.elem == Some(want) && address.is_multiple_of(want.bytes() as usize) {
             return Ok(BoundParam::InFile { blob: stored.blob.clone(), start: stored.start });
@@ -99,8 +102,14 @@ pub(crate) fn assemble(param: &Param, weights: &Weights) -> Result<BoundParam, W
     let part_bytes = whole.len() / parts.len().max(1);
     if part_bytes > 0 {
         for (target, stored) in whole.chunks_exact_mut(part_bytes).zip(parts) {
-            convert::convert(stored.bytes(), stored.elem.unwrap_or(want), target, want);
-            stored.blob.release(stored.start..stored.end);
+            match stored {
+                Some(stored) => {
+                    convert::convert(stored.bytes(), stored.elem.unwrap_or(want), target, want);
+                    stored.blob.release(stored.start..stored.end);
+                }
+                // `check` let nothing else be lacking than what has a default.
+                None => convert::fill(param.default.unwrap_or_default(), target, want),
+            }
         }
     }
     Ok(BoundParam::Copied(memory))

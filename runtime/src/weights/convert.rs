@@ -72,6 +72,12 @@ pub fn narrow(value: f64, elem: Elem) -> ([u8; 8], usize) {
     (bits.to_le_bytes(), elem.bytes() as usize)
 }
 
+/// Makes every element of `target` that value.
+pub(super) fn fill(value: f64, target: &mut [u8], elem: Elem) {
+    let (element, size) = narrow(value, elem);
+    target.chunks_exact_mut(size).for_each(|target| target.copy_from_slice(&element[..size]));
+}
+
 /// To nearest, ties to even.
 fn f32_to_bf16(value: f32) -> u16 {
     if value.is_nan() {

@@ -122,7 +122,7 @@ impl Weights {
     ///
     /// A matrix is scaled by its fan-in (all sizes of the stored tensor but the first), so that values keep their
     /// magnitude from layer to layer; vectors are small and positive, so that a variance stays one; integers are 0, which every
-    /// table has as an index.
+    /// table has as an index. What has a default is that.
     ///
     /// # Errors
     /// There is no memory for them.
@@ -130,7 +130,7 @@ impl Weights {
         random::random(manifest, seed)
     }
 
-    /// Everything in which they do not fit a model: tensors that are missing, of another shape, or of a type that would be rounded.
+    /// Everything in which they do not fit a model: tensors that are missing and have no default, of another shape, or of a type that would be rounded.
     #[must_use]
     pub fn faults(&self, manifest: &Manifest) -> Vec<WeightError> {
         bind::faults(manifest, self)

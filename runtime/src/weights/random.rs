@@ -19,7 +19,11 @@ pub(super) fn random(manifest: &Manifest, seed: u64) -> Result<Weights, WeightEr
             let room = usize::try_from(total).ok().and_then(|n| bytes.try_reserve_exact(n).ok());
             room.ok_or_else(|| WeightError::OutOfMemory { name: part.clone(), bytes: total })?;
             for _ in 0..elements {
-                let value = if elem.is_float() { draw.value(&param.part_shape) } else { 0.0 };
+                let value = match param.default {
+                    Some(default) => default,
+                    None if elem.is_float() => draw.value(&param.part_shape),
+                    None => 0.0,
+                };
                 let (element, size) = convert::narrow(value, elem);
                 bytes.extend(&element[..size]);
             }

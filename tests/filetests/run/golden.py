@@ -1080,12 +1080,111 @@ def choose():
     })
 
 
+def broadcast():
+    t, n, d, e = 5, 3, 3, 4
+    x, of, on = rand(t), rng.integers(-9, 9, n), rng.uniform(size=t) > 0.5
+    bias, router, scale = rand(d), rand(e), rand(e, d)
+    rows, steps, s = np.repeat(x[:, None], d, 1), [], np.zeros(d)
+    for row in rows:
+        s = 0.5 * s + row * bias
+        steps.append(s)
+    score = router + x[:, None] * 0.001
+    index = best(score, 2)
+    sent = (at(score, index)[..., None] * routed(x, index, lambda i, x: np.repeat(x, d) * scale[i])).sum(1)
+    write("broadcast", {
+        "in.x": x, "in.of": of, "in.on": on, "bias": bias, "router": router, "scale": scale, "out.rows": rows, "out.ones": np.ones((n, t)),
+        "out.ids": of[:, None] + np.arange(e), "out.flags": np.repeat(on[:, None], n, 1), "out.sums": x * d, "out.steps": np.array(steps),
+        "out.sent": sent,
+    })
+
+
+def buffers():
+    t, d, e = 5, 4, 3
+    x, codes = rand(t, d), rand(e, d)
+    w = {"codes": codes, "kept": np.array([True, True, False, True]), "layers.0.shift": rand(d), "layers.2.shift": rand(d)}
+    w |= {f"{p}.{k}": rand(d) for p in ["first", "second"] for k in ["scale", "shift"]}
+    w |= {"first.running_mean": rand(d), "second.running_mean": rand(d), "second.running_var": rand(d) ** 2}
+    w |= {"third.running_var": rand(d) ** 2, "layers.1.norm.mean": rand(d), "experts.1.bias": rand(d)}
+    normal = lambda x, mean, var, scale, shift: (x - mean) / np.sqrt(var + 1e-3) * scale + shift
+
+    def by(x, p, var):
+        return normal(x, w[f"{p}.running_mean"], var, w[f"{p}.scale"], w[f"{p}.shift"])
+
+    y = np.where(w["kept"], by(by(x, "second", w["second.running_var"]), "first", 1.0), x)
+    deep = x
+    for layer in range(3):
+        shift = w.get(f"layers.{layer}.shift", 0.25)
+        deep = np.tanh(2 * deep - w.get(f"layers.{layer}.norm.mean", 0.0) + 0.5 * shift)
+    score = softmax(x @ codes.T)
+    experts = sum(score[:, [i]] * (x + w.get(f"experts.{i}.bias", 0.5)) for i in range(e))
+    trained = [w[f"{p}.{k}"] for p in ["first", "second"] for k in ["scale", "shift"]]
+    write("buffers", {
+        "in.x": x, **w, "out.y": y, "out.code": np.argmax(y @ codes.T, -1) + 7, "out.deep": deep + experts,
+        "out.size": np.sqrt(sum((p ** 2).sum() for p in trained)), "out.mean": w["first.running_mean"],
+        "out.own": normal(x, w["second.running_mean"], w["third.running_var"], 1.0, 0.0),
+    })
+
+
+def made_sizes():
+    t, d, block, u = 6, 3, 8, 12
+    x, z, ids = rand(t, d), rand(4 * block, d), rng.integers(0, u, t)
+    n, last = 2 * t + 1, np.zeros(d)
+    for step in range(n):
+        last = 0.5 * last + (x * (step % 3)).sum(0) / (t + n)
+    padded = np.concatenate([x, np.ones((-t % 4, d))])
+    counts = np.zeros((u, d))
+    np.add.at(counts, ids, x)
+    write("made-sizes", {
+        "in.x": x, "in.z": z, "in.ids": ids, "in.key": np.array(3), "out.ramp": np.arange(u) * (u - t), "out.twice": np.concatenate([x, x]) + 1,
+        "out.hot": np.eye(u)[ids], "out.sums": z.reshape(block, 4, d).sum(1), "out.last": last + t / n,
+        "out.number": np.array((3 * t - block + 1) * (t // 2) - t % 4), "out.float": np.array(0.5 * (2 * t - block * t) - (t - t // 2)),
+        "out.lower": x[: t // 2], "out.upper": x[t // 2 :], "out.grouped": padded.reshape(-1, 4, d).sum(1), "out.counts": counts,
+        "out.places": np.arange(t) / (2 * t - 1),
+    })
+
+
+def records():
+    t, d, e, node = 5, 3, 2, 4
+    x, scale, h, bias = rand(t, d), rand(d), rand(node, d), rand(e, d)
+    w = {f"{p}{k}": rand(*n, d, d) for p, n in [("cell.", ()), ("deep.", (2,))] for k in ["w", "u"]}
+    src, dst, weight = np.array([0, 3, 3, 1, 2]), np.array([1, 1, 0, 3, 3]), rand(5)
+
+    def cell(x, hid, c, w, u):
+        c = sigmoid(x @ w + hid @ u) * c + x
+        return np.tanh(c), c
+
+    hid, c, y, cells = np.zeros(d), np.zeros(d), [], 0
+    for row in x:
+        hid, c = cell(row, hid, c, w["cell.w"], w["cell.u"])
+        y.append(hid * scale)
+        cells = cells + c
+    deep = (x, x * 0.5)
+    for layer in range(2):
+        deep = cell(deep[0], *deep, w["deep.w"][layer], w["deep.u"][layer])
+
+    def said(h):
+        y = np.zeros_like(h)
+        np.add.at(y, dst, weight[:, None] * h[src])
+        return y
+
+    var = (h * h).mean(0) - h.mean(0) ** 2
+    normal = lambda x, mean: (x - mean) / np.sqrt(var + 0.1)
+    score = softmax(h[:, :2])
+    routed = sum(score[:, [i]] * normal(h, bias[i]) for i in range(e))
+    write("records", {
+        "in.x": x, "in.h": h, "in.src": src, "in.dst": dst, "in.weight": weight, "scale": scale, "bias": bias, **w, "out.ys": np.array(y),
+        "out.hid": hid, "out.cell": c, "out.last": cells, "out.deep": deep[1], "out.once": said(h), "out.twice": said(said(h)) * scale,
+        "out.normalised": normal(said(h), h.mean(0)) + routed,
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
         quantized, segments, exits, linear_recurrences, by_size, selection, route_choices, untils,
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
         lengths, checkpoints, choices, defaults, given,
-        packed, sort, top, arm_loops, choose, bits, noise, sets,
+        packed, sort, top, arm_loops, choose, bits, noise, sets, broadcast, buffers,
+        made_sizes, records,
     ]:
         make()

@@ -169,7 +169,7 @@ impl Generator<'_, '_> {
         let source =
             Source { name: vec![NamePiece::Text(name)], order: tensor.order.iter().map(|a| vec![*a]).collect() };
         let ty = tensor.ty();
-        declared.params.push(Param { tensor, source });
+        declared.params.push(Param { tensor, source, default: None });
         Some(self.build.add(ops::Param { index, ty }, &[]))
     }
 

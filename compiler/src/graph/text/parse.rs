@@ -75,10 +75,11 @@ impl Parser {
         let name = self.sigil('@')?;
         self.expect(":")?;
         let tensor = self.tensor(name)?;
+        let default = if self.take("=") { Some(self.float()?) } else { None };
         if !self.take_keyword("from") {
             let name = vec![NamePiece::Text(tensor.name.clone())];
             let order = tensor.order.iter().map(|a| vec![*a]).collect();
-            return Ok(Param { tensor, source: Source { name, order } });
+            return Ok(Param { tensor, source: Source { name, order }, default });
         }
         let Token::Quoted(pieces) = self.peek().clone() else {
             return Err(self.expected("a name in quotes"));
@@ -104,7 +105,7 @@ impl Parser {
             }
             Ok(axes)
         })?;
-        Ok(Param { tensor, source: Source { name, order } })
+        Ok(Param { tensor, source: Source { name, order }, default })
     }
 
     fn entry(&mut self, m: &Module) -> Result<Entry> {

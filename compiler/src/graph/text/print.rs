@@ -67,7 +67,9 @@ impl Printer<'_> {
             self.line(0, &format!("axis {} = {size}", word(axis.name())), &Place::Axis(axis));
         }
         for (i, param) in m.params.iter().enumerate() {
-            let text = format!("param @{}: {}{}", word(&param.tensor.name), boundary(&param.tensor), source(param));
+            let default = param.default.map_or(String::new(), |default| format!(" = {}", number(default)));
+            let (name, tensor) = (word(&param.tensor.name), boundary(&param.tensor));
+            let text = format!("param @{name}: {tensor}{default}{}", source(param));
             self.line(0, &text, &Place::Param(i));
         }
         for (i, state) in m.states.iter().enumerate() {
