@@ -72,6 +72,9 @@ pub struct RecordType {
     pub fields: Fields,
 }
 
+/// A size that a callable has of its own, with its default.
+pub type OwnSize = (Name, Option<Expr>);
+
 /// Tensors by their names.
 pub type Fields = Vec<(Name, Ty)>;
 
@@ -107,7 +110,7 @@ pub struct Callable {
     pub name: Name,
     pub args: Vec<Declared>,
     /// `; h = 64, k`: axes of the block's own, and their sizes where a call gives none.
-    pub sizes: Vec<(Name, Option<Expr>)>,
+    pub sizes: Vec<OwnSize>,
     pub result: Option<ResultTy>,
     pub body: Body,
     pub doc: String,

@@ -208,7 +208,8 @@ impl Tree<'_> {
         Callable { kind, name, args, sizes, result, body, doc: self.doc(span), span }
     }
 
-    fn signature(&self, pair: P) -> (Vec<Declared>, Vec<(Name, Option<Expr>)>, Option<ResultTy>) {
+    /// Arguments, sizes of its own, results.
+    fn signature(&self, pair: P) -> (Vec<Declared>, Vec<OwnSize>, Option<ResultTy>) {
         let mut signature = Parts::of(pair);
         let args = signature.all(Rule::declared).into_iter().map(|p| {
             let mut parts = Parts::of(p);

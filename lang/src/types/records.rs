@@ -10,6 +10,9 @@ use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, NodeId, Span};
 use crate::syntax::{Call, Callable, Declared, DeclaredAs, Fields, Name, ResultTy, Ty};
 
+/// What a carry, or a field of it, begins with: the field, the value, the type that is declared.
+type First = (Option<String>, Val, Option<Ty>);
+
 impl Checker<'_> {
     /// The fields of a type by its name in the file that says it.
     fn record_type(&self, name: &Name) -> Option<Fields> {
@@ -126,7 +129,7 @@ impl Checker<'_> {
         name: &Name,
         val: Val,
         declared: Option<Vec<(Option<Name>, Ty)>>,
-    ) -> Checked<Vec<(Option<String>, Val, Option<Ty>)>> {
+    ) -> Checked<Vec<First>> {
         match (val, declared) {
             (val, Some(declared)) if declared.len() == 1 && declared[0].0.is_none() => {
                 Ok(declared.into_iter().map(|(_, ty)| (None, val.clone(), Some(ty))).collect())
