@@ -61,8 +61,9 @@ def build(gatec, name, model, out):
 
 
 def systems():
-    """The models of the zoo."""
-    return [case.parent / tomllib.loads(case.read_text())["model"] for case in sorted((ROOT / "examples/zoo").glob("*/case.toml"))]
+    """The models of the zoo; some stand in several folders, with other sizes."""
+    cases = sorted((ROOT / "examples/zoo").glob("*/case.toml"))
+    return sorted({(case.parent / tomllib.loads(case.read_text())["model"]).resolve() for case in cases})
 
 
 def ours(gatec, work, threads, seconds):
