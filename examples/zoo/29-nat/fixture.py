@@ -1,11 +1,13 @@
-"""Golden values of NAT: python fixture.py     (pip install numpy safetensors)
+"""Golden values of NAT: python fixture.py     (pip install torch numpy safetensors)
 
-Written from the equations in NumPy, in float64 on float32 weights and inputs: one event, one entry at a time.
+Written from the equations in PyTorch, in float64 on float32 weights and inputs: tokens by grouping, offers in their order.
 """
 import pathlib
 
 import numpy as np
+import torch
 from safetensors.numpy import save_file
+from torch.nn.functional import leaky_relu
 
 HERE = pathlib.Path(__file__).parent
 N, EDGES, F, EF, S, R, TT, P, M, HEADS, HIDDEN, Q = 9, 20, 3, 2, 5, 2, 1, 3, (1, 3, 2), 2, 8, 11
@@ -18,100 +20,96 @@ LOG = np.array([
 rng = np.random.default_rng(29)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def gru(w, name, x, h):
-    a = [w[f"{name}.wi"][g] @ x + w[f"{name}.bi"][g] for g in range(3)]
-    b = [w[f"{name}.wh"][g] @ h + w[f"{name}.bh"][g] for g in range(3)]
-    r, z = sigmoid(a[0] + b[0]), sigmoid(a[1] + b[1])
-    return (1 - z) * np.tanh(a[2] + r * b[2]) + z * h
+    """PyTorch's cell is this one, for rows."""
+    parts = (w[f"{name}.{part}"].flatten(0, 1) for part in ("wi", "wh", "bi", "bh"))
+    return torch.gru_cell(x.flatten(0, -2), h.flatten(0, -2), *parts).view(h.shape)
+
+
+def total(rows, to, x):
+    """Row `to` of the result gets that row of x."""
+    return x.new_zeros(rows, *x.shape[1:]).index_add(0, to, x)
 
 
 class Nat:
     def __init__(self, w, alpha):
-        self.w, self.alpha = w, alpha
-        self.own = np.zeros((N + 1, S))
-        self.prev = [(0, 0, 0.0)] * (N + 1)
-        # tables[hop][node][slot] = id, edge, time, vector
-        self.tables = [[[(0, 0, 0.0, np.zeros(R)) for _ in range(m)] for _ in range(N + 1)] for m in M]
+        def none(*shape):
+            return torch.zeros(shape, dtype=torch.long)
+
+        self.w, self.alpha, zeros = w, alpha, w["features"].new_zeros
+        self.own = zeros(N + 1, S)
+        # By hop; columns are [node, slot].
+        self.tables = [{"id": none(N + 1, m), "edge": none(N + 1, m), "time": zeros(N + 1, m), "vec": zeros(N + 1, m, R)}
+                       for m in M]
+        # Hop 0 has a node's own last event, and here whom it was with.
+        self.tables[0] |= {"id": torch.arange(N + 1)[:, None], "other": none(N + 1, 1)}
+
+    def event(self, other, edge, time):
+        code = torch.cos(time[..., None] * self.w["event.w"] + self.w["event.b"])
+        return torch.cat([self.own[other], self.w["edges"][edge], code], -1)
+
+    def look(self, nodes):
+        """All entries of these nodes, read: by hop."""
+        found = [{name: column[nodes] for name, column in table.items()} for table in self.tables]
+        for e in found:
+            x = self.event(e["id"], e["edge"], e["time"]) @ self.w["read.w"]
+            e["vec"] = torch.where(e["time"][..., None] != 0, gru(self.w, "read.gru", x, e["vec"]), 0)
+        return found
+
+    def renewed(self, nodes):
+        other, edge, time = (self.tables[0][name][nodes, 0] for name in ("other", "edge", "time"))
+        return gru(self.w, "renew.gru", self.event(other, edge, time) @ self.w["renew.w"], self.own[nodes])
+
+    def logits(self, key, vec, own):
+        """Of pairs: with the sum over its tokens, and with attention over them. key: [pair, end, slot of any hop]."""
+        pairs, (pair, end, slot) = len(key), key.nonzero(as_tuple=True)
+        key, vec = key[pair, end, slot], vec[pair, end, slot]
+        bit = 2 ** (torch.repeat_interleave(torch.tensor(M))[slot] + 3 * end)
+        token, to = torch.unique(pair * (N + 1) + key, return_inverse=True)
+        pair, code = token // (N + 1), total(len(token), to, bit)
+        g = total(len(token), to, torch.cat([self.w["features"][key], vec], -1))
+        y = torch.einsum("nt,thf->nhf", torch.cat([g, self.w["place"][code]], -1), self.w["wg"])
+        score = leaky_relu((y * self.w["pooled.source"]).sum(-1) + (y * self.w["pooled.target"]).sum(-1), 0.2)
+        a = torch.exp(score)
+        attended = (a / total(pairs, pair, a)[pair])[..., None] * y
+        logits = []
+        for tokens in (y, attended):
+            readout = total(pairs, pair, tokens).mean(1) + self.w["score.bias"]
+            z = torch.relu(torch.cat([readout, own.flatten(1)], -1) @ self.w["score.w1"] + self.w["score.b1"])
+            logits.append(z @ self.w["score.w2"] + self.w["score.b2"])
+        return torch.stack(logits)
 
     def slot(self, hop, key):
         return (key * Q + key * key * (Q + 1)) % M[hop]
 
-    def event(self, other, edge, time):
-        code = np.cos(time * self.w["event.w"] + self.w["event.b"])
-        return np.concatenate([self.own[other], self.w["edges"][edge], code])
-
-    def look(self, node):
-        """All entries of a node, read: by hop and slot."""
-        found = []
-        for hop in range(3):
-            row = []
-            for key, edge, time, vec in self.tables[hop][node]:
-                key = node if hop == 0 else key
-                new = gru(self.w, "read.gru", self.event(key, edge, time) @ self.w["read.w"], vec)
-                row.append((key, edge, time, new if time != 0 else np.zeros(R)))
-            found.append(row)
-        return found
-
-    def renewed(self, node):
-        return gru(self.w, "renew.gru", self.event(*self.prev[node]) @ self.w["renew.w"], self.own[node])
-
-    def logits(self, first, second, found):
-        """Of one pair: with the sum over its tokens, and with attention over them."""
-        joined = {}
-        for of_second, node in enumerate((first, second)):
-            for hop, row in enumerate(found[node]):
-                for key, _, _, vec in row:
-                    if key != 0:
-                        g, code = joined.get(key, (np.zeros(F + R), 0))
-                        g = g + np.concatenate([self.w["features"][key], vec])
-                        joined[key] = (g, code + 2 ** (hop + 3 * of_second))
-        y = np.stack([np.einsum("t,thf->hf", np.concatenate([g, self.w["place"][code]]), self.w["wg"])
-                      for g, code in joined.values()])
-        score = (y * self.w["pooled.source"]).sum(-1) + (y * self.w["pooled.target"]).sum(-1)
-        a = np.exp(np.where(score > 0, score, 0.2 * score))
-        attended = (a / a.sum(0))[..., None] * y
-        logits = []
-        for tokens in (y, attended):
-            readout = tokens.sum(0).mean(0) + self.w["score.bias"]
-            z = np.concatenate([readout, self.renewed(first), self.renewed(second)])
-            z = np.maximum(z @ self.w["score.w1"] + self.w["score.b1"], 0)
-            logits.append(z @ self.w["score.w2"] + self.w["score.b2"])
-        return logits
+    def offer(self, hop, node, draw=0, **new):
+        """To the table of a node, under the key `id`; of several to one slot the last counts."""
+        table, key = self.tables[hop], new["id"]
+        slot = self.slot(hop, key)
+        held = table["id"][node, slot]
+        ok = (key != 0) & ((held == 0) | (held == key) | (draw < self.alpha))
+        offers = zip(node[ok].tolist(), slot[ok].tolist())
+        last = list({place: i for i, place in enumerate(offers)}.values())
+        for name, x in new.items():
+            table[name][node[ok][last], slot[ok][last]] = x[ok][last]
 
     def batch(self, log, draw1, draw2):
-        found = {int(node): self.look(int(node)) for node in set(log[:, :3].ravel())}
-        pairs = [[self.logits(u, v, found), self.logits(u, w, found)] for u, v, w, _, _ in log.tolist()]
-        renewed = {node: self.renewed(node) for node in found}
-        before = [[list(row) for row in table] for table in self.tables]
+        found, renewed = self.look(log[:, :3]), self.renewed(log[:, :3])
+        key, vec = (torch.cat([e[name] for e in found], 2) for name in ("id", "vec"))
+        logits = [self.logits(key[:, ends], vec[:, ends], renewed[:, ends]) for ends in ([0, 1], [0, 2])]
+        # [side, event]: from u to v, and from v to u; what was found is [side, event, slot].
+        a, b = log[:, [0, 1]].T, log[:, [1, 0]].T
+        edge, time = (x.expand(2, -1) for x in (log[:, 3], log[:, 4].to(self.own.dtype)))
+        zero, one = ({name: column[:, :2].transpose(0, 1) for name, column in e.items()} for e in found[:2])
+        self.offer(2, b[..., None].expand_as(one["id"]), draw2, **one)
+        had = (one["vec"] * (one["id"] == b[..., None])[..., None]).sum(2)  # no key stands in two slots
+        self.offer(1, a, draw1, id=b, edge=edge, time=time, vec=had)
+        self.offer(0, a, id=a, edge=edge, time=time, vec=zero["vec"][:, :, 0], other=b)
+        self.own[a] = renewed[:, :2].transpose(0, 1)
+        return torch.stack(logits, 1)  # form, pair, event
 
-        def offer(hop, node, key, edge, time, vec, draw):
-            if key == 0:
-                return
-            slot = 0 if hop == 0 else self.slot(hop, key)
-            held = before[hop][node][slot][0]
-            if hop == 0 or held in (0, key) or draw < self.alpha:
-                self.tables[hop][node][slot] = (key, edge, float(time), vec)
-
-        sides = [(side, i, *((u, v) if side == 0 else (v, u)), e, t)
-                 for side in (0, 1) for i, (u, v, _, e, t) in enumerate(log.tolist())]
-        for side, i, a, b, _, _ in sides:
-            for j, (key, edge, time, vec) in enumerate(found[a][1]):
-                offer(2, b, key, edge, time, vec, draw2[side, i, j])
-        for side, i, a, b, e, t in sides:
-            key, _, _, vec = found[a][1][self.slot(1, b)]
-            offer(1, a, b, e, t, vec if key == b else np.zeros(R), draw1[side, i])
-        for _, _, a, b, e, t in sides:
-            offer(0, a, a, e, t, found[a][0][0][3], 0)
-            self.own[a] = renewed[a]
-            self.prev[a] = (b, e, float(t))
-        return np.array(pairs).transpose(2, 1, 0)  # form, pair, event
-
-    def column(self, hop, at):
-        return np.array([[entry[at] for entry in row] for row in self.tables[hop]])
+    def column(self, hop, name):
+        return self.tables[hop][name].clone()
 
 
 # Weights and golden values.
@@ -136,33 +134,33 @@ def weights():
 
 def main():
     stored = weights()
-    w = {name: value.astype(np.float64) for name, value in stored.items()}
-    golden = {"log": LOG}
-    draw1 = golden["draw1"] = rng.random((2, 4), dtype=np.float32)
-    draw2 = golden["draw2"] = rng.random((2, 4, M[1]), dtype=np.float32)
+    w = {name: torch.tensor(value).double() for name, value in stored.items()}
+    golden, log = {"log": LOG}, torch.tensor(LOG).long()
+    draw1 = golden["draw1"] = torch.tensor(rng.random((2, 4), dtype=np.float32))
+    draw2 = golden["draw2"] = torch.tensor(rng.random((2, 4, M[1]), dtype=np.float32))
     for name, alpha in (("always", 1.0), ("half", 0.5)):
         net = Nat(w, alpha)
         results = []
-        for log in LOG:
-            plain, paper = net.batch(log, draw1, draw2)
-            results.append((plain, paper, net.column(1, 0), net.column(2, 0)))
+        for events in log:
+            plain, paper = net.batch(events, draw1, draw2)
+            results.append((plain, paper, net.column(1, "id"), net.column(2, "id")))
         golden[f"{name}.alpha"] = np.float32(alpha)
         for at, output in enumerate(("logit", "paper", "hop1", "hop2")):
-            golden[f"{name}.{output}"] = np.stack([r[at] for r in results])
+            golden[f"{name}.{output}"] = torch.stack([r[at] for r in results])
         golden[f"{name}.own"] = net.own
-        golden[f"{name}.prev_time"] = np.array([[t] for _, _, t in net.prev])
+        golden[f"{name}.prev_time"] = net.column(0, "time")
         for hop in range(3):
-            golden[f"{name}.time{hop}"] = net.column(hop, 2)
-            golden[f"{name}.vec{hop}"] = net.column(hop, 3)
+            golden[f"{name}.time{hop}"] = net.column(hop, "time")
+            golden[f"{name}.vec{hop}"] = net.column(hop, "vec")
     for name, rows in (("one", 1), ("three", 3)):  # a session's first call, of other sizes
         net = Nat(w, 1.0)
-        plain, paper = net.batch(LOG[0, :rows], draw1[:, :rows], draw2[:, :rows])
+        plain, paper = net.batch(log[0, :rows], draw1[:, :rows], draw2[:, :rows])
         golden |= {f"{name}.log": LOG[0, :rows], f"{name}.draw1": draw1[:, :rows], f"{name}.draw2": draw2[:, :rows],
                    f"{name}.alpha": np.float32(1), f"{name}.logit": plain, f"{name}.paper": paper,
-                   f"{name}.hop1": net.column(1, 0), f"{name}.hop2": net.column(2, 0)}
+                   f"{name}.hop1": net.column(1, "id"), f"{name}.hop2": net.column(2, "id")}
     whole = ("log", "hop1", "hop2")
     for name, value in golden.items():
-        golden[name] = np.array(value, np.int32 if name.split(".")[-1] in whole else np.float32, order="C")
+        golden[name] = np.asarray(value, np.int32 if name.split(".")[-1] in whole else np.float32, order="C")
     save_file(stored, HERE / "weights.safetensors")
     save_file(golden, HERE / "golden.safetensors")
 
@@ -178,11 +176,12 @@ def medium():
                           random.integers(1, EDGES, (events, 1)), np.arange(1, events + 1)[:, None]], 1)
     inputs = {"log": log, "draw1": random.random((2, events), np.float32),
               "draw2": random.random((2, events, M[1]), np.float32), "alpha": np.array(1, np.float32)}
+    w, inputs = ({name: torch.tensor(value) for name, value in given.items()} for given in (w, inputs))
 
     def network(w, x):
         net = Nat(w, x["alpha"])
         plain, paper = net.batch(x["log"], x["draw1"], x["draw2"])
-        return {"logit": plain, "paper": paper, "hop1": net.column(1, 0), "hop2": net.column(2, 0)}
+        return {"logit": plain, "paper": paper, "hop1": net.column(1, "id"), "hop2": net.column(2, "id")}
 
     axes = {"node": N + 1, "edge": EDGES, "f": F, "ef": EF, "s": S, "r": R, "tt": TT, "p": P, "hid": HIDDEN}
     return {"entry": "batch", "weights": w, "inputs": inputs, "network": network, "axes": axes}
