@@ -65,5 +65,18 @@ def main():
     save_file(golden, HERE / "golden.safetensors")
 
 
+MEDIUM = {"D": 96, "K": 16, "V": 32, "R": 16, "CLASSES": 1000}
+
+
+def medium():
+    """The first two stages at the published widths (tiny), on a grid of 14 x 14 and then of 7 x 7."""
+    torch.manual_seed(125)
+    vars(vig).update(K=K, V=V, R=R)
+    axes = {"d": D, "k": K, "v": V, "r": R, "class": CLASSES}
+    inputs = {"u": torch.randn(1, 14, 14, D)}
+    return {"entry": "vig_h", "weights": weights(), "inputs": inputs, "axes": axes,
+            "network": lambda w, x: {"logits": stages(w, x["u"])}}
+
+
 if __name__ == "__main__":
     main()
