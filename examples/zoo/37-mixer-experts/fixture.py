@@ -148,5 +148,51 @@ def main():
     save_file({name: np.ascontiguousarray(v, np.float32) for name, v in golden.items()}, HERE / "golden.safetensors")
 
 
+MEDIUM = {"K": 3, "X": 768, "S": 256, "WIDTH": 128, "SEEN": 32, "BETWEEN": 32}
+
+
+def medium():
+    """NCF at the size published for Sel'kov's systems: 21 of them, with eight trajectories of 20 times; each expert integrates its
+    systems at once, and looks at their contexts once."""
+    import torch
+
+    w = {name: torch.tensor(value) for name, value in weights(np.random.default_rng(137)).items()}
+    torch.manual_seed(137)
+    inputs = {"y0": torch.randn(21, 8, D), "context": torch.randn(21, X), "times": torch.arange(20) * 0.1}
+
+    def linear(w, name, z):
+        return z @ w[f"{name}.w"] + w[f"{name}.b"]
+
+    def layer(w, name, z):
+        z = linear(w, f"{name}.linear", z)
+        return z * torch.sigmoid(w[f"{name}.slope"] * z)
+
+    def f(w, y, told):
+        """y, told: [e, n, ..]."""
+        data = linear(w, "data2", layer(w, "data1", y))
+        return linear(w, "main3", layer(w, "main2", layer(w, "main1", torch.cat([data, told], -1))))
+
+    def network(w, x):
+        chosen = (x["context"] @ w["gate"] + w["gate_bias"]).argmax(-1)
+        out = torch.zeros(*x["y0"].shape[:2], len(x["times"]), D, dtype=x["y0"].dtype)
+        for e in range(K):
+            rows, own = chosen == e, expert(w, "ncf.f", e)
+            y, xi = x["y0"][rows], x["context"][rows, e * S:(e + 1) * S]
+            told = linear(own, "context2", layer(own, "context1", xi + own["shift"]))[:, None].expand(-1, y.shape[1], -1)
+            made = [y]
+            for h in x["times"].diff():
+                k1 = f(own, y, told)
+                k2 = f(own, y + h / 2 * k1, told)
+                k3 = f(own, y + h / 2 * k2, told)
+                k4 = f(own, y + h * k3, told)
+                y = y + h * (k1 + 2 * k2 + 2 * k3 + k4) / 6
+                made.append(y)
+            out[rows] = torch.stack(made, 2)
+        return {"y": out}
+
+    axes = {"expert": K, "x": X, "s": S, "h1": WIDTH, "h2": WIDTH, "seen": SEEN, "between": BETWEEN}
+    return {"entry": "ncf", "weights": w, "inputs": inputs, "network": network, "axes": axes}
+
+
 if __name__ == "__main__":
     main()
