@@ -9,9 +9,6 @@ from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
 K, X, S, D, WIDTH, SEEN, BETWEEN, HIDDEN, LEAST = 2, 4, 2, 2, 8, 8, 4, 6, 0.3
-# CoDA's root: the parameters of a network in their order, and where each one's rows of the hyper-network stand.
-ROOT = [("first.w", (WIDTH, D)), ("first.b", (WIDTH,)), ("slope1", ()), ("second.w", (WIDTH, WIDTH)), ("second.b", (WIDTH,)),
-        ("slope2", ()), ("third.w", (D, WIDTH)), ("third.b", (D,))]
 
 
 # ---- the network
@@ -19,6 +16,12 @@ ROOT = [("first.w", (WIDTH, D)), ("first.b", (WIDTH,)), ("slope1", ()), ("second
 
 def swish(z, slope):
     return z / (1 + np.exp(-slope * z))
+
+
+def root():
+    """CoDA's: the parameters of a network in their order, where each one's rows of the hyper-network stand too."""
+    return [("first.w", (WIDTH, D)), ("first.b", (WIDTH,)), ("slope1", ()), ("second.w", (WIDTH, WIDTH)), ("second.b", (WIDTH,)),
+            ("slope2", ()), ("third.w", (D, WIDTH)), ("third.b", (D,))]
 
 
 def hyper_name(name):
@@ -29,10 +32,10 @@ def hyper_name(name):
 
 def coda(w, y, xi):
     """dy/dt of the states y: [n, d]; all weights are a flat vector, theta + H xi."""
-    theta = np.concatenate([w[name].reshape(-1) for name, _ in ROOT])
-    h = np.concatenate([w[hyper_name(name)].reshape(-1, S) for name, _ in ROOT])
+    theta = np.concatenate([w[name].reshape(-1) for name, _ in root()])
+    h = np.concatenate([w[hyper_name(name)].reshape(-1, S) for name, _ in root()])
     theta, own, at = theta + h @ (xi + w["shift"]), {}, 0
-    for name, shape in ROOT:
+    for name, shape in root():
         size = int(np.prod(shape))
         own[name], at = theta[at:at + size].reshape(shape), at + size
     y = swish(y @ own["first.w"].T + own["first.b"], own["slope1"])
@@ -109,7 +112,7 @@ def weights(random):
         return random.standard_normal((K, *shape)) * fan**-0.5
 
     w = {"gate": random.uniform(-1, 1, (X, K)), "gate_bias": 0.1 * random.standard_normal(K), "coda.f.shift": normal(100)}
-    for name, shape in ROOT:
+    for name, shape in root():
         slope = name.startswith("slope")
         w[f"coda.f.{name}"] = random.uniform(0.01, 1, (K,)) if slope else normal((*shape, 4)[1 if len(shape) > 1 else 0] , *shape)
         w[f"coda.f.{hyper_name(name)}"] = normal(20, *shape, S)
