@@ -1,4 +1,4 @@
-"""Golden values of MixER's other experts: python fixture.py     (pip install numpy safetensors)
+"""Golden values of MixER's other experts: python fixture.py     (pip install torch numpy safetensors)
 
 NumPy in float64 on float32 weights, environment by environment.
 """
