@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use gatec_lang::Program;
 use gatec_lang::diagnostics::Diagnostics;
 use gatec_runtime::format::Isa;
+use rayon::prelude::*;
 use thiserror::Error;
 
 use graph::{Elem, Module};
@@ -116,23 +117,23 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
 
 /// Plans a module for each target; without products of bf16 there is no variant for processors that have instructions for them.
 pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
-    let targets = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80));
+    let targets: Vec<Isa> = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80)).collect();
     let lacks_pairs = |planned: &Planned| {
         let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if c.products != Products::One);
         let takes_pairs = |isa: Isa| schedule::products(isa, Elem::Bf16, Elem::F32) != Products::One;
         let others = options.targets.iter().any(|isa| !takes_pairs(*isa));
         takes_pairs(planned.variant.isa) && others && !planned.kernels.iter().any(|(_, k, _)| is_paired(k))
     };
-    targets
-        .map(|isa| {
-            let mut planned = plan::plan(module, isa, &options.optimize.assume, &options.tuning)?;
-            if options.tf32 {
-                for (_, kernel, schedule) in &mut planned.kernels {
-                    *schedule = schedule.clone().fast(kernel);
-                }
+    let planned = targets.par_iter().map(|isa| {
+        let mut planned = plan::plan(module, *isa, &options.optimize.assume, &options.tuning)?;
+        if options.tf32 {
+            for (_, kernel, schedule) in &mut planned.kernels {
+                *schedule = schedule.clone().fast(kernel);
             }
-            Ok(planned)
-        })
+        }
+        Ok(planned)
+    });
+    planned
         .filter(|planned| !planned.as_ref().is_ok_and(lacks_pairs))
         .map(|planned| if options.tiles_in_memory { planned.map(without_tile_registers) } else { planned })
         .collect()
@@ -170,20 +171,14 @@ pub fn build(source: &Path, options: &BuildOptions, out: &Path) -> Result<Built,
 pub fn generate(module: &Module, doc: &str, planned: Vec<Planned>) -> Result<Vec<u8>, BuildError> {
     let (gpu, cpu): (Vec<Planned>, Vec<Planned>) = planned.into_iter().partition(|p| p.variant.isa == Isa::Sm80);
     // Each processor has its own module, and LLVM a context for each thread.
-    let (objects, ptx) = std::thread::scope(|scope| {
-        let ptx = gpu.first().map(|p| scope.spawn(|| codegen::ptx::compile(&p.kernels)));
-        let objects: Vec<_> = cpu.iter().map(|p| scope.spawn(|| codegen::compile(&p.kernels))).collect();
-        (objects.into_iter().map(joined).collect::<Result<Vec<_>, _>>(), ptx.map(joined))
-    });
+    let (objects, ptx) = rayon::join(
+        || cpu.par_iter().map(|p| codegen::compile(&p.kernels)).collect::<Result<Vec<_>, _>>(),
+        || gpu.first().map(|p| codegen::ptx::compile(&p.kernels)),
+    );
     let (objects, ptx) = (objects?, ptx.transpose()?);
     let variants = cpu.into_iter().chain(gpu).map(|p| p.variant).collect();
     let manifest = plan::manifest(module, doc, variants);
     Ok(artifact::assemble(&manifest, &objects, ptx.as_deref())?)
-}
-
-/// A thread's result. A panic there is a bug in gatec, to be seen as one.
-fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What [`build`] made.

@@ -59,6 +59,26 @@ pub struct Report {
     pub saturated: Saturated,
 }
 
+impl Report {
+    /// Adds what happened elsewhere meanwhile.
+    pub fn extend(&mut self, other: Self) {
+        let Self { fired, costs, warnings, timings, dumps, egraphs, rewrites, applied, regions, saturated } = other;
+        self.fired.extend(fired);
+        self.costs.extend(costs);
+        self.warnings.extend(warnings);
+        self.timings.extend(timings);
+        self.dumps.extend(dumps);
+        self.egraphs.extend(egraphs);
+        self.rewrites += rewrites;
+        self.applied.extend(applied);
+        self.regions += regions;
+        self.saturated.nodes += saturated.nodes;
+        self.saturated.classes += saturated.classes;
+        self.saturated.rounds += saturated.rounds;
+        self.saturated.largest = self.saturated.largest.max(saturated.largest);
+    }
+}
+
 /// How large e-graphs became, over all regions and passes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Saturated {

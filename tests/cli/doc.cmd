@@ -4,3 +4,4 @@ gatec doc glu.gate --html
 gatec doc broken.gate
 gatec doc std/glu.gate
 gatec doc std/none.gate
+gatec doc normed.gate

@@ -20,3 +20,4 @@ gatec run double.gate --random --size t=3 --assume nothing=3
 gatec run routed.gate --random --size t=64 --stats
 gatec run leaves.gate --random --size t=64 --stats
 gatec run double.gate --random --size t=3 --stats
+gatec run normed.gate --random --size t=2

@@ -233,7 +233,7 @@ fn a_wrong_index_is_told_with_its_tensor_place_and_value() {
         for bad in [6, -1, i32::MIN] {
             let error = told(&mut session, &[("x", x()), ("lengths", View::flat(&[5, bad]))]);
             let start =
-                format!("`lengths[b = 1]` is {bad}, an index out of range: axis `t_ends` has 6 elements, in kernel");
+                format!("`lengths[b = 1]` is {bad}, an index out of range: axis `t_lengths` has 6 elements, in kernel");
             assert!(error.starts_with(&start), "{error}");
         }
         assert!(session.run(&[("x", x()), ("lengths", View::flat(&[5, 0]))]).is_ok());
@@ -311,7 +311,7 @@ fn every_construct_that_takes_indices_looks_at_them() {
             }
         };
         wrong("packed", "of", "seq", 2, &[("x", x), ("start", x)]);
-        wrong("lengths", "n", "t_ends", 5, &[("x", rows)]);
+        wrong("lengths", "n", "t_lengths", 5, &[("x", rows)]);
         wrong("experts", "ids", "e", 4, &[("x", x)]);
         wrong("limited", "ids", "e", 4, &[("x", x)]);
         wrong("arms", "ids", "e", 4, &[("x", x)]);

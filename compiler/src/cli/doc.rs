@@ -110,7 +110,7 @@ fn page(program: &Program, text: &str) -> Vec<Part> {
     }
     let blocks = syntax::parse(0, text).map(|tree| blocks::parts(3, text, &tree)).unwrap_or_default();
     if !blocks.is_empty() {
-        page.push(Part::Heading(2, "Blocks".into()));
+        page.push(Part::Heading(2, "Definitions".into()));
         page.extend(blocks);
     }
     page

@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 use egg::Id;
 use gatec_lang::Size;
+use rayon::prelude::*;
 
-use crate::graph::{Axis, Graph, Module, Sizes, Value};
+use crate::graph::{Axis, Entry, Graph, Module, Sizes, Value};
 use crate::ops::{Class, Op};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
 use crate::rules::RULES;
@@ -37,37 +38,36 @@ pub use saturate::Limits;
 use scene::Scene;
 use term::{Facts, Head, Term};
 
-/// The pass: every region of every entry.
+/// The pass: every region of every entry. Entries are rewritten side by side, each as if it were the only one.
 pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Report) -> Result<Module, String> {
     let declared: BTreeSet<Axis> = module.sizes.iter().map(|(axis, _)| axis).collect();
-    let mut done: BTreeMap<Vec<Point>, Done> = BTreeMap::new();
-    for entry in std::mem::take(&mut module.entries) {
-        let grid = Grid::new(&module, &entry, options);
-        let before = module.sizes.clone();
-        let mut forms: Vec<Graph> = Vec::new();
-        let points = grid.points();
-        for at in 0..points.len() {
-            // Only the first is told of, as a build at one point would be.
-            let (mut aside, is_first) = (Report::default(), forms.is_empty());
-            let report = if is_first { &mut *report } else { &mut aside };
-            let form = |sizes: &mut Sizes, report: &mut Report, done: &mut Done| {
-                Run { sizes, options, points: &points, at, report, done }.region(&entry.graph, &|_| false)
-            };
-            // From the same axes on, the same form has the same new ones.
-            let mut sizes = before.clone();
-            let mut graph = form(&mut sizes, report, done.entry(points.clone()).or_default())?;
-            if forms.contains(&graph) {
-                continue;
-            }
+    let entries = std::mem::take(&mut module.entries);
+    let mut done: BTreeMap<usize, Forms> = BTreeMap::new();
+    let mut left: Vec<usize> = (0..entries.len()).collect();
+    while !left.is_empty() {
+        // With fuel, an entry has what those before it left.
+        let fuel = options.fuel.map(|fuel| fuel.saturating_sub(report.rewrites));
+        let (now, later) = left.split_at(if fuel.is_some() { 1 } else { left.len() });
+        let options = OptimizeOptions { fuel, ..options.clone() };
+        let made = now.par_iter().map(|i| Forms::new(&entries[*i], &module, &options));
+        let made: Vec<Forms> = made.collect::<Result<_, String>>()?;
+        let mut again = Vec::new();
+        for (i, mut forms) in now.iter().zip(made) {
             let mut joined = module.sizes.clone();
-            if !sizes.iter().all(|(axis, size)| joined.declare(axis, size.clone())) {
-                joined = module.sizes.clone();
-                graph = form(&mut joined, &mut Report::default(), &mut Done::new())?;
+            if forms.sizes.iter().all(|(axis, size)| joined.declare(axis, size.clone())) {
+                module.sizes = joined;
+                report.extend(std::mem::take(&mut forms.report));
+                done.insert(*i, forms);
+            } else {
+                // Another entry gave an axis of that name another size: once more, where the name is taken.
+                again.push(*i);
             }
-            module.sizes = joined;
-            forms.push(graph);
         }
-        for new in grid.entries(&entry, &forms, &module.sizes, options) {
+        again.extend(later);
+        left = again;
+    }
+    for (i, Forms { grid, graphs, .. }) in done {
+        for new in grid.entries(&entries[i], &graphs, &module.sizes, options) {
             for new in count(&module, &new.title(), &new.graph) {
                 report.fired.retain(|f| (f.rule, &f.entry) != (new.rule, &new.entry));
                 report.fired.push(new);
@@ -77,6 +77,46 @@ pub fn rewrite(mut module: Module, options: &OptimizeOptions, report: &mut Repor
     }
     forget_axes(&mut module, &declared);
     Ok(module)
+}
+
+/// What became of an entry: its form at the main point first, then others, as far as they differ.
+struct Forms {
+    grid: Grid,
+    graphs: Vec<Graph>,
+    /// With the axes that rules made.
+    sizes: Sizes,
+    report: Report,
+}
+
+impl Forms {
+    fn new(entry: &Entry, module: &Module, options: &OptimizeOptions) -> Result<Self, String> {
+        let grid = Grid::new(module, entry, options);
+        let points = grid.points();
+        let mut done = Done::new();
+        let mut forms = Self { grid, graphs: Vec::new(), sizes: module.sizes.clone(), report: Report::default() };
+        for at in 0..points.len() {
+            // Only the first is told of, as a build at one point would be.
+            let (mut aside, is_first) = (Report::default(), forms.graphs.is_empty());
+            let report = if is_first { &mut forms.report } else { &mut aside };
+            let form = |sizes: &mut Sizes, report: &mut Report, done: &mut Done| {
+                Run { sizes, options, points: &points, at, report, done }.region(&entry.graph, &|_| false)
+            };
+            // From the same axes on, the same form has the same new ones.
+            let mut sizes = module.sizes.clone();
+            let mut graph = form(&mut sizes, report, &mut done)?;
+            if forms.graphs.contains(&graph) {
+                continue;
+            }
+            let mut joined = forms.sizes.clone();
+            if !sizes.iter().all(|(axis, size)| joined.declare(axis, size.clone())) {
+                joined = forms.sizes.clone();
+                graph = form(&mut joined, &mut Report::default(), &mut Done::new())?;
+            }
+            forms.sizes = joined;
+            forms.graphs.push(graph);
+        }
+        Ok(forms)
+    }
 }
 
 /// A file and a line of it.

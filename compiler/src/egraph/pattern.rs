@@ -28,10 +28,10 @@ pub enum Pattern {
 }
 
 /// What variables stand for: as many as a pattern has bound on the way to where it is now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Bindings(Vec<(&'static str, Bound)>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Bound {
     Value(Id),
     /// Of a [`Pattern::Rest`].
@@ -143,7 +143,7 @@ impl Pattern {
                 let (mut attrs, mut operands) = (Vec::new(), Vec::new());
                 for item in items {
                     match item {
-                        Self::Word(word) => attrs.push(Attr::word(word)),
+                        Self::Word(word) => attrs.push(Attr::word(*word)),
                         Self::Union(a, b) => attrs.push(union(bindings, a, b)?),
                         Self::Variable(v) if bindings.attr(v).is_some() => attrs.extend(bindings.attr(v).cloned()),
                         Self::Rest(v) => {

@@ -14,7 +14,7 @@ use petgraph::graph::NodeIndex;
 
 use super::{Line, is_free};
 use crate::fuse::{divides, is_dear};
-use crate::graph::{Builder, Graph, Module, Sizes, Type, Value};
+use crate::graph::{Builder, Graph, Module, Remake, Sizes, Type, Value};
 use crate::ops::{self, Class, Op, Scan};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
 
@@ -46,32 +46,18 @@ fn hoist_graph(old: &Graph, sizes: &mut Sizes, moved: &mut Vec<Option<Span>>) ->
             bodies.insert(id.index(), split(&body, sizes)?);
         }
     }
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     for id in old.ids() {
-        let node = old.node(id);
-        let operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let new = match (&node.op, bodies.get(&id.index())) {
+        let operands = remake.operands(id);
+        match (old.op(Value::of(id)), bodies.get(&id.index())) {
             (Op::Scan(scan), Some(split)) => {
-                let (scan, operands) = move_out(scan, split, &operands, &mut build, moved)?;
-                build.try_node(scan, &operands).map_err(|e| e.to_string())?
+                let (scan, operands) = move_out(scan, split, &operands, &mut remake.build, moved)?;
+                remake.put(id, scan, &operands)?;
             }
-            (op, _) => {
-                let new = build.try_node(op.clone(), &operands).map_err(|e| e.to_string())?;
-                if let Some(name) = &node.name {
-                    build.name(new, name);
-                }
-                new
-            }
-        };
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { node: new, result });
+            (op, _) => drop(remake.put(id, op.clone(), &operands)?),
         }
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }
 
 /// A body whose sums are split, and which of its values are to be computed outside.
@@ -81,41 +67,33 @@ struct Split {
 }
 
 fn split(old: &Graph, sizes: &mut Sizes) -> Result<Split, String> {
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     // Does a new value vary with carries or the iteration's number? Is a contraction in what it is made of?
     let mut varies: BTreeMap<Value, bool> = BTreeMap::new();
     let mut heavy: BTreeMap<Value, bool> = BTreeMap::new();
     for id in old.ids() {
         let node = old.node(id);
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let mut operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
+        let mut operands = remake.operands(id);
         if matches!(node.op, Op::Add(_)) {
             let (fixed, moving): (Vec<Value>, Vec<Value>) = operands.iter().copied().partition(|v| !varies[v]);
             if fixed.len() > 1 && !moving.is_empty() && fixed.iter().any(|v| heavy[v]) {
-                let sum = build.try_add(ops::Add, &fixed).map_err(|e| e.to_string())?;
+                let sum = remake.build.try_add(ops::Add, &fixed).map_err(|e| e.to_string())?;
                 varies.insert(sum, false);
                 heavy.insert(sum, true);
                 operands = moving;
                 operands.push(sum);
             }
         }
-        let new = build.try_node(node.op.clone(), &operands).map_err(|e| e.to_string())?;
-        if let Some(name) = &node.name {
-            build.name(new, name);
-        }
+        let new = remake.put(id, node.op.clone(), &operands)?;
         let moves = matches!(node.op, Op::Carry(_) | Op::Step(_) | Op::Scan(_)) || operands.iter().any(|v| varies[v]);
         let is_heavy = matches!(node.op.class(), Class::Contract) || operands.iter().any(|v| heavy[v]);
         for result in 0..node.types.len() as u32 {
             let value = Value { node: new, result };
             varies.insert(value, moves);
             heavy.insert(value, is_heavy);
-            values.insert(Value { node: id, result }, value);
         }
     }
-    let results: Vec<Value> = old.results.iter().map(|v| values[v]).collect();
-    let body = build.finish(results);
+    let body = remake.finish();
     // The last values that do not vary: what varying ones read.
     let mut moved = BTreeSet::new();
     for id in body.ids() {
@@ -249,26 +227,15 @@ fn move_out(
 
 /// A graph in which some values are leaves.
 fn replace(old: &Graph, sizes: &mut Sizes, with: &BTreeMap<Value, Op>) -> Result<Graph, String> {
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     for id in old.ids() {
-        let node = old.node(id);
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let new = match with.get(&Value::of(id)) {
-            Some(leaf) => build.try_node(leaf.clone(), &[]),
-            None => {
-                let operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
-                build.try_node(node.op.clone(), &operands)
-            }
+        let operands = remake.operands(id);
+        match with.get(&Value::of(id)) {
+            Some(leaf) => remake.put(id, leaf.clone(), &[])?,
+            None => remake.put(id, old.node(id).op.clone(), &operands)?,
         };
-        let new = new.map_err(|e| e.to_string())?;
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { node: new, result });
-        }
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }
 
 /// The pass: a load graph, and entries that read its results.
@@ -318,27 +285,21 @@ pub fn at_load(mut module: Module, _: &OptimizeOptions, report: &mut Report) -> 
 
 /// Sums and products in which what is known at load is one operand: `b1 + b2 + x` as `(b1 + b2) + x`.
 fn join_known(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     let mut known: BTreeSet<Value> = BTreeSet::new();
     for id in old.ids() {
         let node = old.node(id);
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let mut operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
+        let mut operands = remake.operands(id);
         if matches!(node.op, Op::Add(_) | Op::Mul(_)) {
             let (fixed, moving): (Vec<Value>, Vec<Value>) = operands.iter().copied().partition(|v| known.contains(v));
             if fixed.len() > 1 && !moving.is_empty() {
-                let joined = build.try_add(node.op.clone(), &fixed).map_err(|e| e.to_string())?;
+                let joined = remake.build.try_add(node.op.clone(), &fixed).map_err(|e| e.to_string())?;
                 known.insert(joined);
                 operands = moving;
                 operands.push(joined);
             }
         }
-        let new = build.try_node(node.op.clone(), &operands).map_err(|e| e.to_string())?;
-        if let Some(name) = &node.name {
-            build.name(new, name);
-        }
+        let new = remake.put(id, node.op.clone(), &operands)?;
         let is_known = match &node.op {
             Op::Param(_) | Op::Const(_) | Op::Table(_) => true,
             op => {
@@ -347,16 +308,11 @@ fn join_known(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
                     && operands.iter().all(|v| known.contains(v))
             }
         };
-        for result in 0..node.types.len() as u32 {
-            let value = Value { node: new, result };
-            values.insert(Value { node: id, result }, value);
-            if is_known {
-                known.insert(value);
-            }
+        if is_known {
+            known.extend((0..node.types.len() as u32).map(|result| Value { node: new, result }));
         }
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }
 
 /// The last values that are made of parameters, by more than views.

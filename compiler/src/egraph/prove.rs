@@ -307,7 +307,7 @@ impl Typing<'_, '_> {
 
     fn attr(&mut self, pattern: &Pattern) -> Option<Attr> {
         match pattern {
-            Pattern::Word(word) => Some(Attr::word(word)),
+            Pattern::Word(word) => Some(Attr::word(*word)),
             Pattern::Variable(name) => {
                 let axes = self.axes(30);
                 Some(self.attrs.entry(name).or_insert(Attr::Axes(axes)).clone())

@@ -129,22 +129,18 @@ fn apply(rule: &Rule, scene: &mut Scene, options: &OptimizeOptions, report: &mut
     if found.len() > options.limits.matches {
         return Ok(Applied::TooMany);
     }
-    let (mut applied, mut is_whole) = (Applied::Nothing, true);
+    let mut applied = Applied::Nothing;
     for found in &found {
         if options.fuel.is_some_and(|fuel| report.rewrites >= fuel) {
             break;
         }
-        if !scene.is_new(found, rule.name) {
-            continue;
-        }
-        is_whole = false;
         if scene.apply(found, rule.name) {
             report.rewrites += 1;
             report.applied.insert(rule.name);
             applied = Applied::Some;
         }
     }
-    if !is_whole {
+    if !found.is_empty() {
         scene.egraph.rebuild();
     }
     if matches!(applied, Applied::Some) {

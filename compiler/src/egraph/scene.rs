@@ -67,8 +67,8 @@ const VIEWS: usize = 4;
 pub struct Scene {
     pub(super) egraph: EGraph<Term, Facts>,
     pub(super) made: Vec<Made>,
-    /// Matches that were applied, by their hashes: another round finds them again.
-    pub(super) known: HashSet<u64>,
+    /// Matches that were found, by their hashes: another round finds them again.
+    known: HashSet<u64>,
     pub(super) news: News,
     /// For each application, the classes with their new terms.
     pub(super) applied: Vec<Vec<(Id, Term)>>,
@@ -233,31 +233,51 @@ impl Scene {
         holds || self.off == Some(condition)
     }
 
-    /// A new axis, named after `like`.
+    /// A new axis, named after `like` and its size, where that is known: entries that make axes of other sizes then make others, and can be
+    /// rewritten side by side.
     pub fn fresh_axis(&mut self, like: &str, size: Size) -> Axis {
-        self.egraph.analysis.sizes.fresh(like, size)
+        let name = size.as_known().map_or(like.to_string(), |n| format!("{like}{n}"));
+        self.egraph.analysis.sizes.fresh(&name, size)
     }
 
-    /// What a rule finds where it has not looked before, in a fixed order.
+    /// What a rule finds that it has not found before, in a fixed order.
     pub(super) fn find_new(&mut self, rule: &Rule) -> Result<Vec<Match>, String> {
-        self.find_in(rule, true, |news, depth, classes| news.of(rule.name, depth, classes))
+        let mut known = std::mem::take(&mut self.known);
+        let found = match rule.find {
+            Find::Search { find, .. } => {
+                let mut found = find(self);
+                found.retain(|found| is_new(&mut known, (rule.name, found)));
+                Ok(found)
+            }
+            Find::Pattern { from, to } => {
+                let choose = |news: &mut News, depth, classes| news.of(rule.name, depth, classes);
+                self.find_pattern(rule, (from, to), true, choose, |class, b| is_new(&mut known, (rule.name, class, b)))
+            }
+        };
+        self.known = known;
+        found
     }
 
     /// Everything that a rule finds, in a fixed order. A proof asks without regard to what pays.
     pub(super) fn find(&mut self, rule: &Rule, only_if_it_pays: bool) -> Result<Vec<Match>, String> {
-        self.find_in(rule, only_if_it_pays, |_, _, classes| classes)
+        match rule.find {
+            Find::Search { find, .. } => Ok(find(self)),
+            Find::Pattern { from, to } => {
+                self.find_pattern(rule, (from, to), only_if_it_pays, |_, _, classes| classes, |_, _| true)
+            }
+        }
     }
 
-    fn find_in(
+    /// In the classes that `choose` takes, the matches that `wanted` takes.
+    fn find_pattern(
         &mut self,
         rule: &Rule,
+        (from, to): (&'static str, &'static str),
         only_if_it_pays: bool,
         choose: impl Fn(&mut News, usize, Vec<Id>) -> Vec<Id>,
+        mut wanted: impl FnMut(Id, &Bindings) -> bool,
     ) -> Result<Vec<Match>, String> {
-        let (from, to) = match rule.find {
-            Find::Search { find, .. } => return Ok(find(self)),
-            Find::Pattern { from, to } => (Pattern::parse(from)?, Pattern::parse(to)?),
-        };
+        let (from, to) = (Pattern::parse(from)?, Pattern::parse(to)?);
         let Pattern::Op(root, _) = from else { return Err(format!("`{from:?}` is no op")) };
         // An op that is nowhere in the region: no match, without a look at the others.
         if from.ops().iter().any(|op| self.egraph.classes_for_op(op).is_none_or(|mut classes| classes.next().is_none()))
@@ -278,7 +298,7 @@ impl Scene {
             let matcher = Matcher { scene: self, fits: &fits };
             let mut wrong = None;
             matcher.find(&from, class, &mut Bindings::default(), &mut |bindings| {
-                if conditions.iter().all(|c| holds(c, bindings)) {
+                if conditions.iter().all(|c| holds(c, bindings)) && wanted(class, bindings) {
                     match to.build(bindings) {
                         Ok(tree) => found.push(Match::one(class, tree)),
                         Err(why) => wrong = Some(why),
@@ -321,13 +341,6 @@ impl Scene {
             op => op.class() == Class::View && views > 0 && operands.iter().any(|o| !self.is_wide(*o, views - 1)),
         };
         bytes >= WIDE_BYTES && !(self.at_load(class) && self.class(class).iter().any(is_narrow))
-    }
-
-    /// Was this not applied yet, to these very classes?
-    pub(super) fn is_new(&mut self, found: &Match, rule: &'static str) -> bool {
-        let mut hasher = DefaultHasher::new();
-        (rule, found).hash(&mut hasher);
-        self.known.insert(hasher.finish())
     }
 
     /// Adds another way to write some values; is it new?
@@ -375,4 +388,11 @@ impl Scene {
     pub(super) fn canonical(&self, term: &Term) -> Term {
         term.clone().map_children(|c| self.egraph.find(c))
     }
+}
+
+/// Was this not found yet, in these very classes? It is known now.
+fn is_new(known: &mut HashSet<u64>, found: impl Hash) -> bool {
+    let mut hasher = DefaultHasher::new();
+    found.hash(&mut hasher);
+    known.insert(hasher.finish())
 }

@@ -8,6 +8,7 @@ mod axis;
 mod builder;
 pub mod interp;
 pub mod random;
+mod remake;
 pub mod tensor;
 pub mod text;
 mod ty;
@@ -25,6 +26,7 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
+pub use remake::Remake;
 pub use ty::Type;
 
 use crate::ops::Op;

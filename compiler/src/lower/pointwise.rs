@@ -1,11 +1,17 @@
 //! Pointwise functions. Activations are compositions: fusion makes one kernel of them again.
 
+use std::f64::consts::PI;
+
 use gatec_lang::program::{Binary, Unary};
 
 use super::Problem;
 use super::frame::Frame;
 use crate::graph::{Elem, Value};
 use crate::{ops, scalar};
+
+/// Of the powers 1, 3, 5, ... of `1 / w` in the logarithm of the gamma function (Abramowitz and Stegun, 6.1.41). From 8 on the next one is 1e-15.
+const STIRLING: [f64; 7] =
+    [1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360_360.0, 1.0 / 156.0];
 
 impl Frame<'_, '_> {
     pub(super) fn pointwise_unary(&mut self, f: Unary, x: Value) -> Result<Value, Problem> {
@@ -44,7 +50,7 @@ impl Frame<'_, '_> {
                 let cube = self.mul(&[x, x, x])?;
                 let cube = self.scaled(cube, 0.044_715)?;
                 let sum = self.add(&[x, cube])?;
-                let scaled = self.scaled(sum, (2.0 / std::f64::consts::PI).sqrt())?;
+                let scaled = self.scaled(sum, (2.0 / PI).sqrt())?;
                 let tanh = self.unary(U::Tanh, scaled)?;
                 return self.half_of_one_plus(x, tanh);
             }
@@ -57,6 +63,12 @@ impl Frame<'_, '_> {
                 let rest = self.unary(U::Log1p, exp)?;
                 return self.add(&[positive, rest]);
             }
+            Unary::HardSigmoid => return self.hard_sigmoid(x),
+            Unary::HardSwish => {
+                let gate = self.hard_sigmoid(x)?;
+                return self.mul(&[x, gate]);
+            }
+            Unary::Lgamma => return self.lgamma(x),
         };
         self.unary(f, x)
     }
@@ -123,6 +135,59 @@ impl Frame<'_, '_> {
     fn relu(&mut self, x: Value) -> Result<Value, Problem> {
         let zero = self.number_like(x, 0.0)?;
         self.binary(scalar::Binary::Max, x, zero)
+    }
+
+    fn hard_sigmoid(&mut self, x: Value) -> Result<Value, Problem> {
+        let shifted = self.plus(x, 3.0)?;
+        let positive = self.relu(shifted)?;
+        let six = self.number_like(x, 6.0)?;
+        let clipped = self.binary(scalar::Binary::Min, positive, six)?;
+        self.scaled(clipped, 1.0 / 6.0)
+    }
+
+    /// Stirling's series from 8 on; below, of `x + 8`, less the logarithm of `x (x + 1) ... (x + 7)`; below a half by reflection:
+    /// `lgamma(x) = log(pi / |sin(pi x)|) - lgamma(1 - x)`.
+    fn lgamma(&mut self, x: Value) -> Result<Value, Problem> {
+        use scalar::{Binary as B, Unary as U};
+        let [half, eight] = [0.5, 8.0].map(|n| self.number_like(x, n));
+        let (half, eight) = (half?, eight?);
+        let minus = self.unary(U::Neg, x)?;
+        let other = self.plus(minus, 1.0)?;
+        let is_reflected = self.binary(B::Lt, x, half)?;
+        let z = self.build.try_add(ops::Select, &[is_reflected, other, x])?;
+        let factors = (1..8).map(|n| self.plus(z, f64::from(n))).collect::<Result<Vec<_>, _>>()?;
+        let product = self.mul(&[&[z], &factors[..]].concat())?;
+        let is_small = self.binary(B::Lt, z, eight)?;
+        let (more, one) = (self.add(&[z, eight])?, self.number_like(x, 1.0)?);
+        let w = self.build.try_add(ops::Select, &[is_small, more, z])?;
+        let product = self.build.try_add(ops::Select, &[is_small, product, one])?;
+        // (w - 1/2) (log w - 1) + (log(2 pi) - 1) / 2 + the series, in which w stands below.
+        let below = self.unary(U::Recip, w)?;
+        let square = self.mul(&[below, below])?;
+        let mut series = self.number_like(x, STIRLING[STIRLING.len() - 1])?;
+        for coefficient in STIRLING.iter().rev().skip(1) {
+            series = self.mul(&[series, square])?;
+            series = self.plus(series, *coefficient)?;
+        }
+        let series = self.mul(&[series, below])?;
+        let (log, less) = (self.unary(U::Log, w)?, self.plus(w, -0.5)?);
+        let log = self.plus(log, -1.0)?;
+        let main = self.mul(&[less, log])?;
+        let constant = self.number_like(x, ((2.0 * PI).ln() - 1.0) / 2.0)?;
+        let taken = self.unary(U::Log, product)?;
+        let taken = self.unary(U::Neg, taken)?;
+        let direct = self.add(&[main, constant, series, taken])?;
+        // The sine is that of the distance to the nearest integer, where it is exact: 0 at the poles.
+        let nearest = self.unary(U::Round, x)?;
+        let distance = self.binary(B::Sub, x, nearest)?;
+        let angle = self.scaled(distance, PI)?;
+        let sine = self.unary(U::Sin, angle)?;
+        let sine = self.unary(U::Abs, sine)?;
+        let pi = self.number_like(x, PI)?;
+        let ratio = self.binary(B::Div, pi, sine)?;
+        let ratio = self.unary(U::Log, ratio)?;
+        let reflected = self.binary(B::Sub, ratio, direct)?;
+        Ok(self.build.try_add(ops::Select, &[is_reflected, reflected, direct])?)
     }
 
     /// `x / 2 * (1 + y)`

@@ -229,6 +229,22 @@ fn activations_and_norms_have_their_values() {
 }
 
 #[test]
+fn hard_functions_and_the_gamma_function_have_their_values() {
+    let mut w = Writer::new(&[("d", 8)]);
+    let x = w.input("x", &["d"]);
+    let functions = [Unary::HardSigmoid, Unary::HardSwish, Unary::Lgamma];
+    let results = functions.map(|f| (w.node(Kind::Unary(f, x), F32, &["d"]), &["d"][..]));
+    let (_, y) = w.run(&results, &[&[-4.0, -1.5, 0.0, 0.25, 1.0, 2.0, 7.5, 150.0]], &[]);
+    let y: Vec<&[f64]> = y.outputs.iter().map(|t| t.data.as_slice()).collect();
+    close(y[0], &[0.0, 0.25, 0.5, 3.25 / 6.0, 4.0 / 6.0, 5.0 / 6.0, 1.0, 1.0]);
+    close(y[1], &[0.0, -0.375, 0.0, 0.8125 / 6.0, 4.0 / 6.0, 10.0 / 6.0, 7.5, 150.0]);
+    // math.lgamma
+    assert_eq!([y[2][0], y[2][2]], [f64::INFINITY; 2], "poles");
+    close(&y[2][3..], &[1.288_022_524_698_077_4, 0.0, 0.0, 7.534_364_236_758_734, 600.009_470_555_327_4]);
+    close(&y[2][1..2], &[0.860_047_015_376_481]);
+}
+
+#[test]
 fn logsumexp_of_infinities_is_not_nan() {
     let lse = |data: &[f64]| {
         let mut w = Writer::new(&[("d", data.len() as i64)]);

@@ -1,5 +1,6 @@
 //! Attributes of ops: what stands in brackets in the text form, and leaf terms of the e-graph.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::graph::{Axis, AxisSet, Elem, Graph};
@@ -10,7 +11,7 @@ pub enum Attr {
     Int(i64),
     /// Bits of an f64, so that attributes can be compared; see [`Attr::num`].
     Num(u64),
-    Word(String),
+    Word(Cow<'static, str>),
     Axis(Axis),
     Axes(AxisSet),
     /// In order.
@@ -30,8 +31,8 @@ impl Attr {
     pub fn num(x: f64) -> Self {
         Self::Num(bits(x))
     }
-    pub fn word(word: &str) -> Self {
-        Self::Word(word.to_owned())
+    pub fn word(word: impl Into<Cow<'static, str>>) -> Self {
+        Self::Word(word.into())
     }
     pub fn as_int(&self) -> Option<i64> {
         if let Self::Int(n) = self { Some(*n) } else { None }

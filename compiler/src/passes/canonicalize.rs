@@ -15,7 +15,7 @@ use gatec_lang::Size;
 
 use crate::graph::interp::Env;
 use crate::graph::tensor::{Extents, Tensor};
-use crate::graph::{Axis, AxisSet, Builder, Graph, Module, Sizes, Value};
+use crate::graph::{Axis, AxisSet, Builder, Graph, Module, Remake, Sizes, Value};
 use crate::ops::{self, Class, Op};
 use crate::pipeline::{OptimizeOptions, Report};
 use crate::scalar::Binary;
@@ -40,17 +40,15 @@ fn graph(old: &Graph, sizes: &mut Sizes, padded: &mut Padded) -> Result<Graph, S
             bodies.insert(id.index(), Arc::new(graph(&scan.body, sizes, padded)?));
         }
     }
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     for id in old.ids() {
         let node = old.node(id);
-        let mut operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
-        build.span = node.span;
-        build.made_by = node.made_by;
+        let mut operands = remake.operands(id);
+        let build = &mut remake.build;
         if node.op.class() == Class::Pointwise {
-            strip_broadcasts(&build, &mut operands);
-            if let Some(number) = number(&mut build, &node.op, &operands) {
-                values.insert(Value::of(id), number);
+            strip_broadcasts(build, &mut operands);
+            if let Some(number) = number(build, &node.op, &operands) {
+                remake.replace(Value::of(id), number);
                 continue;
             }
         }
@@ -59,47 +57,37 @@ fn graph(old: &Graph, sizes: &mut Sizes, padded: &mut Padded) -> Result<Graph, S
             Op::Add(_) | Op::Mul(_) => {
                 let inner = old.operands(id);
                 let once: Vec<bool> = inner.iter().map(|v| is_read_once(old, *v)).collect();
-                Some(flat(&mut build, &node.op, &operands, &once, ty)?)
+                Some(flat(build, &node.op, &operands, &once, ty)?)
             }
             Op::Cast(cast) if build.ty(operands[0]).elem == cast.to => Some(operands[0]),
             Op::Rename(rename) if rename.from == rename.to => Some(operands[0]),
             Op::Broadcast(_) if build.ty(operands[0]) == ty => Some(operands[0]),
+            // Both sides are one: the condition decides nothing.
+            Op::Select(_) if operands[1] == operands[2] && build.ty(operands[1]) == ty => Some(operands[1]),
             _ => None,
         };
         let one = match (one, &node.op) {
             (None, Op::Pick(pick)) if is_only_picked(old, old.operands(id)[0], pick.axis) => {
-                inwards(&mut build, pick, operands[0], MAX_INWARDS)?
+                inwards(build, pick, operands[0], MAX_INWARDS)?
             }
-            (None, Op::Window(window)) if window.pad > 0 => bordered(&mut build, window, operands[0], padded)?,
+            (None, Op::Window(window)) if window.pad > 0 => bordered(build, window, operands[0], padded)?,
             (one, _) => one,
         };
         if let Some(one) = one {
-            values.insert(Value::of(id), one);
+            remake.replace(Value::of(id), one);
             continue;
         }
         let mut op = node.op.clone();
-        if let Some((by_bits, with)) = by_bits(&build, &op, &operands) {
+        if let Some((by_bits, with)) = by_bits(build, &op, &operands) {
             op = by_bits;
             operands[1] = build.try_add(with, &[]).map_err(|e| e.to_string())?;
         }
         if let Op::Scan(scan) = &mut op {
             scan.body = bodies[&id.index()].clone();
         }
-        // Both sides are one: the condition decides nothing.
-        if matches!(op, Op::Select(_)) && operands[1] == operands[2] && build.ty(operands[1]) == ty {
-            values.insert(Value::of(id), operands[1]);
-            continue;
-        }
-        let new = build.try_node(op, &operands).map_err(|e| e.to_string())?;
-        if let Some(name) = &node.name {
-            build.name(new, name);
-        }
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { node: new, result });
-        }
+        remake.put(id, op, &operands)?;
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }
 
 /// A window that leaves its axis, as a window of `x` with zeros on both sides.

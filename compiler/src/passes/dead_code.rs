@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
-use crate::graph::{Builder, Graph, Module, Sizes, Value};
+use crate::graph::{Graph, Module, Remake, Sizes, Value};
 use crate::ops::{self, Op, Scan};
 use crate::pipeline::{OptimizeOptions, Report};
 
@@ -40,30 +40,22 @@ fn graph(old: &Graph, sizes: &mut Sizes) -> Result<Graph, String> {
             _ => live.extend(operands),
         }
     }
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     for id in old.ids() {
         let node = old.node(id);
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let operands = old.operands(id);
         if let Some(slim) = loops.get(&id) {
-            let operands: Vec<Value> = slim.operands.iter().map(|i| values[&operands[*i]]).collect();
-            let new = build.try_node(slim.scan.clone(), &operands).map_err(|e| e.to_string())?;
+            let operands = old.operands(id);
+            let operands: Vec<Value> = slim.operands.iter().map(|i| remake.value(operands[*i])).collect();
+            let new = remake.put(id, slim.scan.clone(), &operands)?;
             for (result, was) in slim.results.iter().enumerate() {
-                values.insert(Value { node: id, result: *was as u32 }, Value { node: new, result: result as u32 });
+                remake.replace(Value { node: id, result: *was as u32 }, Value { node: new, result: result as u32 });
             }
         } else if live.contains(&Value::of(id)) && !matches!(node.op, Op::Scan(_)) {
-            let operands: Vec<Value> = operands.iter().map(|v| values[v]).collect();
-            let new = build.try_node(node.op.clone(), &operands).map_err(|e| e.to_string())?;
-            if let Some(name) = &node.name {
-                build.name(new, name);
-            }
-            values.insert(Value::of(id), Value::of(new));
+            let operands = remake.operands(id);
+            remake.put(id, node.op.clone(), &operands)?;
         }
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }
 
 /// A loop without what is not read of it.
@@ -156,8 +148,6 @@ fn leaves(body: &Graph) -> Leaves {
 
 /// A graph with other leaves.
 fn renumber(old: &Graph, sizes: &mut Sizes, f: &dyn Fn(&Op) -> Op) -> Result<Graph, String> {
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
     let mut live = BTreeSet::new();
     let mut stack: Vec<NodeIndex> = old.results.iter().map(|v| v.node).collect();
     while let Some(id) = stack.pop() {
@@ -165,16 +155,10 @@ fn renumber(old: &Graph, sizes: &mut Sizes, f: &dyn Fn(&Op) -> Op) -> Result<Gra
             stack.extend(old.operands(id).iter().map(|v| v.node));
         }
     }
+    let mut remake = Remake::new(old, sizes);
     for id in live {
-        let node = old.node(id);
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
-        let new = build.try_node(f(&node.op), &operands).map_err(|e| e.to_string())?;
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { node: new, result });
-        }
+        let operands = remake.operands(id);
+        remake.put(id, f(&old.node(id).op), &operands)?;
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }

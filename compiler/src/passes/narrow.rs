@@ -5,9 +5,7 @@
 //! Does nothing to parameters that no contraction reads through views alone
 //! (scales, biases, tables of embeddings), and nothing where no type is given.
 
-use std::collections::BTreeMap;
-
-use crate::graph::{Builder, Elem, Graph, Module, Sizes, Value};
+use crate::graph::{Elem, Graph, Module, Remake, Sizes, Value};
 use crate::ops::{Cast, Class, Op};
 use crate::pipeline::{Fired, OptimizeOptions, Report};
 
@@ -26,25 +24,21 @@ pub fn narrow(mut module: Module, options: &OptimizeOptions, report: &mut Report
 }
 
 fn narrowed(old: &Graph, to: Elem, sizes: &mut Sizes) -> Result<(Graph, usize), String> {
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     let mut count = 0;
     for id in old.ids() {
         let node = old.node(id);
-        let operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
-        let mut new = build.copy(node, &operands).map_err(|e| e.to_string())?;
+        let operands = remake.operands(id);
+        let mut new = Value::of(remake.put(id, node.op.clone(), &operands)?);
         if matches!(node.op, Op::Param(_)) && node.types[0].elem == Elem::F32 && is_weight(old, Value::of(id)) {
             count += 1;
             for to in [to, Elem::F32] {
-                new = build.try_node(Cast { to }, &[Value::of(new)]).map_err(|e| e.to_string())?;
+                new = remake.build.try_add(Cast { to }, &[new]).map_err(|e| e.to_string())?;
             }
-        }
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { node: new, result });
+            remake.replace(Value::of(id), new);
         }
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok((build.finish(results), count))
+    Ok((remake.finish(), count))
 }
 
 /// Does a contraction read it, through views alone?

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use crate::fuse::{Need, Needs};
-use crate::graph::{Builder, Graph, Module, Sizes, Value};
+use crate::graph::{Graph, Module, Remake, Sizes, Value};
 use crate::ops::{Capture, Op, Scan};
 use crate::pipeline::{OptimizeOptions, Report};
 
@@ -50,24 +50,14 @@ fn graph(old: &Graph, needs: &Needs, sizes: &mut Sizes) -> Result<Graph, String>
         scan.body = Arc::new(graph(&scan.body, &inside, sizes)?);
         loops.insert(id, scan);
     }
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut remake = Remake::new(old, sizes);
     for id in order(old, &told) {
-        let node = old.node(id);
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let operands: Vec<Value> = old.operands(id).iter().chain(told.get(&id)).map(|v| values[v]).collect();
-        let op = loops.get(&id).map_or_else(|| node.op.clone(), |scan| scan.clone().into());
-        let new = build.try_node(op, &operands).map_err(|e| e.to_string())?;
-        if let Some(name) = &node.name {
-            build.name(new, name);
-        }
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { node: new, result });
-        }
+        let mut operands = remake.operands(id);
+        operands.extend(told.get(&id).map(|flag| remake.value(*flag)));
+        let op = loops.get(&id).map_or_else(|| old.node(id).op.clone(), |scan| scan.clone().into());
+        remake.put(id, op, &operands)?;
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }
 
 /// The condition that a loop is to be told: that of all its results, if it does not know it.
@@ -118,19 +108,11 @@ fn order(graph: &Graph, told: &BTreeMap<NodeIndex, Value>) -> Vec<NodeIndex> {
 
 /// A loop's body with one more capture.
 fn with_capture(old: &Graph, capture: Capture, sizes: &mut Sizes) -> Result<Graph, String> {
-    let mut build = Builder::new(sizes);
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
-    build.try_add(capture, &[]).map_err(|e| e.to_string())?;
+    let mut remake = Remake::new(old, sizes);
+    remake.build.try_add(capture, &[]).map_err(|e| e.to_string())?;
     for id in old.ids() {
-        let node = old.node(id);
-        build.span = node.span;
-        build.made_by = node.made_by;
-        let operands: Vec<Value> = old.operands(id).iter().map(|v| values[v]).collect();
-        let new = build.try_node(node.op.clone(), &operands).map_err(|e| e.to_string())?;
-        for result in 0..node.types.len() as u32 {
-            values.insert(Value { node: id, result }, Value { node: new, result });
-        }
+        let operands = remake.operands(id);
+        remake.put(id, old.node(id).op.clone(), &operands)?;
     }
-    let results = old.results.iter().map(|v| values[v]).collect();
-    Ok(build.finish(results))
+    Ok(remake.finish())
 }

@@ -299,6 +299,7 @@ pub(super) fn along(op: &Op) -> Option<AxisSet> {
         Op::Pad(pad) => [pad.from, pad.to].into_iter().collect(),
         Op::Window(window) => [window.from, window.to, window.tap].into_iter().collect(),
         Op::TopK(top_k) => [top_k.axis, top_k.slot].into_iter().collect(),
+        Op::Concat(concat) => concat.axes.iter().copied().chain([concat.to]).collect(),
         _ => return None,
     })
 }

@@ -33,7 +33,8 @@ impl Diagnostics {
         let main = Label::new(self.place(d.span)).with_color(paint);
         report = report.with_label(match &d.label {
             Some(text) => main.with_message(text),
-            None => main,
+            // Without a text nothing would show where, without colours.
+            None => main.with_message(""),
         });
         for (span, text) in &d.labels {
             report = report.with_label(Label::new(self.place(*span)).with_message(text).with_color(Color::Blue));

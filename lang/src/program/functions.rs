@@ -29,6 +29,12 @@ pub enum Unary {
     /// With `tanh`.
     GeluTanh,
     Softplus,
+    /// A sixth of `x + 3`, from 0 to 1.
+    HardSigmoid,
+    /// `x` by its hard sigmoid.
+    HardSwish,
+    /// The logarithm of the absolute value of the gamma function.
+    Lgamma,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

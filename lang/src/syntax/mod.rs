@@ -70,6 +70,8 @@ pub enum AxisSize {
 pub struct RecordType {
     pub name: Name,
     pub fields: Fields,
+    pub doc: String,
+    pub span: Span,
 }
 
 /// A size that a callable has of its own, with its default.

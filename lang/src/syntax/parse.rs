@@ -121,10 +121,11 @@ impl Tree<'_> {
                 Item::Use(Use { path: string.into_inner().map(|p| p.as_str().to_string()).collect(), path_span, names })
             }
             Rule::type_ => {
+                let span = self.span(&pair);
                 let mut parts = Parts::of(pair);
                 parts.take(Rule::type_word);
                 let name = self.name(parts.next());
-                Item::Type(RecordType { name, fields: self.fields(parts.next()) })
+                Item::Type(RecordType { name, fields: self.fields(parts.next()), doc: self.doc(span), span })
             }
             Rule::constant => Item::Const(self.constant(pair)),
             Rule::network => Item::Network(self.network(pair)),

@@ -129,7 +129,7 @@ impl Checker<'_> {
             let fill = match fill {
                 Some(fill) => {
                     let val = self.expr(scope, fill)?;
-                    self.as_number(&val, "what fills the gap", fill.span)?
+                    self.as_fill(&val, ty.elem, "what fills the gap", fill.span)?
                 }
                 None => {
                     let message = "a shift says what comes in at the end";

@@ -50,7 +50,9 @@ impl Checker<'_> {
         if ty.axes.len() > 1 {
             let message =
                 format!("rows of `{}` leave as a whole, but the condition is {}", exit.axis.text, self.show(&ty));
-            let help = "reduce it: `all[t](..)`, `any[t](..)`";
+            let others: Vec<&str> = ty.axes.iter().filter(|a| **a != axis).map(|a| self.stem(*a)).collect();
+            let others = others.join(", ");
+            let help = format!("reduce it: `all[{others}](..)`, `any[{others}](..)`");
             return Err(self.say(Diagnostic::error(codes::AXES, exit.condition.span, message).help(help)));
         }
         let mut tensors = Vec::new();

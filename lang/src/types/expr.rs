@@ -10,7 +10,7 @@ use crate::syntax::{ConstValue, Expr, ExprKind, Name};
 impl Checker<'_> {
     pub fn expr(&mut self, scope: &mut Scope, expr: &Expr) -> Checked<Val> {
         match &expr.kind {
-            ExprKind::Number(n) => Ok(Val::Number(*n)),
+            ExprKind::Number(n) => self.written_number(*n, expr.span),
             ExprKind::Bool(b) => Ok(Val::Bool(*b)),
             ExprKind::Text(name) => Ok(Val::Text(name.clone())),
             ExprKind::Name(name) => self.name(scope, name),
@@ -49,6 +49,18 @@ impl Checker<'_> {
                 Err(self.say(Diagnostic::error(codes::LOOP, expr.span, message)))
             }
         }
+    }
+
+    /// A number as it stands in the text. Whole ones are kept exactly, or not at all.
+    fn written_number(&mut self, n: f64, span: Span) -> Checked<Val> {
+        let text = self.text(span).trim();
+        let is_whole = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        if is_whole && text.parse::<u128>().ok() != Some(n as u128) {
+            let message = format!("a whole number beyond 2^53 may be off here: {text} would be {n}");
+            let help = "write a float with its point, an integer as a sum of shifted ones: `(i64(a) << 32) + b`";
+            return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message).help(help)));
+        }
+        Ok(Val::Number(n))
     }
 
     fn name(&mut self, scope: &mut Scope, name: &Name) -> Checked<Val> {
@@ -93,6 +105,9 @@ impl Checker<'_> {
                         let elem = self.ty(node).elem;
                         let axes = self.axes_without(node, &[axis]);
                         node = self.push(Kind::Item { axis, x: node }, elem, axes, span)?;
+                        if let Some(mask) = self.loops[i].mask {
+                            node = self.harmless(mask, axis, node, span)?;
+                        }
                     }
                 }
                 Ok(Val::Tensor(node))

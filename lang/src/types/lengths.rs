@@ -15,8 +15,8 @@ use crate::size::Size;
 use crate::syntax::Expr;
 
 /// Which elements of a loop's axis the sequences have.
-#[derive(Clone, Copy)]
-pub(super) struct Mask {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mask {
     /// A bool for each element of each sequence, made outside of the loop.
     all: NodeId,
     span: Span,
@@ -49,7 +49,7 @@ impl Checker<'_> {
         // Places from 0 to the size of the axis, both included, at the lengths: they themselves, and an error if one lies outside.
         let more = self.size(axis).checked_add(&Size::known(1));
         let more = self.made_size(more, span)?;
-        let name = format!("{}_ends", self.stem(axis).trim_end_matches('\''));
+        let name = format!("{}_lengths", self.stem(axis).trim_end_matches('\''));
         let ends = self.axis_id(&name, more, span);
         let places = self.push(Kind::Index(ends), Elem::I32, vec![ends], span)?;
         let kind = Kind::Gather { axis: ends, index: lengths, x: places };
@@ -66,6 +66,18 @@ impl Checker<'_> {
             Val::Tensor(node) => Ok(node),
             _ => Err(Reported),
         }
+    }
+
+    /// An integer of a sequence, 0 where the sequence has no element: whatever stands in padding is no wrong index.
+    pub(super) fn harmless(&mut self, mask: Mask, axis: AxisId, item: NodeId, span: Span) -> Checked<NodeId> {
+        let ty = self.ty(item).clone();
+        let axes = self.axes_without(mask.all, &[axis]);
+        if super::is_float(ty.elem) || ty.elem == Elem::Bool || axes.iter().any(|axis| !ty.axes.contains(axis)) {
+            return Ok(item);
+        }
+        let is_inside = self.push(Kind::Item { axis, x: mask.all }, Elem::Bool, axes, span)?;
+        let zero = self.push(Kind::Number(0.0), ty.elem, Vec::new(), span)?;
+        self.push(Kind::Where(is_inside, item, zero), ty.elem, ty.axes, span)
     }
 
     /// Carries stay as they are where a sequence has no element.

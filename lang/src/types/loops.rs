@@ -2,6 +2,7 @@
 
 use super::carry::Carry;
 use super::exit::Exits;
+use super::lengths::Mask;
 use super::packed::Packed;
 use super::records::{by_name, groups, nodes_by_name};
 use super::scope::Scope;
@@ -17,6 +18,8 @@ pub(crate) struct Around {
     pub axis: AxisId,
     /// Parameters inside belong to one iteration.
     pub repeats: bool,
+    /// Which elements sequences have.
+    pub mask: Option<Mask>,
 }
 
 impl Checker<'_> {
@@ -76,7 +79,7 @@ impl Checker<'_> {
             let message = "a loop has an `until` or `segments`, not both";
             return Err(self.say(Diagnostic::error(codes::LOOP, until.span, message)));
         }
-        let start = self.enter(scope, &carries, Around { axis, repeats: false }, packed, span)?;
+        let start = self.enter(scope, &carries, Around { axis, repeats: false, mask }, packed, span)?;
         let nexts = self.loop_body(scope, &scan.statements, &scan.nexts, &carries, span);
         let mut nexts = match (mask, nexts) {
             (Some(mask), Ok((nexts, exits))) => self.keep_carries(mask, &carries, nexts).map(|nexts| (nexts, exits)),
@@ -155,7 +158,7 @@ impl Checker<'_> {
         let Ok(carries) = self.carries(scope, &repeat.carries, axis, None) else {
             return Err(self.look_into(scope, &repeat.carries, &repeat.statements, &repeat.nexts));
         };
-        let start = self.enter(scope, &carries, Around { axis, repeats: true }, None, span)?;
+        let start = self.enter(scope, &carries, Around { axis, repeats: true, mask: None }, None, span)?;
         self.gained.push(axis);
         let mut nexts = self.loop_body(scope, &repeat.statements, &repeat.nexts, &carries, span);
         let until = self.until(scope, repeat.until.as_ref(), &carries, &mut nexts);

@@ -51,7 +51,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagnostics::{Diagnostic, Diagnostics, codes, near};
 use crate::files::Files;
 use crate::program::{self, AxisId, Elem, Kind, NamePiece, Node, NodeId, Program, Span, Type, Unary};
-use crate::size::Size;
+use crate::size::{MAX_SIZE, Size};
 use crate::syntax::{self, Item};
 
 use scope::Scope;
@@ -360,6 +360,12 @@ impl<'s> Checker<'s> {
             return Err(self.say(Diagnostic::error(codes::TOO_LARGE, span, message)));
         }
         self.same_names(&axes, span)?;
+        let mut known = axes.iter().filter_map(|axis| self.size(*axis).as_known());
+        if known.try_fold(1i64, |all, n| all.checked_mul(n).filter(|all| *all <= MAX_SIZE)).is_none() {
+            let names: Vec<&str> = axes.iter().map(|axis| self.stem(*axis)).collect();
+            let message = format!("a value over {} has more than {MAX_SIZE} elements", names.join(", "));
+            return Err(self.say(Diagnostic::error(codes::TOO_LARGE, span, message)));
+        }
         self.nodes.push(Node { kind, ty: Type { elem, axes }, span });
         Ok(NodeId(self.nodes.len() as u32 - 1))
     }

@@ -29,6 +29,9 @@ pub const UNARY: &[(&str, Unary)] = &[
     ("gelu", Unary::Gelu),
     ("gelu_tanh", Unary::GeluTanh),
     ("softplus", Unary::Softplus),
+    ("hard_sigmoid", Unary::HardSigmoid),
+    ("hard_swish", Unary::HardSwish),
+    ("lgamma", Unary::Lgamma),
 ];
 
 /// Functions of two operands and their names.

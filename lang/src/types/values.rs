@@ -60,6 +60,19 @@ impl Checker<'_> {
         }
     }
 
+    /// A value as the element, known when building, that fills a tensor of that type.
+    pub fn as_fill(&mut self, val: &Val, elem: Elem, what: &str, span: Span) -> Checked<f64> {
+        if let (Val::Bool(b), Elem::Bool) = (val, elem) {
+            return Ok(f64::from(u8::from(*b)));
+        }
+        let n = self.as_number(val, what, span)?;
+        if elem == Elem::Bool || !has_number(elem, n) {
+            let message = format!("{what} is of {}, which has no {n}", elem.name());
+            return Err(self.say(Diagnostic::error(codes::ELEMS, span, message)));
+        }
+        Ok(n)
+    }
+
     /// A value as a whole number from `least` on.
     pub fn as_count(&mut self, val: &Val, what: &str, least: i64, span: Span) -> Checked<i64> {
         let n = self.as_number(val, what, span)?;

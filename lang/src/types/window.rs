@@ -62,7 +62,7 @@ impl Checker<'_> {
             Some(_) if word.is_some() => PadMode::Reflect,
             Some(Argument::Expr(fill)) => {
                 let val = self.expr(scope, fill)?;
-                PadMode::constant(self.as_number(&val, "what is padded", fill.span)?)
+                PadMode::constant(self.as_fill(&val, self.ty(x).elem, "what is padded", fill.span)?)
             }
             _ => PadMode::constant(0.0),
         };

@@ -1178,6 +1178,22 @@ def records():
     })
 
 
+def padding():
+    b, t, d, vocab, e = 3, 5, 3, 7, 2
+    n, emb, u, g = np.array([2, 0, 5]), rand(vocab, d), rand(d, d), rand(e, d)
+    inside = np.arange(t) < n[:, None]
+    ids = np.where(inside, rng.integers(0, vocab, (b, t)), [-1, vocab, 99, -99, 2**31 - 1])
+    who = np.where(inside, rng.integers(0, e, (b, t)), [-1, e, 99, -99, 2**40])
+    y, end = np.zeros((b, t, d)), np.zeros((b, d))
+    for i in range(b):
+        for j in reversed(range(n[i])):
+            x = emb[ids[i, j]]
+            end[i] = y[i, j] = np.tanh(sigmoid(g[who[i, j]] * x) * x + end[i] @ u)
+    write("padding", {
+        "in.ids": ids, "in.who": who, "in.n": n, "emb": emb, "u": u, "g": g, "out.y": y, "out.end": end,
+    }, {"in.who": who})
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
@@ -1185,6 +1201,6 @@ if __name__ == "__main__":
         std_recurrent, std_attention, std_layers, std_routers, std_graph,
         lengths, checkpoints, choices, defaults, given,
         packed, sort, top, arm_loops, choose, bits, noise, sets, broadcast, buffers,
-        made_sizes, records,
+        made_sizes, records, padding,
     ]:
         make()

@@ -1,4 +1,4 @@
-//! The blocks and functions of a file: signatures, and what is said of them.
+//! The blocks, functions and types of records of a file: signatures, and what is said of them.
 
 use gatec_lang::syntax::{CallableKind, File, Item};
 
@@ -17,14 +17,16 @@ pub fn has_model(tree: &File) -> bool {
 pub fn parts(level: u8, text: &str, tree: &File) -> Vec<Part> {
     let mut page = Vec::new();
     for item in &tree.items {
-        let Item::Callable(callable) = item else { continue };
-        if callable.kind == CallableKind::Model {
-            continue;
-        }
-        page.push(Part::Heading(level, callable.name.text.clone()));
-        let (start, end) = (callable.span.start as usize, callable.body.span.start as usize);
-        page.push(Part::Code(text.get(start..end).unwrap_or_default().trim_end().to_string()));
-        page.extend(paragraphs(&callable.doc));
+        let (name, doc, start, end) = match item {
+            Item::Type(ty) => (&ty.name, &ty.doc, ty.span.start, ty.span.end),
+            Item::Callable(callable) if callable.kind != CallableKind::Model => {
+                (&callable.name, &callable.doc, callable.span.start, callable.body.span.start)
+            }
+            _ => continue,
+        };
+        page.push(Part::Heading(level, name.text.clone()));
+        page.push(Part::Code(text.get(start as usize..end as usize).unwrap_or_default().trim_end().to_string()));
+        page.extend(paragraphs(doc));
     }
     page
 }

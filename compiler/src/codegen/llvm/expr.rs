@@ -401,10 +401,12 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             return math::unary(e, f, x);
         }
         let zero = e.same(x, 0.0);
+        let is_signed = !matches!(elem, Elem::U8 | Elem::Bool);
         match f {
             Unary::Not => e.not(x),
             Unary::Neg => e.sub(zero, x),
-            Unary::Abs => e.select(e.icmp(IntPredicate::SLT, x, zero), e.sub(zero, x), x),
+            Unary::Sign if !is_signed => e.select(e.icmp(IntPredicate::EQ, x, zero), zero, e.bits(x.get_type(), 1)),
+            Unary::Abs if is_signed => e.select(e.icmp(IntPredicate::SLT, x, zero), e.sub(zero, x), x),
             Unary::Sign => {
                 let below = e.select(e.icmp(IntPredicate::SLT, x, zero), e.bits(x.get_type(), u64::MAX), zero);
                 e.select(e.icmp(IntPredicate::SGT, x, zero), e.bits(x.get_type(), 1), below)

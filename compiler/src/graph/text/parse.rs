@@ -248,8 +248,8 @@ impl Parser {
                 let bits = |p: &mut Self| p.float().map(ops::bits);
                 Ok(Attr::Nums(self.list("]", bits)?))
             }
-            Token::Word(w) if w != "inf" && w != "nan" => Ok(Attr::Word(self.name()?)),
-            Token::Quoted(_) => Ok(Attr::Word(self.name()?)),
+            Token::Word(w) if w != "inf" && w != "nan" => Ok(Attr::word(self.name()?)),
+            Token::Quoted(_) => Ok(Attr::word(self.name()?)),
             _ => self.number(),
         }
     }
