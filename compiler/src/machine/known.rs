@@ -32,6 +32,7 @@ pub const KNOWN: &[(&str, &str, Machine)] = &[
     ("typical", "a server's core, the default", TYPICAL),
     ("zen5", "AMD Zen 5, measured", ZEN5),
     ("zen4", "AMD Zen 4, an estimate", ZEN4),
+    ("zen3", "AMD Zen 3, measured", ZEN3),
     ("intel-avx512", "Intel with AVX-512 and AMX: a Xeon of family 6 model 207, measured", INTEL_AVX512),
     ("avx2", "a core with AVX2 and no more, an estimate", AVX2),
 ];
@@ -58,6 +59,18 @@ const ZEN4: Machine = Machine {
     division_ns: 0.05,
     scalar_ns: 0.15,
     wait_ns: 0.8,
+};
+
+/// An EPYC of family 25 model 1. Its second cache is no faster than the third.
+const ZEN3: Machine = Machine {
+    flops_per_ns: 104.0,
+    tile_flops_per_ns: None,
+    levels: levels([(32, 184.0), (16 << 10, 68.0), (32 << 10, 42.0), (MEMORY, 20.0)]),
+    kernel_ns: 29.0,
+    function_ns: 0.54,
+    division_ns: 0.078,
+    scalar_ns: 0.21,
+    wait_ns: 0.92,
 };
 
 /// A Xeon of family 6 model 207, a virtual machine that shares it with others.

@@ -291,6 +291,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let units = choices.expert_units;
     let spans = known(contract.cols.extent)
         .map_or(units, |n| (n / i64::from(panel * span(at_once))).clamp(1, i64::from(units)) as u32);
+    let in_halves = u64::from(lanes) * acc.bytes() < LINE;
     Tile {
         left,
         lanes,
@@ -300,7 +301,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
         parts,
         vectors,
         panel,
-        streamed_kib: choices.streamed_kib,
+        streamed_kib: if in_halves && contract.stores.len() > 1 { u32::MAX } else { choices.streamed_kib },
         row_block: block.next_multiple_of(tallest),
         near: left == Left::InPlace
             && of_sums
@@ -320,6 +321,10 @@ fn heights(of: &[u32], most: u32) -> Vec<u32> {
     let tallest = of.last().copied().unwrap_or(1).min(most);
     of.iter().copied().filter(|rows| *rows < tallest).chain([tallest]).collect()
 }
+
+/// Bytes of a line of the caches. Several results in narrower vectors, halves of lines in turn, are not stored past these: on Zen 3 that took
+/// as long again as all the rest of a contraction.
+const LINE: u64 = 64;
 
 /// Registers of vectors with AVX-512.
 const VECTORS: u32 = 32;
