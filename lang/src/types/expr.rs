@@ -57,7 +57,7 @@ impl Checker<'_> {
         let is_whole = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
         if is_whole && text.parse::<u128>().ok() != Some(n as u128) {
             let message = format!("a whole number beyond 2^53 may be off here: {text} would be {n}");
-            let help = "write a float with its point, an integer as a sum of shifted ones: `(i64(a) << 32) + b`";
+            let help = "a float is written with its point; larger integers come as inputs or parameters";
             return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message).help(help)));
         }
         Ok(Val::Number(n))
