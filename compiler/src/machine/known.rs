@@ -61,7 +61,7 @@ const ZEN4: Machine = Machine {
     wait_ns: 0.8,
 };
 
-/// An EPYC of family 25 model 1. Its second cache is no faster than the third.
+/// An EPYC of family 25 model 1. Its second cache is hardly faster than the third: both are the second level here.
 const ZEN3: Machine = Machine {
     flops_per_ns: 104.0,
     tile_flops_per_ns: None,

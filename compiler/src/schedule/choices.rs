@@ -22,7 +22,8 @@ pub struct Choices {
     pub row_block: u32,
     /// KiB of a panel that stay in the first-level cache while tiles pass by, beside what passes.
     pub piece_kib: u32,
-    /// KiB of results beyond which a contraction of many rows stores them past the caches, several of them with AVX-512 only: they are gone from there before anybody reads them.
+    /// KiB of results beyond which a contraction of many rows stores them past the caches: they are gone from there before anybody reads
+    /// them. Several results with AVX-512 only.
     pub streamed_kib: u32,
     /// Units of an expert that threads can share.
     pub expert_units: u32,
