@@ -18,6 +18,8 @@ mod verify;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 /// A file to run.
 pub struct Case {
     pub path: PathBuf,
@@ -59,7 +61,7 @@ fn every_text_gives_what_it_says() {
     // `FILETEST=verify/axes` runs the files whose path has that in it.
     let only = std::env::var("FILETEST").unwrap_or_default();
     let failures: Vec<String> = files
-        .iter()
+        .par_iter()
         .filter(|path| path.to_string_lossy().contains(&only))
         .filter_map(|path| run(path).err().map(|e| format!("{}: {e}", shown(&root, path))))
         .collect();

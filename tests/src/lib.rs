@@ -49,9 +49,11 @@ impl Built {
     /// With the choices of a tuning.
     pub fn tuned(module: &Module, tuning: Tuning) -> Result<Self, String> {
         let mut options = BuildOptions { targets: ISAS.into(), ptx: false, tuning, ..Default::default() };
-        let planned = gatec::plan_all(module, &options).map_err(|e| e.to_string())?;
+        let mut planned = gatec::plan_all(module, &options).map_err(|e| e.to_string())?;
         let built = planned.iter().map(|p| p.variant.isa);
         let isas: Vec<Isa> = built.filter(|isa| cpu::supports(*isa) || *isa == Isa::X86V4Amx).collect();
+        // Code that cannot run here need not be made: most of the time goes there.
+        planned.retain(|p| cpu::supports(p.variant.isa));
         let bytes = gatec::generate(module, "", planned).map_err(|e| e.to_string())?;
         let tiles = if isas.contains(&Isa::X86V4Amx) && !cpu::supports(Isa::X86V4Amx) {
             options = BuildOptions { targets: vec![Isa::X86V4Amx], tiles_in_memory: true, ..options };

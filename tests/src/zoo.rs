@@ -82,7 +82,7 @@ fn compiled(example: &Example, wrong: &mut Vec<String>) {
     let out = tempfile::tempdir().expect("a temporary folder");
     let artifact = out.path().join("model.so");
     let options = BuildOptions { sizes: example.sizes(), ..Default::default() };
-    gatec::build(&example.model(), &options, &artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
+    build(example, &options, &artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
     for (number, run) in example.case.run.iter().enumerate() {
         let opened = Artifact::open(&artifact).unwrap_or_else(|e| panic!("{}: {e}", example.name()));
         for isa in runnable(&opened) {
@@ -95,6 +95,15 @@ fn compiled(example: &Example, wrong: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Plans every variant, and generates code for those that this machine can run: most of the time is LLVM's.
+fn build(example: &Example, options: &BuildOptions, to: &Path) -> Result<(), gatec::BuildError> {
+    let mut compiled = gatec::compile(&example.model(), options)?;
+    compiled.planned.retain(|p| cpu::supports(p.variant.isa));
+    let bytes = gatec::generate(&compiled.optimized.module, "", compiled.planned)?;
+    std::fs::write(to, bytes).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    Ok(())
 }
 
 fn bits(results: &Results) -> Vec<u64> {

@@ -14,7 +14,6 @@ use super::Written;
 use super::cost::{self, Extents, Home, Operand};
 use super::scene::Scene;
 use super::term::Head;
-use crate::graph::AxisSet;
 use crate::machine::Machine;
 use crate::ops::{Class, Op};
 use crate::pipeline::Report;
@@ -77,11 +76,19 @@ struct Total {
     order: Vec<usize>,
 }
 
-/// A term: its own cost, its operands, its op if it is no result of a loop.
+/// A term: its own cost, its operands and whether their axes are its own, its op if it is no result of a loop.
 struct Priced<'a> {
     price: f64,
     operands: Vec<usize>,
+    same_axes: Vec<bool>,
     op: Option<&'a Op>,
+}
+
+impl Priced<'_> {
+    /// Where its operands are, and whether their axes are its own.
+    fn below<'b>(&'b self, home: impl Fn(usize) -> Home + 'b) -> impl Iterator<Item = (Home, bool)> + 'b {
+        self.operands.iter().map(move |o| home(*o)).zip(self.same_axes.iter().copied())
+    }
 }
 
 struct Prices<'a> {
@@ -90,8 +97,8 @@ struct Prices<'a> {
     number: BTreeMap<Id, usize>,
     /// For each class its terms.
     terms: Vec<Vec<Priced<'a>>>,
-    /// For each class: its axes, and the bytes that it takes if it is not known at load.
-    about: Vec<(AxisSet, Option<f64>)>,
+    /// The bytes that a class takes if it is not known at load.
+    bytes: Vec<Option<f64>>,
     machine: Machine,
 }
 
@@ -103,16 +110,12 @@ impl<'a> Prices<'a> {
             let node = &scene.egraph[class].nodes[n];
             let op = if let Head::Op(op) = &node.head { Some(op) } else { None };
             let operands = node.operands.iter().map(|o| number[&scene.egraph.find(*o)]).collect();
-            Priced { price: own_cost(scene, class, n, extents) + STEP, operands, op }
+            let same_axes = node.operands.iter().map(|o| scene.ty(*o).axes == scene.ty(class).axes).collect();
+            Priced { price: own_cost(scene, class, n, extents) + STEP, operands, same_axes, op }
         };
-        let class = |c: &Id| {
-            let known = &scene.egraph[*c].data;
-            let bytes = (!known.at_load).then(|| cost::bytes(&known.types[0], extents));
-            (known.types[0].axes.clone(), bytes)
-        };
-        let about = classes.iter().map(class).collect();
+        let bytes = classes.iter().map(|c| (!scene.at_load(*c)).then(|| cost::bytes(scene.ty(*c), extents))).collect();
         let terms = classes.iter().map(|c| (0..scene.egraph[*c].nodes.len()).map(|n| term(*c, n)).collect()).collect();
-        Self { scene, number, terms, about, classes, machine: extents.machine }
+        Self { scene, number, terms, bytes, classes, machine: extents.machine }
     }
 
     fn place(&self, class: usize, term: &super::term::Term) -> Option<usize> {
@@ -142,7 +145,8 @@ impl<'a> Prices<'a> {
                 }
                 clock += 1;
                 seen_at[i] = clock;
-                for (n, Priced { price, operands, op }) in terms.iter().enumerate() {
+                for (n, term) in terms.iter().enumerate() {
+                    let Priced { price, operands, op, .. } = term;
                     let mut set = vec![0u64; words];
                     let mut complete = true;
                     for operand in operands {
@@ -154,17 +158,12 @@ impl<'a> Prices<'a> {
                     if !complete || set[i / 64] & (1 << (i % 64)) != 0 {
                         continue;
                     }
-                    let below: Vec<(Home, bool)> = operands
-                        .iter()
-                        .map(|o| {
-                            let home = best[*o].as_ref().map_or(Home::Stored, |b| b.home);
-                            (home, self.about[*o].0 == self.about[i].0)
-                        })
-                        .collect();
+                    let home = |o: usize| best[o].as_ref().map_or(Home::Stored, |b| b.home);
+                    let below: Vec<(Home, bool)> = term.below(home).collect();
                     let home = op.map_or(Home::Stored, |op| Home::of(op, &below));
                     // Counted for each reader: what is stored once for several looks dearer here than it is.
                     let store = |(o, (home, _)): (&usize, &(Home, bool))| {
-                        self.about[*o].1.map_or(0.0, |b| home.store(b, &self.machine))
+                        self.bytes[*o].map_or(0.0, |b| home.store(b, &self.machine))
                     };
                     let stores: f64 = match op {
                         Some(op) if op.class() == Class::Contract => operands.iter().zip(&below).map(store).sum(),
@@ -204,7 +203,8 @@ impl<'a> Prices<'a> {
         // Depth first, without recursion over the depth of the graph.
         let mut stack: Vec<(usize, bool)> = roots.iter().rev().map(|r| (*r, false)).collect();
         while let Some((class, done)) = stack.pop() {
-            let Priced { price, operands, op } = &self.terms[class][choice[class]?];
+            let term = &self.terms[class][choice[class]?];
+            let Priced { price, operands, op, .. } = term;
             if done {
                 state[class] = 2;
                 total.cost += price;
@@ -214,10 +214,10 @@ impl<'a> Prices<'a> {
                 total.order.push(class);
                 if let Some(op) = op {
                     below.clear();
-                    below.extend(operands.iter().map(|o| (homes[*o], self.about[*o].0 == self.about[class].0)));
+                    below.extend(term.below(|o| homes[o]));
                     if op.class() == Class::Contract {
                         for (operand, (home, _)) in operands.iter().zip(&below) {
-                            if let Some(bytes) = self.about[*operand].1
+                            if let Some(bytes) = self.bytes[*operand]
                                 && !std::mem::replace(&mut stored[*operand], true)
                             {
                                 total.cost += home.store(bytes, &self.machine);

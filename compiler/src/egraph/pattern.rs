@@ -220,6 +220,14 @@ impl Matcher<'_> {
     }
 
     fn node(&self, op: &Op, operands: &[Id], items: &[Pattern], bindings: &mut Bindings, then: Then) {
+        // Most terms fail here, before anything is made for them.
+        let is_below = |item: &Pattern| match item {
+            Pattern::Op(name, _) => operands.iter().any(|o| self.scene.ops_named(*o, name).next().is_some()),
+            _ => true,
+        };
+        if !items.iter().all(is_below) {
+            return;
+        }
         let attrs = op.attrs();
         if items.len() < attrs.len() {
             return;
