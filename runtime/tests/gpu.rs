@@ -24,6 +24,7 @@ fn manifest() -> Manifest {
         flops: known(0),
         lines: vec![],
         routing: None,
+        checks: Vec::new(),
     };
     let plan = Plan {
         buffers: vec![

@@ -63,7 +63,7 @@ fn another_version_is_refused_before_anything_else_is_looked_at() {
     let error = told(&link(NOTHING, br#"{"version":7,"future":[1,2]}"#, "-DNONE"));
     assert_eq!(
         error,
-        "artifact of format version 7, this runtime reads version 5: build it again with a matching gatec"
+        "artifact of format version 7, this runtime reads version 6: build it again with a matching gatec"
     );
 }
 

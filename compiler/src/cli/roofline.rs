@@ -241,6 +241,7 @@ fn manifest(isa: Isa) -> Manifest {
             flops: zero(),
             lines: vec![],
             routing: None,
+            checks: Vec::new(),
         })],
     };
     let kernel =

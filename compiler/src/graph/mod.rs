@@ -261,6 +261,11 @@ pub struct Module {
 }
 
 impl Module {
+    /// The text of a span.
+    pub fn text_of(&self, span: Span) -> Option<&str> {
+        self.files.get(span.file as usize)?.1.get(span.start as usize..span.end as usize)
+    }
+
     /// The file and line (from 1) of a span.
     pub fn line_of(&self, span: Span) -> Option<(String, u32)> {
         let (path, text) = self.files.get(span.file as usize)?;

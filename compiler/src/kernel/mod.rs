@@ -414,6 +414,17 @@ impl Kernel {
         false
     }
 
+    /// Does an expression name a loop variable, in itself or in what it stands on?
+    pub fn mentions(&self, id: ExprId, var: Var) -> bool {
+        self.all_below(id).into_iter().any(|expr| match expr {
+            Expr::Index { index, .. } => index::mentions(index, var),
+            Expr::Load { index, bounds, .. } => {
+                index::mentions(index, var) || bounds.iter().any(|b| index::mentions(&b.index, var))
+            }
+            _ => false,
+        })
+    }
+
     /// Is it a load that is never guarded, of elements at equal distances along each of the loops?
     pub fn is_even(&self, id: ExprId, loops: &[Loop]) -> bool {
         let Expr::Load { index, bounds, .. } = self.expr(id) else { return false };
@@ -421,6 +432,23 @@ impl Kernel {
         index::values(index, &mut read);
         let along = |l: &Loop| index::stride(index, l.var).is_some() && !read.iter().any(|v| self.varies(*v, l.var));
         bounds.is_empty() && loops.iter().all(along)
+    }
+
+    /// All its loops, those that stages share once for each.
+    pub fn loops(&self) -> Vec<&Loop> {
+        match &self.body {
+            Body::Nest(nest) => {
+                let inner = nest.stages.iter().flat_map(|stage| match stage {
+                    Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => inner.as_slice(),
+                    Stage::Running { over, .. } => std::slice::from_ref(over),
+                });
+                nest.outer.iter().chain(&nest.walk).chain(inner).collect()
+            }
+            Body::Contract(c) => [&c.batch, &c.rows, &c.cols].into_iter().chain(&c.sums).collect(),
+            Body::Attend(a) => [&a.batch, &a.rows, &a.over, &a.cols].into_iter().chain(&a.sums).collect(),
+            Body::TopK(t) => t.rows.iter().chain([&t.over]).collect(),
+            Body::GroupRows(g) => g.rows.iter().collect(),
+        }
     }
 
     /// All loads that an expression stands on.

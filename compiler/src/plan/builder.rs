@@ -60,6 +60,8 @@ pub struct KernelBuilder<'p, 'g> {
     pub unpack: Option<Unpack>,
     /// The index by which rows are grouped: it is of an expert in each.
     pub chosen: Option<Value>,
+    /// Expressions that must be indices of an axis, and the values of which they are made.
+    pub checked: Vec<(ExprId, (RegionId, Value), Axis)>,
     memo: Vec<(RegionId, Value, Point, Guard, ExprId)>,
 }
 
@@ -89,6 +91,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
             segment_loops: Vec::new(),
             unpack: None,
             chosen: None,
+            checked: Vec::new(),
             memo: Vec::new(),
         }
     }
@@ -210,6 +213,7 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
         self.kernel.exprs.truncate(exprs);
         self.kernel.vars = vars;
         self.memo.retain(|(.., expr)| (expr.0 as usize) < exprs);
+        self.checked.retain(|(expr, ..)| (expr.0 as usize) < exprs);
     }
 
     /// The argument for a spot.
@@ -334,13 +338,14 @@ impl<'p, 'g> KernelBuilder<'p, 'g> {
     /// Puts the kernel together and adds its call to the plan.
     pub fn finish(self, label: &str, body: Body, flops: f64) -> Result<(), PlanError> {
         let lines = self.planner.lines(self.region, self.group);
-        self.finish_as(label, body, flops, Origin { lines, routing: None })
+        self.finish_as(label, body, flops, Origin { lines, ..Origin::default() })
     }
 
     /// [`Self::finish`] for a kernel that stands for more or less than its group.
-    pub fn finish_as(mut self, label: &str, body: Body, flops: f64, origin: Origin) -> Result<(), PlanError> {
+    pub fn finish_as(mut self, label: &str, body: Body, flops: f64, mut origin: Origin) -> Result<(), PlanError> {
         self.kernel.body = body;
         self.kernel.dims = self.dims.len() as u32;
+        origin.checks = self.checks();
         self.planner.call(label, self.kernel, &self.spots, &self.dims, origin, flops)
     }
 }

@@ -158,8 +158,9 @@ impl KernelBuilder<'_, '_> {
                 inner.retain(|axis, _| x_axes.contains(*axis));
                 if gather.or_zero {
                     let index = (index, elem);
-                    return self.gathered_or_zero(region, operands[0], (gather.axis, extent), index, inner, guard);
+                    return self.gathered_or_zero(region, &operands, (gather.axis, extent), index, inner, guard);
                 }
+                self.checked.push((index, (region, operands[1]), gather.axis));
                 inner.insert(gather.axis, Index::Value(index, extent));
             }
             Op::Dequantize(packed) => {
@@ -203,7 +204,7 @@ impl KernelBuilder<'_, '_> {
     fn gathered_or_zero(
         &mut self,
         region: RegionId,
-        x: Value,
+        operands: &[Value],
         (axis, extent): (Axis, Extent),
         (index, elem): (ExprId, Elem),
         mut inner: Point,
@@ -212,9 +213,10 @@ impl KernelBuilder<'_, '_> {
         let zero = self.push(Expr::Const { elem, value: 0.0 });
         let has_one = self.push(Expr::Binary(Binary::Ge, index, zero));
         let inside = self.push(Expr::Select(has_one, index, zero));
+        self.checked.push((inside, (region, operands[1]), axis));
         inner.insert(axis, Index::Value(inside, extent));
-        let there = self.expand(region, x, &inner, guard)?;
-        let elem = self.planner.graph(region).ty(x).elem;
+        let there = self.expand(region, operands[0], &inner, guard)?;
+        let elem = self.planner.graph(region).ty(operands[0]).elem;
         let zero = self.push(Expr::Const { elem, value: 0.0 });
         Ok(self.push(Expr::Select(has_one, there, zero)))
     }

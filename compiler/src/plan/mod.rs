@@ -6,6 +6,7 @@
 
 mod attend;
 mod builder;
+mod checks;
 mod contract;
 mod expand;
 mod indices;
@@ -27,7 +28,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gatec_lang::Size;
-use gatec_runtime::format::{self, Call, Isa, Kept, Place, Plan, Routing, SizeExpr};
+use gatec_runtime::format::{self, Call, Check, Isa, Kept, Place, Plan, Routing, SizeExpr};
 use thiserror::Error;
 
 use crate::fuse::{self, Core, GroupId, Needs, Note, Outside, Way};
@@ -134,6 +135,7 @@ pub fn plan(module: &Module, isa: Isa, assume: &[(String, i64)], tuning: &Tuning
 pub(crate) struct Origin {
     pub lines: Vec<(String, u32)>,
     pub routing: Option<Routing>,
+    pub checks: Vec<Check>,
 }
 
 struct PlannedKernel {
@@ -404,6 +406,7 @@ impl<'g> Planner<'g> {
             flops: self.evaluate(&work.flops, dims),
             lines: origin.lines,
             routing: origin.routing,
+            checks: origin.checks,
         });
         Ok(())
     }

@@ -25,7 +25,7 @@ impl Planner<'_> {
         let locations = self.regions[region.0].locations[&value].clone();
         let rows: Vec<Axis> = locations[0].order().into_iter().filter(|a| *a != top_k.slot).collect();
         let work = self.work(region, operand);
-        let origin = Origin { lines: self.lines_of(region, &[value]), routing: None };
+        let origin = Origin { lines: self.lines_of(region, &[value]), ..Origin::default() };
         let k = self.size(top_k.slot);
         let mut builder = KernelBuilder::new(self, region, None);
         let mut point = Point::new();
@@ -83,6 +83,9 @@ impl Planner<'_> {
         let mut point = Point::new();
         let rows = builder.loops(&sorting.rows, &mut point);
         let expert = builder.segment_of(&sorting.by, &segments, &point)?;
+        if let By::Expert { index, expert: axis, .. } | By::Element { index, into: axis, .. } = &sorting.by {
+            builder.checked.push((expert, (region, *index), *axis));
+        }
         let experts = builder.extent(&segments);
         let order_id = builder.buffer("order", &order, Elem::I32, Access::Write, false);
         let offsets_id = builder.buffer("offsets", &offsets, Elem::I32, Access::Write, false);
@@ -98,7 +101,7 @@ impl Planner<'_> {
         };
         let (By::Expert { index, .. } | By::Element { index, .. } | By::Flag(Only { flag: index, .. })) = sorting.by;
         let lines = builder.planner.lines_of(region, &[index]);
-        builder.finish_as("group_rows", body, work, Origin { lines, routing })?;
+        builder.finish_as("group_rows", body, work, Origin { lines, routing, ..Origin::default() })?;
         Ok((order, offsets))
     }
 }

@@ -269,6 +269,6 @@ impl Planner<'_> {
         let work = work * builder.planner.symbols.estimate(count) as f64;
         let only = only.map(|only| builder.only(only, &point)).transpose()?;
         let body = Body::Nest(Nest { outer, only, walk: Some(iterations), stages });
-        builder.finish_as("walk", body, work, Origin { lines, routing: None })
+        builder.finish_as("walk", body, work, Origin { lines, ..Origin::default() })
     }
 }

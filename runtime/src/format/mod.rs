@@ -14,7 +14,7 @@ pub use elem::Elem;
 pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
 pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
@@ -374,6 +374,26 @@ pub struct Call {
     /// What it says about a router, for those who count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<Routing>,
+    /// The indices that the kernel looks at before it uses them, for messages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+}
+
+/// Indices that a kernel uses, and what they are called in the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The kernel's own number for it.
+    pub number: u32,
+    /// A name, or the text of an expression.
+    pub index: String,
+    /// The axis of which they must be indices.
+    pub axis: Axis,
+    /// The axes of the loops around the call, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loops: Vec<String>,
+    /// The variables of the kernel's loops that say which index it is, and the axes that they run over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vars: Vec<(u32, String)>,
 }
 
 /// What stands in a call's buffers about a router. Looked at only when somebody asks for counts; the call has one unit, and the

@@ -276,6 +276,9 @@ impl Check<'_> {
                 self.fault(format_args!("`{}`: loading has no router", kernel.symbol));
             }
         }
+        for check in &call.checks {
+            self.size(&kernel.symbol, &check.axis.size, at_load);
+        }
         for arg in &call.args {
             self.arg(arg, plan, &kernel.symbol, depth, at_load);
         }

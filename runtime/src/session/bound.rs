@@ -4,7 +4,7 @@
 use super::engine::Engine;
 use super::error::Shape;
 use super::sizes::{Sizes, mismatch};
-use super::{RunError, Session, View, ViewMut, find, model};
+use super::{BadIndex, RunError, Session, View, ViewMut, find, model};
 use crate::format::{Place, Tensor};
 use crate::memory::Memory;
 use crate::plan::PrepareError;
@@ -262,13 +262,16 @@ impl Session {
         let result = unsafe { bound.engine.run(&self.model, &mut self.watch, self.entry) };
         if let Err(stopped) = result {
             bound.outputs.iter_mut().for_each(|port| port.filled = false);
-            let number = stopped.index()?;
+            let fault = stopped.index()?;
+            let symbols = &bound.sizes.values;
             let variant = self.model.variant();
-            let call = model::call_number(&variant.entries[self.entry], number);
+            let call = model::call_number(&variant.entries[self.entry], fault.call);
+            let told = call.and_then(|call| BadIndex::told(&fault, call, symbols));
             return Err(RunError::IndexOutOfRange {
                 kernel: call.map(|call| model::label(variant, call)).unwrap_or_default(),
                 lines_of: call.map(|call| call.lines.clone()).unwrap_or_default(),
-                found: self.bad_index().map(Box::new),
+                one_of: call.map(|call| call.checks.iter().map(|c| c.index.clone()).collect()).unwrap_or_default(),
+                found: self.bad_index().or(told).map(Box::new),
             });
         }
         for state in &manifest.entries[self.entry].sets {

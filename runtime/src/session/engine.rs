@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "hands on a promise about memory")]
 
 use super::counts::Counts;
+use super::walk::Fault;
 use super::watch::{CallTime, Watch};
 use super::{Model, RunError, exec};
 use crate::format::{Place, Plan};
@@ -16,17 +17,17 @@ pub(super) enum Engine {
 
 /// Why a run ended early.
 pub(super) enum Stopped {
-    /// The call of that number met an index out of range.
-    Index(u32),
+    /// The call of that number, in the plan, met an index out of range.
+    Index(Fault),
     #[cfg(feature = "cuda")]
     Device(crate::cuda::CudaError),
 }
 
 impl Stopped {
     /// The call that met an index out of range, or the error of a device.
-    pub fn index(self) -> Result<u32, RunError> {
+    pub fn index(self) -> Result<Fault, RunError> {
         match self {
-            Self::Index(number) => Ok(number),
+            Self::Index(fault) => Ok(fault),
             #[cfg(feature = "cuda")]
             Self::Device(error) => Err(RunError::Device { message: error.to_string() }),
         }
@@ -87,7 +88,9 @@ impl Engine {
             Self::Cpu(exec) => unsafe { exec.run(model.pool(), watch, entry) }.map_err(Stopped::Index),
             #[cfg(feature = "cuda")]
             // SAFETY: the caller's promise.
-            Self::Cuda(exec) => unsafe { exec.run() }.map_err(Stopped::Device)?.map_err(Stopped::Index),
+            Self::Cuda(exec) => unsafe { exec.run() }
+                .map_err(Stopped::Device)?
+                .map_err(|call| Stopped::Index(Fault { call, ..Fault::NONE })),
         }
     }
 

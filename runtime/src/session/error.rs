@@ -21,8 +21,8 @@ pub enum LoadError {
     OutOfMemory { what: String, bytes: u64 },
     #[error("inconsistent artifact: {what} does not work out")]
     Inconsistent { what: String },
-    #[error("while loading, kernel `{kernel}` met an index out of range")]
-    IndexOutOfRange { kernel: String },
+    #[error("while loading, {}in kernel `{kernel}`", wrong(found.as_deref(), &[]))]
+    IndexOutOfRange { kernel: String, found: Option<Box<BadIndex>> },
     #[error("{isa} was asked for, but this runtime was built without the feature `cuda`")]
     NoCuda { isa: Isa },
     #[cfg(feature = "cuda")]
@@ -64,9 +64,10 @@ pub enum RunError {
     StateSize { name: String, was: u64, now: u64 },
     #[error("the GPU: {message}")]
     Device { message: String },
-    /// `found` is the first wrong one that stands in an input or a state; `None` where the index was computed.
-    #[error("{}in kernel `{kernel}`{}", wrong(found.as_deref()), lines(lines_of))]
-    IndexOutOfRange { kernel: String, lines_of: Vec<(String, u32)>, found: Option<Box<BadIndex>> },
+    /// `found` is the first wrong one that stands in an input or a state, else the one that the kernel met; `None` where it was computed
+    /// on a GPU. `one_of` are the indices that the kernel looks at.
+    #[error("{}in kernel `{kernel}`{}", wrong(found.as_deref(), one_of), lines(lines_of))]
+    IndexOutOfRange { kernel: String, lines_of: Vec<(String, u32)>, one_of: Vec<String>, found: Option<Box<BadIndex>> },
 }
 
 fn names(names: &[String]) -> String {
@@ -83,8 +84,12 @@ fn sizes(bound: &[(String, i64)]) -> String {
     }
 }
 
-fn wrong(found: Option<&BadIndex>) -> String {
-    found.map_or_else(|| "an index out of range ".into(), |bad| format!("{bad}, "))
+fn wrong(found: Option<&BadIndex>, one_of: &[String]) -> String {
+    match (found, one_of) {
+        (Some(bad), _) => format!("{bad}, "),
+        (None, []) => "an index out of range ".into(),
+        (None, one_of) => format!("an index out of range, one of {}, ", names(one_of)),
+    }
 }
 
 fn lines(lines: &[(String, u32)]) -> String {

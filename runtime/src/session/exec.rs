@@ -2,10 +2,12 @@
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
 use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, PoisonError};
 
 use super::counts::Counts;
-use super::walk::{Cursor, Walk};
+use super::walk::{Cursor, Fault, Walk};
 use super::watch::{CallTime, Watch};
+use crate::format::abi::FAULT_NUMBERS;
 use crate::format::{Place, Plan, abi};
 use crate::memory::{ALIGN, Memory};
 use crate::plan::{PrepareError, Program};
@@ -42,6 +44,7 @@ pub(super) struct Exec {
     barrier: Barrier,
     /// The first call that met an index out of range.
     failed: AtomicU32,
+    fault: Mutex<Fault>,
     times: Vec<CallTime>,
     counts: Counts,
 }
@@ -76,6 +79,7 @@ impl Exec {
             threads: 0,
             barrier: Barrier::default(),
             failed: AtomicU32::new(NONE),
+            fault: Mutex::new(Fault::NONE),
             times: Vec::new(),
             counts: Counts::default(),
         }
@@ -94,9 +98,15 @@ impl Exec {
         self.program.evaluate(plan, symbols, available).map_err(PrepareError::Size)?;
         let program = &self.program;
         self.threads = threads.max(1);
-        self.scratch_stride = (program.scratch_bytes as usize).next_multiple_of(ALIGN);
+        let told = size_of::<[i64; FAULT_NUMBERS]>();
+        self.scratch_stride = (told + program.scratch_bytes as usize).next_multiple_of(ALIGN);
         let scratch = (self.scratch_stride as u64).saturating_mul(self.threads as u64);
         self.scratch.reserve(scratch).map_err(PrepareError::Memory)?;
+        for thread in 0..self.threads {
+            let start = self.scratch.start().wrapping_add(thread * self.scratch_stride);
+            // SAFETY: the memory of each thread begins with so many numbers, aligned as `Memory` is.
+            unsafe { start.cast::<[i64; FAULT_NUMBERS]>().write(Fault::NONE.told) };
+        }
         self.arena.reserve(program.arena_bytes).map_err(PrepareError::Memory)?;
         self.kernels.clear();
         self.kernels.extend(program.calls.iter().map(|call| functions[call.kernel as usize]));
@@ -149,12 +159,12 @@ impl Exec {
         }
     }
 
-    /// Runs the program, of the entry of that number, and records what `watch` asks for. The number of the call (in the plan) that
-    /// met an index out of range, if one did.
+    /// Runs the program, of the entry of that number, and records what `watch` asks for. What the first call told that met
+    /// an index out of range, if one did, under its number in the plan.
     ///
     /// # Safety
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
-    pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), u32> {
+    pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), Fault> {
         *self.failed.get_mut() = NONE;
         let watched = watch.is_on();
         if watch.counted {
@@ -172,6 +182,7 @@ impl Exec {
             scratch_stride: self.scratch_stride,
             barrier: &self.barrier,
             failed: &self.failed,
+            fault: &self.fault,
             eyes: watch.eyes(&mut self.times, &mut self.counts, entry),
         };
         let mut cursor = Cursor::default();
@@ -199,7 +210,11 @@ impl Exec {
         drop(caller);
         match *self.failed.get_mut() {
             NONE => Ok(()),
-            call => Err(self.program.calls[call as usize].number),
+            call => {
+                let fault = self.fault.get_mut().unwrap_or_else(PoisonError::into_inner);
+                let fault = std::mem::replace(fault, Fault::NONE);
+                Err(Fault { call: self.program.calls[call as usize].number, ..fault })
+            }
         }
     }
 

@@ -1,16 +1,18 @@
-//! Which index of an input or a state is out of range: looked for after a kernel has met one.
+//! Which index is out of range: looked for in inputs and states after a kernel has met one, or as the kernel told it.
 #![allow(unsafe_code, reason = "reads inputs where they stand")]
 
 use std::fmt;
 use std::ops::Range;
 
 use super::Session;
-use crate::format::{Elem, Place, Tensor};
+use super::walk::Fault;
+use crate::format::abi::FAULT_VARS;
+use crate::format::{Call, Elem, Place, Tensor};
 
-/// An element of an input or a state that is no index of the axis that it must be one of.
+/// An element of an input, a state or a computed value that is no index of the axis that it must be one of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadIndex {
-    /// The input's or state's name.
+    /// The name of the input, state or value, or the text of the expression that makes it, in parentheses.
     pub tensor: String,
     /// The place of the element, a number for each axis, outermost first.
     pub at: Vec<(String, u64)>,
@@ -25,12 +27,27 @@ impl fmt::Display for BadIndex {
         let at: Vec<String> = self.at.iter().map(|(axis, number)| format!("{axis} = {number}")).collect();
         let at = if at.is_empty() { String::new() } else { format!("[{}]", at.join(", ")) };
         let Self { tensor, value, axis, size, .. } = self;
-        write!(f, "`{tensor}{at}` is {value}, an index out of range: axis `{axis}` has {size} elements")
+        let s = if *size == 1 { "" } else { "s" };
+        write!(f, "`{tensor}{at}` is {value}, an index out of range: axis `{axis}` has {size} element{s}")
+    }
+}
+
+impl BadIndex {
+    /// What a kernel has told of an index that its call checks.
+    pub(super) fn told(fault: &Fault, call: &Call, symbols: &[i64]) -> Option<Self> {
+        let check = call.checks.iter().find(|check| i64::from(check.number) == fault.told[0])?;
+        let loops = check.loops.iter().zip(fault.iterations);
+        let vars =
+            check.vars.iter().filter_map(|(var, axis)| Some((axis, *fault.told.get(*var as usize + FAULT_VARS)?)));
+        let at = loops.chain(vars).filter_map(|(axis, number)| Some((axis.clone(), u64::try_from(number).ok()?)));
+        let size = check.axis.size.eval(symbols)?;
+        let (tensor, axis) = (check.index.clone(), check.axis.name.clone());
+        Some(Self { tensor, at: at.collect(), value: fault.told[1], axis, size })
     }
 }
 
 impl Session {
-    /// The first wrong index in the inputs and states of the run that failed; `None` where a wrong one was computed.
+    /// The first wrong index in the inputs and states of the run that failed.
     pub(super) fn bad_index(&self) -> Option<BadIndex> {
         let manifest = self.model.manifest();
         let entry = &manifest.entries[self.entry];

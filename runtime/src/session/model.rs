@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::exec::Exec;
+use super::walk::Fault;
 use super::watch::Watch;
-use super::{LoadError, RunError, Session};
+use super::{BadIndex, LoadError, RunError, Session};
 use crate::format::{Call, Entry, Isa, Manifest, Place, Plan, SizeExpr, Step, Variant, abi};
 use crate::memory::Memory;
 use crate::open::{Artifact, Code};
@@ -288,7 +289,8 @@ fn pack(
         // SAFETY: every buffer of this step is in the arena, kept or a parameter (`open` allows no other while loading), all of
         // which were set above; nobody else has them yet. A plan of the compiler does not write parameters, which are mapped
         // read-only.
-        unsafe { exec.run(pool, &mut Watch::default(), 0) }.map_err(|call| index_error(variant, before + call))?;
+        unsafe { exec.run(pool, &mut Watch::default(), 0) }
+            .map_err(|fault| index_error(variant, &Fault { call: before + fault.call, ..fault }))?;
         before += calls_here;
         for i in (0..cpu.params.len()).filter(|i| last_uses.get(*i) == Some(&Some(number))) {
             if !is_read(variant, i)
@@ -336,7 +338,7 @@ fn load_cuda(
     Loaded::load(manifest, variant, &ptx, params).map_err(|fault| match fault {
         LoadFault::Device(error) => LoadError::Cuda(error),
         LoadFault::Prepare(error) => prepare_error(error),
-        LoadFault::Index(number) => index_error(variant, number),
+        LoadFault::Index(call) => index_error(variant, &Fault { call, ..Fault::NONE }),
     })
 }
 
@@ -349,9 +351,12 @@ fn prepare_error(error: PrepareError) -> LoadError {
     }
 }
 
-fn index_error(variant: &Variant, number: u32) -> LoadError {
-    let call = call_number(&variant.load, number);
-    LoadError::IndexOutOfRange { kernel: call.map_or_else(String::new, |call| label(variant, call)) }
+fn index_error(variant: &Variant, fault: &Fault) -> LoadError {
+    let call = call_number(&variant.load, fault.call);
+    LoadError::IndexOutOfRange {
+        kernel: call.map_or_else(String::new, |call| label(variant, call)),
+        found: call.and_then(|call| BadIndex::told(fault, call, &[])).map(Box::new),
+    }
 }
 
 pub(super) fn label(variant: &Variant, call: &Call) -> String {

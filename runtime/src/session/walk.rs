@@ -7,14 +7,33 @@
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::watch::{Did, Eyes};
-use crate::format::abi;
+use crate::format::abi::{self, FAULT_NUMBERS};
 use crate::plan::{CallAt, MAX_LOOP_DEPTH, Op, Program};
 use crate::pool::Barrier;
 
 /// Pieces of a share that is gone through backwards.
 const PIECES: usize = 8;
+
+/// What a call has told of an index out of range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    /// The number of the call in the program.
+    pub call: u32,
+    pub thread: usize,
+    /// As the kernel wrote it ([`abi::Kernel`]).
+    pub told: [i64; FAULT_NUMBERS],
+    /// The iterations of the loops around the call.
+    pub iterations: [i64; MAX_LOOP_DEPTH],
+}
+
+impl Fault {
+    /// Behind that of any call.
+    pub const NONE: Self =
+        Self { call: u32::MAX, thread: usize::MAX, told: [-1; FAULT_NUMBERS], iterations: [0; MAX_LOOP_DEPTH] };
+}
 
 /// One run, as all its threads see it.
 pub(super) struct Walk<'a> {
@@ -29,6 +48,8 @@ pub(super) struct Walk<'a> {
     pub scratch_stride: usize,
     pub barrier: &'a Barrier,
     pub failed: &'a AtomicU32,
+    /// What the first of the failed calls told.
+    pub fault: &'a Mutex<Fault>,
     pub eyes: Eyes<'a>,
 }
 
@@ -200,6 +221,8 @@ impl Walk<'_> {
                     }
                     if status != 0 {
                         self.failed.fetch_min(number, Ordering::Relaxed);
+                        // SAFETY: the call of `thread` has ended.
+                        unsafe { self.keep_fault(number, thread, &numbers[..depth]) };
                         // Others walk on to the next barrier and would wait there; going on is safe, for every kernel checks
                         // the indices that it reads.
                         if threads == 1 {
@@ -257,6 +280,28 @@ impl Walk<'_> {
         unsafe { self.eyes.count_exits(exits as usize, layer as usize, left) };
     }
 
+    /// Keeps what a call has told of a wrong index, of several calls that failed the first one. This locks: the run has failed.
+    ///
+    /// # Safety
+    /// As [`Walk::go`], right after the call on `thread`.
+    unsafe fn keep_fault(&self, call: u32, thread: usize, numbers: &[i64]) {
+        let told = self.scratch_of(thread).cast::<i64>().wrapping_sub(FAULT_NUMBERS);
+        // SAFETY: so many numbers stand before the scratch of each thread (`Exec::prepare`), aligned, and a kernel has ended that wrote
+        // them.
+        let told = unsafe { std::mem::replace(&mut *told.cast::<[i64; FAULT_NUMBERS]>(), Fault::NONE.told) };
+        let mut kept = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        if (call, thread) < (kept.call, kept.thread) {
+            let mut iterations = [0; MAX_LOOP_DEPTH];
+            iterations[..numbers.len()].copy_from_slice(numbers);
+            *kept = Fault { call, thread, told, iterations };
+        }
+    }
+
+    /// The scratch memory of a thread.
+    fn scratch_of(&self, thread: usize) -> *mut u8 {
+        self.scratch.wrapping_add(thread * self.scratch_stride + size_of::<[i64; FAULT_NUMBERS]>())
+    }
+
     /// # Safety
     /// As [`Walk::go`]; no other call uses the table of `thread`.
     #[inline(always)]
@@ -283,8 +328,7 @@ impl Walk<'_> {
         let args = unsafe { table.add(call.args.start as usize) };
         // SAFETY: `dims` of the call are a range of the program's.
         let dims = unsafe { self.program.dims.as_ptr().add(call.dims.start as usize) };
-        // SAFETY: there is scratch of `scratch_stride` bytes for each thread.
-        let scratch = unsafe { self.scratch.add(thread * self.scratch_stride) };
+        let scratch = self.scratch_of(thread);
         let run = |(begin, end): (i64, i64)| {
             // SAFETY: `kernel` lies in code whose hash and ABI version `open` checked, which stays mapped as long as the model;
             // the numbers of arguments and sizes are the kernel's (`open`), each pointer lies in its buffer (`Program::arg`),

@@ -173,6 +173,15 @@ impl<'ctx> Emit<'ctx> {
             scalar => scalar,
         }
     }
+    /// The same, of a lane that code finds.
+    pub fn lane_at(&self, v: Val<'ctx>, lane: Val<'ctx>) -> Val<'ctx> {
+        match v {
+            BasicValueEnum::VectorValue(vector) => {
+                self.builder.build_extract_element(vector, lane.into_int_value(), "").expect(TYPED)
+            }
+            scalar => scalar,
+        }
+    }
     pub fn insert(&self, v: Val<'ctx>, value: Val<'ctx>, lane: u32) -> Val<'ctx> {
         let at = self.context.i32_type().const_int(u64::from(lane), false);
         self.builder.build_insert_element(v.into_vector_value(), value, at, "").expect(TYPED).into()

@@ -45,6 +45,8 @@ pub struct Frame<'a, 'ctx> {
     pub streams: Option<Val<'ctx>>,
     /// Set to 1 when an index was out of range.
     pub fault: PointerValue<'ctx>,
+    /// Where numbers about the first one go; `None` where nobody looks.
+    pub told: Option<PointerValue<'ctx>>,
     memo: BTreeMap<ExprId, Val<'ctx>>,
 }
 
@@ -101,6 +103,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             streams: None,
             lanes: None,
             fault,
+            told: None,
             memo: BTreeMap::new(),
         }
     }
@@ -219,8 +222,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                     if e.element_of(v.get_type()) == e.i64() { v } else { e.cast(InstructionOpcode::SExt, v, e.i64()) };
                 let extent = self.extent(*extent);
                 let outside = e.icmp(IntPredicate::UGE, wide, extent);
-                let any = if outside.is_vector_value() { e.call("llvm.vector.reduce.or", &[outside]) } else { outside };
-                e.when(any, || e.store(e.bits(e.int(32), 1), self.fault));
+                self.tell(*expr, wide, outside);
                 e.select(outside, e.same(wide, 0.0), wide)
             }
         }

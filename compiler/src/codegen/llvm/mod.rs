@@ -4,6 +4,7 @@ mod access;
 mod elem;
 pub mod emit;
 pub mod expr;
+mod fault;
 pub mod loops;
 mod memory;
 pub mod nest;

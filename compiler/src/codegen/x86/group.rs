@@ -33,7 +33,7 @@ pub fn group_rows<'ctx>(frame: &mut Frame<'_, 'ctx>, group: &GroupRows) {
             let number = e.load(e.i64(), row);
             let inside = e.icmp(IntPredicate::ULT, expert, experts);
             e.when(inside, || f(frame, expert, number));
-            e.when(e.not(inside), || e.store(one, frame.fault));
+            frame.tell(group.expert, expert, e.not(inside));
             e.store(e.add(number, e.index(1)), row);
         });
     };

@@ -13,6 +13,7 @@ mod tall;
 mod tests;
 mod tile;
 
+use gatec_runtime::format::abi::FAULT_NUMBERS;
 use inkwell::types::BasicType;
 use inkwell::values::{BasicValueEnum, FunctionValue};
 
@@ -48,7 +49,9 @@ pub fn kernel<'ctx>(
     let fault = emit.variable(function, emit.int(32));
     emit.store(emit.bits(emit.int(32), 0), fault);
     let range = Range { begin: params[2], end: params[3], scratch: params[4].into_pointer_value() };
+    let before_scratch = emit.at(params[4].into_pointer_value(), i64, emit.index(-(FAULT_NUMBERS as i64)));
     let mut frame = Frame::new(emit, kernel, buffers, dims, fault);
+    frame.told = Some(before_scratch);
     match (&kernel.body, &schedule.body) {
         (Body::Nest(nest), BodySchedule::Nest(along)) => nest::nest(&mut frame, nest, *along, range),
         (Body::Contract(contract), BodySchedule::Contract(tile)) => {
