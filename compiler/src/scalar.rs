@@ -61,16 +61,17 @@ impl Fold {
         }
     }
 
-    /// One step, in f64.
-    pub fn step(self, so_far: f64, x: f64) -> f64 {
-        match self {
-            Self::Sum => so_far + x,
-            Self::Prod => so_far * x,
-            Self::Max => Binary::Max.eval(Elem::F64, so_far, x),
-            Self::Min => Binary::Min.eval(Elem::F64, so_far, x),
-            Self::Any => Binary::Or.eval(Elem::Bool, so_far, x),
-            Self::All => Binary::And.eval(Elem::Bool, so_far, x),
-        }
+    /// One step, in f64; integers wrap around.
+    pub fn step(self, elem: Elem, so_far: f64, x: f64) -> f64 {
+        let f = match self {
+            Self::Sum => Binary::Add,
+            Self::Prod => Binary::Mul,
+            Self::Max => Binary::Max,
+            Self::Min => Binary::Min,
+            Self::Any => Binary::Or,
+            Self::All => Binary::And,
+        };
+        f.eval(elem, so_far, x)
     }
 
     /// Does it fold `bool`?
@@ -107,20 +108,30 @@ pub fn highest(elem: Elem) -> f64 {
 pub fn wrap(elem: Elem, x: f64) -> f64 {
     match elem {
         Elem::Bool => f64::from(x != 0.0),
-        elem if elem.is_float() => x,
-        // i128 holds every sum that f64 can tell apart in this range.
+        elem if elem.is_float() || x.is_nan() => x,
+        // i128 holds every integer that f64 can tell apart in this range.
         _ => wrap_integer(elem, x as i128),
     }
 }
 
-/// The low bits of an integer that an element type holds.
+/// The low bits of an integer that an element type holds; NaN for an i64 that f64 does not have.
 fn wrap_integer(elem: Elem, x: i128) -> f64 {
     match elem {
         Elem::I32 => f64::from(x as i32),
         Elem::I8 => f64::from(x as i8),
         Elem::U8 => f64::from(x as u8),
-        _ => x as i64 as f64,
+        _ => exactly(x as i64),
     }
+}
+
+fn exactly(x: i64) -> f64 {
+    let near = x as f64;
+    if near as i128 == i128::from(x) { near } else { f64::NAN }
+}
+
+/// Is it a value of the element type? What stands for an i64 that f64 does not have is none: NaN, and 2^63 for the greatest.
+pub fn is_exact(elem: Elem, x: f64) -> bool {
+    elem != Elem::I64 || (lowest(elem)..highest(elem)).contains(&x)
 }
 
 /// A cast: float to integer truncates toward zero and saturates, NaN is 0; integer to integer wraps; to `bool`: is not 0.
@@ -179,18 +190,19 @@ impl Binary {
         matches!(self, Self::BitAnd | Self::BitOr | Self::BitXor | Self::Shl | Self::Shr | Self::Rotate)
     }
 
-    /// The meaning, in f64, for operands of that type. Integers wrap around at its width.
+    /// The meaning, in f64, for operands of that type. Integers wrap around at its width; what f64 does not have is NaN.
     pub fn eval(self, elem: Elem, a: f64, b: f64) -> f64 {
-        let integer = !elem.is_float();
         match self {
-            // Products are longer than f64 can tell.
-            Self::Mul if integer => wrap_integer(elem, (a as i128).wrapping_mul(b as i128)),
+            f if f.is_of_bits() && (a.is_nan() || b.is_nan()) => f64::NAN,
             f if f.is_of_bits() => f.of_bits(elem, a as i64, b as i64),
+            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Rem
+                if !elem.is_float() && !(a.is_nan() || b.is_nan()) =>
+            {
+                wrap_integer(elem, self.of_integers(a as i128, b as i128))
+            }
             Self::Add => a + b,
             Self::Sub => a - b,
             Self::Mul => a * b,
-            Self::Div | Self::Rem if integer && b == 0.0 => 0.0,
-            Self::Div if integer => (a / b).floor(),
             Self::Div => a / b,
             Self::Rem => a - b * (a / b).floor(),
             Self::Pow => a.powf(b),
@@ -206,6 +218,20 @@ impl Binary {
             Self::And => f64::from(a != 0.0 && b != 0.0),
             Self::Or => f64::from(a != 0.0 || b != 0.0),
             Self::BitAnd | Self::BitOr | Self::BitXor | Self::Shl | Self::Shr | Self::Rotate => unreachable!("of bits"),
+        }
+    }
+
+    /// Arithmetic, exactly: of operands of 64 bits none leaves 128.
+    fn of_integers(self, a: i128, b: i128) -> i128 {
+        let quotient =
+            |a: i128, b: i128| if b == 0 { 0 } else { a.div_euclid(b) - i128::from(b < 0 && a.rem_euclid(b) != 0) };
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Rem if b == 0 => 0,
+            Self::Rem => a - b * quotient(a, b),
+            _ => quotient(a, b),
         }
     }
 

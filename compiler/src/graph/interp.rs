@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 
 use super::tensor::{Extents, Tensor, Unbound};
 use super::{Axis, AxisSet, Boundary, Elem, Entry, Graph, Module, Type};
+use crate::scalar;
 
 /// Elements of the largest tensor that the interpreter makes, unless told otherwise: 512 MiB of f64.
 pub const LIMIT: usize = 1 << 26;
+
+/// From here on f64 does not have every integer.
+const EXACT: f64 = (1u64 << 53) as f64;
 
 /// What a graph is evaluated in: extents, and the values behind its leaves.
 #[derive(Clone, Debug)]
@@ -64,8 +68,8 @@ pub enum EvalError {
     Leaf { leaf: &'static str, index: u32, want: Type, found: Type },
     #[error("a value of type {ty} is over the interpreter's limit of {limit} elements")]
     TooLarge { ty: Type, limit: usize },
-    #[error("bits of {value}, an i64 of more than 53 bits: the interpreter counts in f64, compiled code has them all")]
-    Bits { value: f64 },
+    #[error("an i64 of more than 53 bits: the interpreter counts in f64, compiled code has them all")]
+    Bits,
     #[error("%{node} ({op}): {source}")]
     At { node: String, op: &'static str, source: Box<EvalError> },
 }
@@ -123,11 +127,21 @@ impl<'a> Env<'a> {
         let fits = value.elem == ty.elem
             && value.axes.len() == ty.axes.len()
             && value.axes.iter().all(|(a, n)| ty.axes.contains(*a) && self.extents.get(*a) == Some(*n));
+        // What comes from outside may have been rounded on its way here.
+        if ty.elem == Elem::I64 && value.data.iter().any(|x| x.abs() >= EXACT) {
+            return Err(EvalError::Bits);
+        }
         if fits {
             return Ok(value.clone());
         }
         Err(EvalError::Leaf { leaf, index, want: ty.clone(), found: value.ty() })
     }
+}
+
+/// What an op has made, if f64 holds it: an i64 may have more bits.
+pub fn exact(results: Vec<Tensor>) -> Result<Vec<Tensor>, EvalError> {
+    let is_exact = |t: &Tensor| t.elem != Elem::I64 || t.data.iter().all(|x| scalar::is_exact(t.elem, *x));
+    if results.iter().all(is_exact) { Ok(results) } else { Err(EvalError::Bits) }
 }
 
 /// The results of a graph.
@@ -155,7 +169,7 @@ pub fn run_graph(graph: &Graph, env: &Env) -> Result<Vec<Tensor>, EvalError> {
         }
         let operands = graph.operands(id);
         let tensors: Vec<&Tensor> = operands.iter().map(|v| &values[v.node.index()][v.result as usize]).collect();
-        let results = node.op.eval(env, &tensors).map_err(at)?;
+        let results = node.op.eval(env, &tensors).and_then(exact).map_err(at)?;
         for operand in operands {
             if last_use[operand.node.index()] == id.index() {
                 values[operand.node.index()].clear();

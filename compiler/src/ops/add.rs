@@ -4,7 +4,7 @@ use crate::graph::interp::{Env, EvalError};
 use crate::graph::tensor::Tensor;
 use crate::graph::{Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
-use crate::scalar;
+use crate::scalar::Binary;
 
 /// `add a, b, ..`: the sum of the operands; axes broadcast by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +31,7 @@ impl OpDef for Add {
     fn eval(&self, _: &Env, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
         let mut result = operands[0].clone();
         for x in &operands[1..] {
-            result = Tensor::zip(x.elem, [&result, x], |[a, b]| scalar::wrap(x.elem, a + b));
+            result = Tensor::zip(x.elem, [&result, x], |[a, b]| Binary::Add.eval(x.elem, a, b));
         }
         Ok(vec![result])
     }

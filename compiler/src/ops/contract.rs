@@ -4,7 +4,7 @@ use crate::graph::interp::{Env, EvalError};
 use crate::graph::tensor::Tensor;
 use crate::graph::{Axis, AxisSet, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
-use crate::scalar;
+use crate::scalar::Binary;
 
 /// `contract[k] a, b`: `y[b, m, n] = sum over k of a[b, m, k] * b[b, n, k]`; both have every axis of `k`, other shared axes are batch axes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,11 +55,13 @@ impl OpDef for Contract {
             let sums = &mut y[r * n..(r + 1) * n];
             for (i, x) in row.iter().enumerate() {
                 for (sum, w) in sums.iter_mut().zip(&matrix[i * n..(i + 1) * n]) {
-                    *sum += x * w;
+                    *sum = match a.elem.is_float() {
+                        true => *sum + x * w,
+                        false => Binary::Add.eval(a.elem, *sum, Binary::Mul.eval(a.elem, *x, *w)),
+                    };
                 }
             }
         }
-        y.iter_mut().for_each(|v| *v = scalar::wrap(a.elem, *v));
         let mut axes = a.axes[..batch.len() + rows.len()].to_vec();
         axes.extend(&b.axes[batch.len() + over.len()..]);
         Ok(vec![Tensor::new(a.elem, axes, y)])

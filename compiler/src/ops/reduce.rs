@@ -4,7 +4,7 @@ use crate::graph::interp::{Env, EvalError};
 use crate::graph::tensor::Tensor;
 use crate::graph::{Axis, AxisSet, Elem, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
-use crate::scalar::{self, Fold};
+use crate::scalar::Fold;
 
 /// `reduce[fold, k] x`: `y[..] = fold over k of x[.., k]`, the unit of `fold` over an empty axis. The order of the fold is free.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,8 +43,8 @@ impl OpDef for Reduce {
         let rest = x.axes[..x.axes.len() - over.len()].to_vec();
         let row: usize = x.axes[rest.len()..].iter().map(|a| a.1).product();
         let unit = self.fold.unit(x.elem);
-        let folded = |i: usize| x.data[i * row..(i + 1) * row].iter().fold(unit, |y, v| self.fold.step(y, *v));
-        Ok(vec![Tensor::from_fn(x.elem, rest, |i| scalar::wrap(x.elem, folded(i)))])
+        let folded = |i: usize| x.data[i * row..(i + 1) * row].iter().fold(unit, |y, v| self.fold.step(x.elem, y, *v));
+        Ok(vec![Tensor::from_fn(x.elem, rest, folded)])
     }
     fn class(&self) -> Class {
         Class::Reduce

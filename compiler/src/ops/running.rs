@@ -4,7 +4,7 @@ use crate::graph::interp::{Env, EvalError};
 use crate::graph::tensor::Tensor;
 use crate::graph::{Axis, Elem, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
-use crate::scalar::{self, Fold};
+use crate::scalar::Fold;
 
 /// `running[fold, t, how] x`: `y[t] = fold of x[0..=t]` (`inclusive`), or of `x[0..t]` (`exclusive`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,7 +54,7 @@ impl OpDef for Running {
             if i % row == 0 {
                 sum = self.fold.unit(x.elem);
             }
-            let next = scalar::wrap(x.elem, self.fold.step(sum, *v));
+            let next = self.fold.step(x.elem, sum, *v);
             data.push(if self.exclusive { sum } else { next });
             sum = next;
         }

@@ -4,7 +4,7 @@ use crate::graph::interp::{Env, EvalError};
 use crate::graph::tensor::{Tensor, extents, walk};
 use crate::graph::{Axis, Elem, Sizes, Type};
 use crate::ops::{Attr, Class, OpDef};
-use crate::scalar::{self, Fold};
+use crate::scalar::Fold;
 
 /// `segment[fold, e, n] x, i`: `y[.., n] = fold over the e with i[.., e] = n of x[.., e]`, in the order of `e`; the unit of `fold` where there is none. An index outside `n` is an error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +63,7 @@ impl OpDef for Segment {
             match env.check_index(self.to, index.data[i]) {
                 Ok(n) => {
                     let sum = &mut data[segment + n];
-                    *sum = scalar::wrap(x.elem, self.fold.step(*sum, x.data[at]));
+                    *sum = self.fold.step(x.elem, *sum, x.data[at]);
                 }
                 Err(e) => drop(error.get_or_insert(e)),
             }

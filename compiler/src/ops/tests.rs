@@ -353,16 +353,35 @@ fn an_index_is_wrong_where_a_result_needs_it() {
 }
 
 #[test]
-fn bits_of_wide_integers_are_refused_where_f64_lacks_them() {
+fn wide_integers_are_exact_or_refused() {
+    use scalar::Binary::{BitAnd, BitOr, BitXor, Div, Rem, Shl, Sub};
     let i64s = |x: f64| Tensor::new(Elem::I64, Vec::new(), vec![x]);
-    let op = |f| Binary { f };
-    let bits = |f, a, b| try_eval(op(f), &[i64s(a), i64s(b)], &[]).map(|y| y.data[0]);
-    assert_eq!(bits(scalar::Binary::BitXor, 2f64.powi(52) + 1.0, 1.0), Ok(2f64.powi(52)));
-    assert_eq!(bits(scalar::Binary::BitAnd, -1.0, 255.0), Ok(255.0));
-    for (f, a, b) in [(scalar::Binary::Shl, 3.0, 52.0), (scalar::Binary::BitOr, 2f64.powi(60), 1.0)] {
-        let error = bits(f, a, b).unwrap_err();
+    let two = |n| 2f64.powi(n);
+    let of = |op: Op, a, b| try_eval(op, &[i64s(a), i64s(b)], &[]).map(|y| y.data[0]);
+    let binary = |f, a, b| of(Binary { f }.into(), a, b);
+    for (f, a, b, exact) in [
+        (BitXor, two(52) + 1.0, 1.0, two(52)),
+        (BitAnd, -1.0, 255.0, 255.0),
+        (Shl, 3.0, 52.0, 3.0 * two(52)),
+        (Div, -7.0, 2.0, -4.0),
+        (Rem, -7.0, 2.0, 1.0),
+        (Rem, 7.0, -2.0, -1.0),
+    ] {
+        assert_eq!(binary(f, a, b), Ok(exact), "{f}");
+    }
+    for refused in [
+        binary(BitOr, 1.0, two(53)),
+        binary(Sub, two(52), -two(52) - 1.0),
+        of(Add.into(), two(52), two(52) + 1.0),
+        of(Mul.into(), two(27) + 1.0, two(27) + 1.0),
+    ] {
+        let error = refused.unwrap_err();
         assert!(error.contains("an i64 of more than 53 bits"), "{error}");
     }
+    // A sum on its way.
+    let x = Tensor::new(Elem::I64, axes(&[("t", 3)]), vec![two(52) + 1.0, two(52), -two(52)]);
+    let sum = try_eval(Reduce { fold: scalar::Fold::Sum, over: AxisSet::new([axis("t")]) }, &[x], &[]);
+    assert!(sum.is_err(), "{sum:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use gatec_lang::Size;
 
-use crate::graph::interp::Env;
+use crate::graph::interp::{self, Env};
 use crate::graph::tensor::{Extents, Tensor};
 use crate::graph::{Axis, AxisSet, Builder, Graph, Module, Remake, Sizes, Value};
 use crate::ops::{self, Class, Op};
@@ -131,7 +131,8 @@ fn by_bits(build: &Builder, op: &Op, operands: &[Value]) -> Option<(Op, Op)> {
     };
     let bits = |bits: &u64| {
         let n = f64::from_bits(*bits) as u64;
-        (n.is_power_of_two() && (n as f64).to_bits() == *bits).then(|| (of(n) as f64).to_bits())
+        // Of 2^54 or more, f64 lacks what is one less.
+        (n.is_power_of_two() && n < 1 << 54 && (n as f64).to_bits() == *bits).then(|| (of(n) as f64).to_bits())
     };
     let with: Op = match build.graph().op(operands[1]) {
         Op::Const(n) if !n.elem.is_float() => ops::Const { bits: bits(&n.bits)?, ..n.clone() }.into(),
@@ -186,7 +187,7 @@ fn strip_broadcasts(build: &Builder, operands: &mut [Value]) {
     }
 }
 
-/// A pointwise op of numbers, as the interpreter evaluates it.
+/// A pointwise op of numbers, as the interpreter evaluates it: one of an i64 that f64 lacks is left to the kernels.
 fn number(build: &mut Builder, op: &Op, operands: &[Value]) -> Option<Value> {
     let of = |v: &Value| match build.graph().op(*v) {
         Op::Const(constant) => Some(Tensor::scalar(constant.elem, constant.value())),
@@ -194,7 +195,7 @@ fn number(build: &mut Builder, op: &Op, operands: &[Value]) -> Option<Value> {
     };
     let numbers: Vec<Tensor> = operands.iter().map(of).collect::<Option<_>>()?;
     let extents = Extents::default();
-    let results = op.eval(&Env::new(&extents), &numbers.iter().collect::<Vec<_>>()).ok()?;
+    let results = op.eval(&Env::new(&extents), &numbers.iter().collect::<Vec<_>>()).and_then(interp::exact).ok()?;
     let [result] = results.as_slice() else { return None };
     Some(build.number(result.elem, *result.data.first()?))
 }

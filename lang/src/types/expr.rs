@@ -2,9 +2,10 @@
 
 use super::route::{Dispatch, Plan};
 use super::scope::Scope;
+use super::values::has_number;
 use super::{Checked, Checker, MAX_CALLS, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{Kind, NodeId, Span};
+use crate::program::{Elem, Kind, NodeId, Span};
 use crate::syntax::{ConstValue, Expr, ExprKind, Name};
 
 impl Checker<'_> {
@@ -53,14 +54,36 @@ impl Checker<'_> {
 
     /// A number as it stands in the text. Whole ones are kept exactly, or not at all.
     fn written_number(&mut self, n: f64, span: Span) -> Checked<Val> {
-        let text = self.text(span).trim();
+        let text = self.text(span).trim().to_owned();
+        self.kept_exactly(&text, span)?;
+        Ok(Val::Number(n))
+    }
+
+    fn kept_exactly(&mut self, text: &str, span: Span) -> Checked<()> {
         let is_whole = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-        if is_whole && text.parse::<u128>().ok() != Some(n as u128) {
-            let message = format!("a whole number beyond 2^53 may be off here: {text} would be {n}");
+        let near: f64 = text.parse().unwrap_or(f64::NAN);
+        if is_whole && text.parse::<u128>().ok() != Some(near as u128) {
+            let message = format!("a whole number beyond 2^53 may be off here: {text} would be {near}");
             let help = "a float is written with its point; larger integers come as inputs or parameters";
             return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message).help(help)));
         }
-        Ok(Val::Number(n))
+        Ok(())
+    }
+
+    /// The numbers of a table, each one that its type has.
+    fn table_of(&mut self, elem: Elem, values: &[f64], span: Span) -> Checked<()> {
+        let text = self.text(span).to_owned();
+        let lines = text.lines().map(|line| line.split("//").next().unwrap_or(line));
+        for number in lines.flat_map(|line| line.split([',', '[', ']', ' ', '-', '\t'])) {
+            self.kept_exactly(number, span)?;
+        }
+        match values.iter().find(|n| !has_number(elem, **n)) {
+            Some(n) => {
+                let message = format!("the table is of {}, which has no {n}", elem.name());
+                Err(self.say(Diagnostic::error(codes::ELEMS, span, message)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn name(&mut self, scope: &mut Scope, name: &Name) -> Checked<Val> {
@@ -160,6 +183,7 @@ impl Checker<'_> {
                     let message = format!("the table does not have the shape of {}", constant.name.text);
                     return Err(self.say(Diagnostic::error(codes::SIZES, *span, message)));
                 }
+                self.table_of(elem, values, *span)?;
                 let kind = Kind::Table { order: order.clone(), values: values.as_slice().into() };
                 self.tensor(kind, elem, order, *span)
             }

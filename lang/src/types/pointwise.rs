@@ -91,6 +91,13 @@ impl Checker<'_> {
     }
 
     pub fn binary(&mut self, f: Binary, a: (&Val, Span), b: (&Val, Span), span: Span) -> Checked<Val> {
+        if let (Val::Number(x), Val::Number(y)) = (a.0, b.0)
+            && let Some(exact) = inexact(f, *x, *y)
+        {
+            let message = format!("a whole number beyond 2^53 may be off here: {exact} would be {}", exact as f64);
+            let help = "a float is written with its point; of an i64, `i64(n)` and what it meets are exact";
+            return Err(self.say(Diagnostic::error(codes::NOT_A_NUMBER, span, message).help(help)));
+        }
         if let Some(known) = known_binary(f, a.0, b.0).or_else(|| Self::sizes_made(f, a.0, b.0)) {
             return Ok(known);
         }
@@ -230,18 +237,29 @@ fn fold(f: Binary, a: f64, b: f64) -> Option<f64> {
         Binary::Pow => a.powf(b),
         Binary::Min => a.min(b),
         Binary::Max => a.max(b),
-        f if is_of_bits(f) && a.fract() == 0.0 && b.fract() == 0.0 => {
-            let (a, b) = (a as i64, b as i64);
-            let of_bits = match f {
-                Binary::BitAnd => a & b,
-                Binary::BitOr => a | b,
-                Binary::BitXor => a ^ b,
-                Binary::Shl => a.wrapping_shl(b as u32),
-                Binary::Shr => a.wrapping_shr(b as u32),
-                _ => return None,
-            };
-            of_bits as f64
-        }
-        _ => return None,
+        f => of_whole(f, a, b).filter(|_| is_of_bits(f))? as f64,
     })
+}
+
+/// The integer of more than 53 bits, but of 64, that f64 lacks and that two whole numbers make.
+fn inexact(f: Binary, a: f64, b: f64) -> Option<i64> {
+    let exact = of_whole(f, a, b)?;
+    (exact as f64 as i128 != i128::from(exact)).then_some(exact)
+}
+
+/// What two whole numbers make, in integers; `None` for others and what leaves 64 bits.
+fn of_whole(f: Binary, a: f64, b: f64) -> Option<i64> {
+    let whole = |x: f64| (x.fract() == 0.0 && super::values::has_number(Elem::I64, x)).then_some(x as i64);
+    let (a, b) = (whole(a)?, whole(b)?);
+    match f {
+        Binary::Add => a.checked_add(b),
+        Binary::Sub => a.checked_sub(b),
+        Binary::Mul => a.checked_mul(b),
+        Binary::BitAnd => Some(a & b),
+        Binary::BitOr => Some(a | b),
+        Binary::BitXor => Some(a ^ b),
+        Binary::Shl => Some(a.wrapping_shl(b as u32)),
+        Binary::Shr => Some(a.wrapping_shr(b as u32)),
+        _ => None,
+    }
 }

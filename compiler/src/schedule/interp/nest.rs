@@ -197,5 +197,5 @@ fn unit(fold: Fold, elem: Elem) -> f64 {
 }
 
 fn join(fold: Fold, elem: Elem, a: f64, b: f64) -> f64 {
-    scalar::wrap(elem, graph_fold(fold).step(a, b))
+    graph_fold(fold).step(elem, a, b)
 }
