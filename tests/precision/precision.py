@@ -71,6 +71,10 @@ def folds(x, scale):
     return F.rms_norm(x, x.shape[-1:], scale, 1e-6)
 
 
+def functions(x):
+    return torch.lgamma(3 * x + 3.25)
+
+
 def experts(x, router, up, down):
     weights, index = torch.softmax(x @ router, -1).topk(2)
     y = torch.zeros_like(x)
@@ -89,6 +93,7 @@ CASES = {
     lstm: [made("x", 32, 2, 96), made("h0", 2, 96), made("c0", 2, 96), weight("w_ih", 4, 96, 96), weight("w_hh", 4, 96, 96), weight("b_ih", 4, 96), weight("b_hh", 4, 96)],
     recurrence: [made("q", 64, 32), made("key", 64, 32), made("value", 64, 32), made("g", 64, 32), made("s0", 32, 32)],
     folds: [made("x", 8, 1024), made("scale", 1024)],
+    functions: [made("x", 64, 64)],
     experts: [made("x", 16, 128), weight("router", 128, 8), weight("up", 8, 128, 96), weight("down", 8, 96, 128)],
 }
 

@@ -146,9 +146,11 @@ impl Frame<'_, '_> {
     }
 
     /// Stirling's series from 8 on; below, of `x + 8`, less the logarithm of `x (x + 1) ... (x + 7)`; below a half by reflection:
-    /// `lgamma(x) = log(pi / |sin(pi x)|) - lgamma(1 - x)`.
+    /// `lgamma(x) = log(pi / |sin(pi x)|) - lgamma(1 - x)`. In f64, whatever the type: near 1 and 2 large terms leave little.
     fn lgamma(&mut self, x: Value) -> Result<Value, Problem> {
         use scalar::{Binary as B, Unary as U};
+        let elem = self.build.ty(x).elem;
+        let x = self.cast(x, Elem::F64)?;
         let [half, eight] = [0.5, 8.0].map(|n| self.number_like(x, n));
         let (half, eight) = (half?, eight?);
         let minus = self.unary(U::Neg, x)?;
@@ -187,7 +189,8 @@ impl Frame<'_, '_> {
         let ratio = self.binary(B::Div, pi, sine)?;
         let ratio = self.unary(U::Log, ratio)?;
         let reflected = self.binary(B::Sub, ratio, direct)?;
-        Ok(self.build.try_add(ops::Select, &[is_reflected, reflected, direct])?)
+        let y = self.build.try_add(ops::Select, &[is_reflected, reflected, direct])?;
+        self.cast(y, elem)
     }
 
     /// `x / 2 * (1 + y)`
