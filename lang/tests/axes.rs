@@ -170,3 +170,15 @@ model m(x: f32[t, d]) -> (y: f32[t, d], at: i32[t]) {
     let (found, diagnostics) = gatec_lang::check_text("model.gate", program, &[]);
     assert!(found.is_some(), "{}", diagnostics.render(false));
 }
+
+/// Sizes may be made of axes that stand below.
+#[test]
+fn the_order_of_declarations_does_not_matter() {
+    let text = "axis q = size(t) / 3, d = 2 * size(e)
+        axis e = size(g)
+        axis t, g = 3
+        model m(x: f32[t, d]) -> (first: f32[d], n: i32[q]) {
+            param w: f32[d, e]\n (first: x[t = 0] * sum[e](w), n: index(q)) }";
+    let program = checked(text);
+    assert_eq!(params(&program), ["w[d = 6, e = 3]"]);
+}

@@ -10,6 +10,7 @@ use gatec::graph::{Module, text};
 use gatec::pipeline::{OptimizeOptions, optimize};
 use gatec_runtime::cpu;
 use gatec_runtime::format::Isa;
+use gatec_runtime::{Artifact, LoadOptions, Model, View, WeightSource};
 use gatec_tests::{Built, ISAS, bytes, difference, elements, interpret, numbers};
 
 /// On programs whose magnitudes stay near 1; the largest seen is 4e-6.
@@ -356,4 +357,55 @@ graph @f(%s: f32[k, v], %a: f32[t, k], %k: f32[t, k], %v: f32[t, v], %q: f32[t, 
     let optimized = optimize(module.clone(), &options).unwrap_or_else(|e| panic!("{e}"));
     assert!(optimized.report.fired.iter().any(|f| f.rule == "steps-in-chunks"));
     assert_eq!(check_optimized(&module, &optimized.module, &[65_535, 65_536], 3), Ok(2));
+}
+
+/// Each layer of a `repeat` has a state of its own, and so has each instance of a block; calls go on from one another.
+#[test]
+fn states_of_layers_and_instances_are_their_own() {
+    let text = "axis d = 3
+        block sum(x: f32[.., d]) -> f32[.., d] {
+            state seen: f32[d] = 0.5
+            let y = x[t = 0] + seen
+            next seen = y
+            x + y
+        }
+        model m(x: f32[t, d]) -> f32[t, d] {
+            let x = before: sum(x)
+            repeat outer in 2 carry x {
+                let x = repeat inner in 3 carry x { next deep: sum(x) }
+                next 0.5 * sum(x)
+            }
+        }";
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("m.gate"), dir.path().join("m.so"));
+    std::fs::write(&source, text).unwrap();
+    gatec::build(&source, &gatec::BuildOptions::default(), &out).unwrap_or_else(|e| panic!("{e}"));
+    let bytes = std::fs::read(&out).unwrap();
+    // Of one row and one column, which are all alike.
+    let mut states = [0.5f32; 9];
+    let mut call = |x: f32| {
+        let mut add = |x: f32, state: usize| {
+            states[state] += x;
+            x + states[state]
+        };
+        let mut x = add(x, 0);
+        for outer in 0..2 {
+            x = (0..3).fold(x, |x, inner| add(x, 1 + 3 * outer + inner));
+            x = 0.5 * add(x, 7 + outer);
+        }
+        x
+    };
+    let expected = [call(1.0), call(-0.5), call(0.25)];
+    for isa in gatec_tests::runnable(&Artifact::from_bytes(bytes.as_slice()).unwrap()) {
+        let options = LoadOptions::default().isa(isa).threads(1);
+        let model = Model::from_bytes(bytes.as_slice(), WeightSource::Random(1), &options).unwrap();
+        let mut session = model.session("m").unwrap();
+        for (x, expected) in [1.0, -0.5, 0.25].into_iter().zip(expected) {
+            let outputs = session.run(&[("x", View::shaped(&[x; 6], &[2, 3]).unwrap())]).unwrap();
+            assert_eq!(outputs.slice::<f32>("y").unwrap(), [expected; 6], "{isa}");
+        }
+        let names = ["before.seen", "deep.seen", "sum.seen"].map(|name| session.state::<f32>(name).unwrap());
+        let sizes = names.map(|state| state.len());
+        assert_eq!(sizes, [3, 18, 6], "{isa}");
+    }
 }

@@ -40,10 +40,7 @@ impl Tree<'_> {
         let value = parts.next();
         let body = match value.as_rule() {
             Rule::body => self.body(value),
-            _ => {
-                let value = self.expr(value);
-                Body { statements: Vec::new(), span: value.span, value: Some(Box::new(value)) }
-            }
+            _ => Body::of(self.expr(value)),
         };
         (patterns, body)
     }

@@ -77,8 +77,8 @@ pub struct RecordType {
 /// A size that a callable has of its own, with its default.
 pub type OwnSize = (Name, Option<Expr>);
 
-/// Tensors by their names.
-pub type Fields = Vec<(Name, Ty)>;
+/// Tensors and records by their names.
+pub type Fields = Vec<(Name, ResultTy)>;
 
 #[derive(Clone, Debug)]
 pub struct Const {
@@ -171,6 +171,13 @@ pub struct Body {
     pub statements: Vec<Statement>,
     pub value: Option<Box<Expr>>,
     pub span: Span,
+}
+
+impl Body {
+    /// A value alone.
+    pub fn of(value: Expr) -> Self {
+        Self { statements: Vec::new(), span: value.span, value: Some(Box::new(value)) }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -151,7 +151,7 @@ impl Tree<'_> {
     fn fields(&self, pair: P) -> Fields {
         let field = |p: P| {
             let mut parts = Parts::of(p);
-            (self.name(parts.next()), self.ty(parts.next()))
+            (self.name(parts.next()), self.result(parts.next()))
         };
         pair.into_inner().map(field).collect()
     }
@@ -239,21 +239,25 @@ impl Tree<'_> {
     fn entries(&self, pair: P) -> Vec<Callable> {
         let mut parts = Parts::of(pair);
         let (args, sizes, result) = self.signature(parts.next());
-        let entry = |p: P| {
-            let span = self.span(&p);
+        let entry = |name: Name, body: Body, span: Span| {
+            let (args, sizes, result, doc) = (args.clone(), sizes.clone(), result.clone(), self.doc(span));
+            Callable { kind: CallableKind::Entry, name, args, sizes, result, body, doc, span }
+        };
+        let entries = |p: P| {
+            let (rule, span) = (p.as_rule(), self.span(&p));
             let mut parts = Parts::of(p);
             let (name, value) = (self.name(parts.next()), parts.next());
-            let (args, sizes, result) = (args.clone(), sizes.clone(), result.clone());
-            let body = match value.as_rule() {
-                Rule::body => self.body(value),
-                _ => {
-                    let value = self.expr(value);
-                    Body { statements: Vec::new(), span: value.span, value: Some(Box::new(value)) }
+            match (rule, value.as_rule()) {
+                (Rule::entry_copies, _) => {
+                    let names: Vec<Name> = value.into_inner().map(|p| self.name(p)).collect();
+                    let body = self.body(parts.next());
+                    names.into_iter().map(|own| entry(own.clone(), copy(&name, own, &body), span)).collect()
                 }
-            };
-            Callable { kind: CallableKind::Entry, name, args, sizes, result, body, doc: self.doc(span), span }
+                (_, Rule::body) => vec![entry(name, self.body(value), span)],
+                _ => vec![entry(name, Body::of(self.expr(value)), span)],
+            }
         };
-        parts.next().into_inner().map(entry).collect()
+        parts.next().into_inner().flat_map(entries).collect()
     }
 
     fn network(&self, pair: P) -> Network {
@@ -359,4 +363,11 @@ fn signed(text: &str) -> f64 {
         "inf" => f64::INFINITY,
         number => number.parse().unwrap_or(f64::NAN),
     }
+}
+
+/// The body of the entry of a name: `(for name in [own] { .. }).own`.
+fn copy(name: &Name, own: Name, body: &Body) -> Body {
+    let each = For { name: name.clone(), over: Copies::Names(vec![own.clone()]), body: body.clone() };
+    let all = Expr { kind: ExprKind::For(Box::new(each)), span: body.span };
+    Body::of(Expr { span: body.span, kind: ExprKind::Field(Box::new(all), own) })
 }

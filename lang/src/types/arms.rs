@@ -8,7 +8,7 @@ use super::route::{Plan, Sent};
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
-use crate::program::{Binary, Elem, Kind, Mix, NodeId, Reduce, Span, Type};
+use crate::program::{AxisId, Binary, Elem, Kind, Mix, NodeId, Reduce, Span, Type};
 use crate::syntax::{Arm, Call, Expr, ExprKind, Name, Route};
 
 /// Where an arm was chosen.
@@ -75,7 +75,19 @@ impl Checker<'_> {
         if failed {
             return Err(Reported);
         }
-        let (values, ty) = self.alike(&route.arms, &vals)?;
+        self.by_field(&vals, span, &mut |this, vals| this.joined_arms(scope, route, (plan, index), (&hits, vals), span))
+    }
+
+    /// What rows get of the arms' values. `index`: the arm that each slot of a row has chosen, and `hits` where each was; none: all.
+    fn joined_arms(
+        &mut self,
+        scope: &Scope,
+        route: &Route,
+        (plan, index): (&Plan, Option<(AxisId, NodeId)>),
+        (hits, vals): (&[Hit], &[Val]),
+        span: Span,
+    ) -> Checked<Val> {
+        let (values, ty) = self.alike(&route.arms, vals)?;
         let Some((slot, index)) = index else {
             let mut all = Vec::new();
             for value in values {
@@ -120,6 +132,10 @@ impl Checker<'_> {
                 }
                 let axes = with(with(ty.axes.clone(), &[slot]), &self.ty(index).axes.clone());
                 let y = self.push(Kind::Broadcast(y), ty.elem, axes.clone(), span)?;
+                if plan.drops && !matches!(mix, Mix::Concat { .. }) {
+                    let y = self.fold_slots(mix, (slot, index), y, span)?;
+                    return self.or_fallback(plan, y, span).map(Val::Tensor);
+                }
                 let mut axes: Vec<_> = axes.into_iter().filter(|a| *a != slot).collect();
                 let kind = match mix {
                     Mix::Concat { from, to } => {
@@ -193,7 +209,7 @@ impl Checker<'_> {
         self.push(Kind::Gather { axis: plan.expert, index, x: numbers }, Elem::I32, axes, span)
     }
 
-    fn hit(&mut self, slot: crate::program::AxisId, index: NodeId, number: usize, span: Span) -> Checked<Hit> {
+    fn hit(&mut self, slot: AxisId, index: NodeId, number: usize, span: Span) -> Checked<Hit> {
         let number = self.push(Kind::Number(number as f64), Elem::I32, Vec::new(), span)?;
         let axes = self.ty(index).axes.clone();
         let slots = self.push(Kind::Binary(Binary::Eq, index, number), Elem::Bool, axes, span)?;

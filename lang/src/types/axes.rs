@@ -1,5 +1,7 @@
 //! Axes: declarations, names in types, sizes.
 
+use std::collections::BTreeMap;
+
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, elem_of};
 use crate::diagnostics::{Diagnostic, codes, near};
@@ -49,7 +51,7 @@ impl Checker<'_> {
     pub fn declare_axes<'a>(&mut self, axes: impl Iterator<Item = &'a syntax::Axis>, sizes: &[(String, i64)]) {
         let mut unknown: Vec<&(String, i64)> = sizes.iter().collect();
         let mut seen: Vec<(&Name, AxisId)> = Vec::new();
-        for axis in axes {
+        for (axis, of_itself) in self.by_need(&axes.collect::<Vec<_>>()) {
             if let Some((first, _)) = seen.iter().find(|(n, _)| n.text == axis.name.text) {
                 let first = first.span;
                 self.twice(&axis.name, first);
@@ -65,6 +67,12 @@ impl Checker<'_> {
             unknown.retain(|(name, _)| *name != axis.name.text);
             let name = &axis.name;
             let size = match (&axis.size, given) {
+                // An axis of any size in its place: what else is wrong is told, too.
+                (_, None) if of_itself => {
+                    let message = format!("the size of axis `{}` is made of itself", name.text);
+                    self.say(Diagnostic::error(codes::RECURSION, name.span, message));
+                    Ok(self.symbol(&name.text, None))
+                }
                 (AxisSize::Is(_), Some((_, n))) => self.checked_size(*n, name.span),
                 (AxisSize::Is(expr), None) => self.declared_size(expr),
                 (AxisSize::Symbolic, _) => Ok(self.symbol(&name.text, None)),
@@ -85,6 +93,37 @@ impl Checker<'_> {
             diagnostic.help = help;
             self.say(diagnostic);
         }
+    }
+
+    /// Axes in their order, but behind those of which their sizes are made; and whether a size is made of itself.
+    fn by_need<'a>(&self, axes: &[&'a syntax::Axis]) -> Vec<(&'a syntax::Axis, bool)> {
+        let number: BTreeMap<&str, usize> =
+            axes.iter().enumerate().rev().map(|(i, a)| (a.name.text.as_str(), i)).collect();
+        let needs = |axis: &syntax::Axis| -> Vec<usize> {
+            let (AxisSize::Is(expr) | AxisSize::AtMost(expr)) = &axis.size else { return Vec::new() };
+            syntax::tokens(self.text(expr.span)).iter().filter_map(|token| number.get(token.text).copied()).collect()
+        };
+        let mut needs: Vec<Vec<usize>> = axes.iter().map(|axis| needs(axis)).collect();
+        let (mut open, mut of_itself) = (vec![false; axes.len()], vec![false; axes.len()]);
+        let (mut met, mut ordered) = (vec![false; axes.len()], Vec::new());
+        for first in 0..axes.len() {
+            let mut path = if std::mem::replace(&mut met[first], true) { Vec::new() } else { vec![first] };
+            while let Some(&axis) = path.last() {
+                open[axis] = true;
+                match needs[axis].pop() {
+                    Some(need) if open[need] => of_itself[need] = true,
+                    Some(need) if !std::mem::replace(&mut met[need], true) => path.push(need),
+                    Some(_) => {}
+                    None => {
+                        open[axis] = false;
+                        ordered.push(axis);
+                        path.pop();
+                    }
+                }
+            }
+        }
+        ordered.sort_by_key(|axis| !of_itself[*axis]);
+        ordered.into_iter().map(|axis| (axes[axis], of_itself[axis])).collect()
     }
 
     pub fn symbol(&mut self, name: &str, bound: Option<i64>) -> Size {

@@ -6,7 +6,7 @@ use super::random::NOISE;
 use super::reduce::{REDUCTIONS, RUNNING};
 use super::scope::Scope;
 use super::segment::{SEGMENT_SOFTMAX, SEGMENTS};
-use super::{Checked, Checker, Val, elem_of};
+use super::{Checked, Checker, Reported, Val, elem_of};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{Elem, Kind, Span};
 use crate::syntax::{Argument, Call, Expr, ExprKind};
@@ -118,11 +118,16 @@ impl Checker<'_> {
             "straight_through" => self.forward(scope, &["forward", "surrogate"], call, span),
             name if is_policy(name) && (self.routed.is_some() || !is_reduction(name)) => self.policy(scope, call, span),
             later if LATER.contains(&later) => self.not_yet(&format!("`{later}`"), call.callee.span),
-            reduction if REDUCTIONS.iter().any(|(n, _)| *n == reduction) => {
-                let message = format!("`{reduction}` takes axes in brackets: `{reduction}[d](x)`");
+            name => {
+                let (_, with) = REDUCTIONS.iter().find(|(n, _)| *n == name)?;
+                match self.optional(scope, call, 0, "x") {
+                    Ok(Some((Val::Params(set), _))) => return Some(self.fold_of_set(*with, &set, call, span)),
+                    Ok(_) => {}
+                    Err(Reported) => return Some(Err(Reported)),
+                }
+                let message = format!("`{name}` takes axes in brackets: `{name}[d](x)`");
                 Err(self.say(Diagnostic::error(codes::ARGUMENTS, call.callee.span, message)))
             }
-            _ => return None,
         })
     }
 

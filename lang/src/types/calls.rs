@@ -269,8 +269,10 @@ impl<'s> Checker<'s> {
             }
             let i = i - first.len();
             if let Some(fields) = self.record_declared(&declared.is) {
-                let (block, at) = ((callable, declared, &fields), (call, i));
-                let val = self.record_argument(scope, (&mut *inner, &mut *own), block, at, span);
+                let val = fields.and_then(|fields| {
+                    let block = (callable, declared, &fields);
+                    self.record_argument(scope, (&mut *inner, &mut *own), block, (call, i), span)
+                });
                 failed |= val.is_err();
                 vals.push((name, val.unwrap_or(Val::Error)));
                 continue;

@@ -176,15 +176,7 @@ impl Checker<'_> {
     ) -> Checked<NodeId> {
         let (num, den) = match capacity {
             Capacity::Rows(rows) => return self.push(Kind::Number(*rows as f64), Elem::I32, Vec::new(), span),
-            Capacity::RowsAtRun(rows) => {
-                let mut rows = *rows;
-                if self.ty(rows).elem == Elem::I64 {
-                    let (all, axes) = (f64::from(i32::MAX), self.ty(rows).axes.clone());
-                    let all = self.push(Kind::Number(all), Elem::I64, Vec::new(), span)?;
-                    rows = self.push(Kind::Binary(Binary::Min, rows, all), Elem::I64, axes, span)?;
-                }
-                return self.as_elem(rows, Elem::I32, span);
-            }
+            Capacity::RowsAtRun(rows) => return self.narrowed(*rows, span),
             Capacity::Factor { num, den } => (*num as f64, *den as f64),
             Capacity::FactorAtRun(_) => (1.0, 1.0),
         };

@@ -198,23 +198,10 @@ impl Checker<'_> {
 
     /// The value of the arm that is taken, or the sum of all that count: of records, field by field.
     fn joined(&mut self, arms: &[Arm], vals: &[Val], taken: &[Taken], span: Span) -> Checked<Val> {
-        if let Some(Val::Record(first)) = vals.first() {
-            let field = |val: &Val, name: &str| match val {
-                Val::Record(fields) if fields.len() == first.len() => {
-                    fields.iter().find(|(n, _)| n == name).map(|(_, val)| val.clone())
-                }
-                _ => None,
-            };
-            let mut fields = Vec::new();
-            for (name, _) in first {
-                let Some(all) = vals.iter().map(|val| field(val, name)).collect::<Option<Vec<Val>>>() else {
-                    let message = "arms give one type: these are not records of the same fields";
-                    return Err(self.say(Diagnostic::error(codes::TYPE, span, message)));
-                };
-                fields.push((name.clone(), self.joined(arms, &all, taken, span)?));
-            }
-            return Ok(Val::Record(fields));
-        }
+        self.by_field(vals, span, &mut |this, vals| this.joined_tensors(arms, vals, taken, span))
+    }
+
+    fn joined_tensors(&mut self, arms: &[Arm], vals: &[Val], taken: &[Taken], span: Span) -> Checked<Val> {
         let (values, ty) = self.alike(arms, vals)?;
         if taken.iter().any(|t| t.weight.is_some()) && !is_float(ty.elem) {
             let message = format!("weights are for floats, these arms are {}", ty.elem.name());

@@ -1,12 +1,13 @@
 //! Models, networks and their entries.
 
 use super::choice::KINDS;
+use super::records::{Tensors, field_at, nested};
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes};
 use crate::program::{Entry, Kind, NodeId, Tensor, Type};
 use crate::size::Size;
-use crate::syntax::{Callable, Declared, DeclaredAs, Expr, Fields, Name, Network, Ty};
+use crate::syntax::{Callable, Declared, DeclaredAs, Expr, Name, Network, Ty};
 
 /// What a file builds.
 pub(crate) enum Top<'s> {
@@ -91,7 +92,8 @@ impl<'s> Checker<'s> {
         }
         for Declared { name, is, default } in &callable.args {
             if let Some(fields) = self.record_declared(is) {
-                match self.record_input(scope, (name, default.as_ref()), fields, &mut inputs) {
+                match fields.and_then(|fields| self.record_input(scope, (name, default.as_ref()), fields, &mut inputs))
+                {
                     Ok(val) => drop(scope.bind(&name.text, val, 0, name.span)),
                     Err(Reported) => {
                         scope.bind(&name.text, Val::Error, 0, name.span);
@@ -144,7 +146,10 @@ impl<'s> Checker<'s> {
             outputs,
             nodes: std::mem::take(&mut self.nodes),
             results,
-            next_states: std::mem::take(&mut self.next_states),
+            next_states: std::mem::take(&mut self.next_states)
+                .into_iter()
+                .map(|next| (next.state, next.node))
+                .collect(),
             span: callable.span,
         };
         self.program.entries.push(entry);
@@ -166,7 +171,7 @@ impl<'s> Checker<'s> {
         &mut self,
         scope: &mut Scope,
         (name, default): (&Name, Option<&Expr>),
-        fields: Fields,
+        fields: Tensors,
         inputs: &mut Vec<Tensor>,
     ) -> Checked<Val> {
         if let Some(default) = default {
@@ -178,7 +183,7 @@ impl<'s> Checker<'s> {
             Ok((field.text.clone(), Val::Tensor(self.input(&field, tensor, inputs)?)))
         };
         let fields: Vec<Checked<(String, Val)>> = fields.into_iter().map(&mut field).collect();
-        fields.into_iter().collect::<Checked<_>>().map(Val::Record)
+        fields.into_iter().collect::<Checked<_>>().map(|fields| Val::Record(nested(fields)))
     }
 
     /// An input or output: axes that nobody declared have a size that is bound when the model runs.
@@ -211,8 +216,8 @@ impl<'s> Checker<'s> {
         for (name, ty) in &result {
             let label = name.as_ref().map_or("y", |n| n.text.as_str());
             let value = match (name, val) {
-                (Some(name), Val::Record(fields)) => match fields.iter().find(|(n, _)| *n == name.text) {
-                    Some((_, val)) => val.clone(),
+                (Some(name), Val::Record(fields)) => match field_at(fields, &name.text) {
+                    Some(val) => val.clone(),
                     None => {
                         let message = format!("the result lacks `{}`", name.text);
                         return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));

@@ -4,6 +4,7 @@
 //! they left with. That the rest of the body need not be computed for them is for the compiler to find.
 
 use super::brackets::with;
+use super::records::{flat, nested};
 use super::scope::Scope;
 use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes};
@@ -144,7 +145,9 @@ impl Checker<'_> {
             }
         }
         Ok(match &exits.names {
-            Some(names) => Val::Record(names.iter().cloned().zip(values.into_iter().map(Val::Tensor)).collect()),
+            Some(names) => {
+                Val::Record(nested(names.iter().cloned().zip(values.into_iter().map(Val::Tensor)).collect()))
+            }
             None => values.pop().map_or(Val::Error, Val::Tensor),
         })
     }
@@ -153,7 +156,7 @@ impl Checker<'_> {
     fn parts(&mut self, val: Val, elems: &[Elem], span: Span) -> Checked<Parts> {
         let (names, vals) = match val {
             Val::Record(fields) => {
-                let (names, vals) = fields.into_iter().unzip();
+                let (names, vals) = flat(fields).into_iter().unzip();
                 (Some(names), vals)
             }
             val => (None, vec![val]),

@@ -46,18 +46,23 @@ impl Checker<'_> {
             let help = "each sequence has a carry of its own: it has the axes of the lengths";
             return Err(self.say(Diagnostic::error(codes::AXES, span, message).help(help)));
         }
-        // Places from 0 to the size of the axis, both included, at the lengths: they themselves, and an error if one lies outside.
-        let more = self.size(axis).checked_add(&Size::known(1));
-        let more = self.made_size(more, span)?;
-        let name = format!("{}_lengths", self.stem(axis).trim_end_matches('\''));
-        let ends = self.axis_id(&name, more, span);
-        let places = self.push(Kind::Index(ends), Elem::I32, vec![ends], span)?;
-        let kind = Kind::Gather { axis: ends, index: lengths, x: places };
-        let lengths = self.push(kind, Elem::I32, ty.axes.clone(), span)?;
+        let lengths = self.counts(axis, "lengths", lengths, span)?;
         let index = self.push(Kind::Index(axis), Elem::I32, vec![axis], span)?;
         let axes = with(ty.axes, &[axis]);
         let all = self.push(Kind::Binary(Binary::Lt, index, lengths), Elem::Bool, axes, span)?;
         Ok(Mask { all, span })
+    }
+
+    /// Numbers of elements of an axis, as i32: an error when the model runs where one is no number from 0 to the size of the axis.
+    pub(super) fn counts(&mut self, axis: AxisId, what: &str, counts: NodeId, span: Span) -> Checked<NodeId> {
+        // Places from 0 to the size, both included, at these numbers: they themselves.
+        let more = self.size(axis).checked_add(&Size::known(1));
+        let more = self.made_size(more, span)?;
+        let name = format!("{}_{what}", self.stem(axis).trim_end_matches('\''));
+        let ends = self.axis_id(&name, more, span);
+        let places = self.push(Kind::Index(ends), Elem::I32, vec![ends], span)?;
+        let axes = self.ty(counts).axes.clone();
+        self.push(Kind::Gather { axis: ends, index: counts, x: places }, Elem::I32, axes, span)
     }
 
     /// In the body: does a sequence have the element at hand?

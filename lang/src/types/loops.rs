@@ -4,6 +4,7 @@ use super::carry::Carry;
 use super::exit::Exits;
 use super::lengths::Mask;
 use super::packed::Packed;
+use super::params::NextState;
 use super::records::{by_name, groups, nodes_by_name};
 use super::scope::Scope;
 use super::yields::Yields;
@@ -38,7 +39,7 @@ impl Checker<'_> {
         if self.experts.is_empty() {
             return check(self, scope);
         }
-        let (before, nodes) = (scope.clone(), self.nodes.len());
+        let (before, nodes, next_states) = (scope.clone(), self.nodes.len(), self.next_states.len());
         loop {
             let done = check(self, scope);
             if !std::mem::take(&mut self.widens) {
@@ -46,6 +47,7 @@ impl Checker<'_> {
             }
             *scope = before.clone();
             self.nodes.truncate(nodes);
+            self.next_states.truncate(next_states);
         }
     }
 
@@ -183,7 +185,19 @@ impl Checker<'_> {
             inits.extend(&exits.inits);
             nexts.extend(&exits.nexts);
         }
-        let of = self.finish_loop((axis, false), start, (inits, nexts), yielded.each(), span)?;
+        // What states become in each iteration is stacked as what is yielded is.
+        let mut each = yielded.each();
+        let inside = self.loops.len() + 1;
+        let states: Vec<usize> = (0..self.next_states.len()).filter(|i| self.next_states[*i].depth == inside).collect();
+        let first = each.len();
+        each.extend(states.iter().map(|i| self.next_states[*i].node));
+        let of = self.finish_loop((axis, false), start, (inits, nexts), each, span)?;
+        for (number, i) in states.into_iter().enumerate() {
+            let ty = self.ty(self.next_states[i].node).clone();
+            let all = Kind::Yielded { of, index: first + number };
+            let node = self.push(all, ty.elem, super::brackets::with(ty.axes, &[axis]), span)?;
+            self.next_states[i] = NextState { node, depth: self.loops.len(), ..self.next_states[i] };
+        }
         Ok((of, carries, yielded, exits))
     }
 

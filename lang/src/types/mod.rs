@@ -154,7 +154,7 @@ pub(crate) struct Checker<'s> {
     chosen: Vec<NodeId>,
     /// Blocks that are being instantiated.
     calling: Vec<Span>,
-    next_states: Vec<(usize, NodeId)>,
+    next_states: Vec<params::NextState>,
     /// Bodies of `for` that were written out.
     copies: usize,
 }

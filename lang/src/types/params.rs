@@ -20,6 +20,15 @@ fn kind_of(is_buffer: bool) -> &'static str {
     if is_buffer { "buffer" } else { "parameter" }
 }
 
+/// What a state becomes.
+#[derive(Clone, Copy)]
+pub(crate) struct NextState {
+    pub state: usize,
+    pub node: NodeId,
+    /// How many loops are around: the value is that of one iteration of each.
+    pub depth: usize,
+}
+
 impl Checker<'_> {
     pub fn statement(&mut self, scope: &mut Scope, statement: &Statement) -> Checked<()> {
         let owned = match statement {
@@ -270,23 +279,20 @@ impl Checker<'_> {
             }
         };
         let node = self.push(Kind::Param(id), elem, order, span)?;
-        // In a `repeat` it is the layer's own.
-        let depth = self.loops.iter().position(|l| l.repeats).unwrap_or(self.loops.len());
-        match self.read(&Val::Tensor(node), depth, span)? {
-            Val::Tensor(node) => Ok(node),
-            _ => Err(Reported),
-        }
+        self.of_iteration(node, span)
     }
 
     fn state(&mut self, scope: &mut Scope, name: &Name, ty: &Ty, init: &Expr) -> Checked<Val> {
         let (elem, order) = self.written(scope, ty)?;
         let val = self.expr(scope, init)?;
         let init = self.as_number(&val, "what a state begins with", init.span)?;
-        let id = match self.program.states.iter().position(|s| s.tensor.name == name.text) {
+        let order: Vec<AxisId> = self.gained_beside(&order).into_iter().chain(order.iter().copied()).collect();
+        let path = self.path_of(scope, name);
+        let id = match self.program.states.iter().position(|s| s.tensor.name == path) {
             Some(id) => id,
             None => {
                 let tensor = Tensor {
-                    name: name.text.clone(),
+                    name: path,
                     elem,
                     order: order.clone(),
                     default: None,
@@ -297,33 +303,47 @@ impl Checker<'_> {
                 self.program.states.len() - 1
             }
         };
-        self.tensor(Kind::State(id), elem, order, name.span)
+        let node = self.push(Kind::State(id), elem, order, name.span)?;
+        self.of_iteration(node, name.span).map(Val::Tensor)
+    }
+
+    /// Of what an instance in a `repeat` has: the layer's own.
+    fn of_iteration(&mut self, node: NodeId, span: Span) -> Checked<NodeId> {
+        let depth = self.loops.iter().position(|l| l.repeats).unwrap_or(self.loops.len());
+        match self.read(&Val::Tensor(node), depth, span)? {
+            Val::Tensor(node) => Ok(node),
+            _ => Err(Reported),
+        }
     }
 
     fn next_state(&mut self, scope: &mut Scope, name: &Name, value: &Expr) -> Checked<()> {
         let val = self.expr(scope, value)?;
-        let Some(id) = self.program.states.iter().position(|s| s.tensor.name == name.text) else {
+        let path = self.path_of(scope, name);
+        let Some(id) = self.program.states.iter().position(|s| s.tensor.name == path) else {
             if self.program.params.iter().any(|p| p.buffer.is_some() && p.tensor.name == name.text) {
                 return self.not_yet("to set a buffer", name.span);
             }
             let message = format!("no state `{}`", name.text);
             return Err(self.say(Diagnostic::error(codes::UNKNOWN_NAME, name.span, message)));
         };
-        if !self.loops.is_empty() {
-            let message = "a state is set once a call, not in a loop";
-            return Err(self.say(Diagnostic::error(codes::LOOP, name.span, message).help("use a carry")));
-        }
         let tensor = &self.program.states[id].tensor;
-        let mut axes = tensor.order.clone();
+        if !self.loops.iter().all(|l| l.repeats && tensor.order.contains(&l.axis)) {
+            let message = "a state is set once a call, not in a loop";
+            let help =
+                "use a carry; a block that is called in a `repeat` may have a state of its own for each repetition";
+            return Err(self.say(Diagnostic::error(codes::LOOP, name.span, message).help(help)));
+        }
+        let is_of_loop = |axis: &AxisId| self.loops.iter().any(|l| l.axis == *axis);
+        let mut axes: Vec<AxisId> = tensor.order.iter().copied().filter(|axis| !is_of_loop(axis)).collect();
         axes.sort();
         let ty = Type { elem: tensor.elem, axes };
         let node = self.as_tensor(&val, ty.elem, value.span)?;
         let node = self.fit(node, &ty, &format!("state `{}`", name.text), value.span)?;
-        if self.next_states.iter().any(|(s, _)| *s == id) {
+        if self.next_states.iter().any(|next| next.state == id) {
             let message = format!("state `{}` is set twice", name.text);
             return Err(self.say(Diagnostic::error(codes::TWICE, name.span, message)));
         }
-        self.next_states.push((id, node));
+        self.next_states.push(NextState { state: id, node, depth: self.loops.len() });
         Ok(())
     }
 

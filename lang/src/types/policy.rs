@@ -214,15 +214,32 @@ impl Checker<'_> {
         let ids = self.as_tensor(val, Elem::I32, at)?;
         let expert = self.expert_axis(scope, expert, None, at)?;
         let ty = self.ty(ids).clone();
-        if ty.elem != Elem::I32 || ty.axes.contains(&expert) {
-            let message =
-                format!("the numbers of experts are i32 and have no axis of experts, this is {}", self.show(&ty));
+        if !matches!(ty.elem, Elem::I32 | Elem::I64) || ty.axes.contains(&expert) {
+            let message = format!(
+                "the numbers of experts are i32 or i64 and have no axis of experts, this is {}",
+                self.show(&ty)
+            );
             return Err(self.say(Diagnostic::error(codes::ROUTE, at, message)));
         }
+        let ids = self.narrowed(ids, span)?;
         let slot = self.slot_axis(scope, Size::known(1), span);
         let index = self.push(Kind::Broadcast(ids), Elem::I32, with(ty.axes, &[slot]), span)?;
         let plan = self.counts_one(expert, slot, index, Elem::F32, span)?;
         Ok(Plan { is_given: true, ..plan })
+    }
+
+    /// Numbers as i32; those of an i64 that it lacks become its ends, so that none of them is an expert's by chance.
+    pub(super) fn narrowed(&mut self, x: NodeId, span: Span) -> Checked<NodeId> {
+        let ty = self.ty(x).clone();
+        if ty.elem != Elem::I64 {
+            return Ok(x);
+        }
+        let mut inside = x;
+        for (f, end) in [(Binary::Max, i32::MIN), (Binary::Min, i32::MAX)] {
+            let end = self.push(Kind::Number(f64::from(end)), Elem::I64, Vec::new(), span)?;
+            inside = self.push(Kind::Binary(f, inside, end), Elem::I64, ty.axes.clone(), span)?;
+        }
+        self.push(Kind::Cast(inside), Elem::I32, ty.axes, span)
     }
 
     fn counts_one(&mut self, expert: AxisId, slot: AxisId, index: NodeId, elem: Elem, span: Span) -> Checked<Plan> {
@@ -263,7 +280,8 @@ impl Checker<'_> {
             }
             return slots(self, scope, Size::known(n));
         }
-        let n = &Val::Tensor(self.integers(n, at)?);
+        let n = self.integers(n, at)?;
+        let n = &Val::Tensor(self.counts(expert, "prefix", n, at)?);
         let all = self.size(expert).clone();
         let plan = slots(self, scope, all)?;
         let index = plan.chosen.map_or(plan.weight, |(_, index)| index);

@@ -5,10 +5,16 @@ use std::collections::BTreeMap;
 
 use super::carry::Carry;
 use super::scope::Scope;
-use super::{Checked, Checker, Reported, Val, elem_of};
+use super::{Checked, Checker, MAX_CALLS, Reported, Val, elem_of};
 use crate::diagnostics::{Diagnostic, codes, near};
 use crate::program::{AxisId, NodeId, Span};
 use crate::syntax::{Call, Callable, Declared, DeclaredAs, Fields, Name, ResultTy, Ty};
+
+/// The tensors of a record, those of records in it with a dot between the names.
+pub(super) type Tensors = Vec<(Name, Ty)>;
+
+/// Types of records in types of records could be any number.
+const MOST_TENSORS: usize = 1000;
 
 /// What a carry, or a field of it, begins with: the field, the value, the type that is declared.
 type First = (Option<String>, Val, Option<Ty>);
@@ -20,26 +26,61 @@ impl Checker<'_> {
         types.get(&name.text).map(|ty| ty.fields.clone())
     }
 
-    /// The fields of an argument that is a record.
-    pub(super) fn record_declared(&self, is: &DeclaredAs) -> Option<Fields> {
-        match is {
-            DeclaredAs::Record(fields) => Some(fields.clone()),
-            DeclaredAs::Known(name) => self.record_type(name),
-            DeclaredAs::Tensor(_) | DeclaredAs::Block => None,
+    /// The tensors of an argument that is a record.
+    pub(super) fn record_declared(&mut self, is: &DeclaredAs) -> Option<Checked<Tensors>> {
+        let fields = match is {
+            DeclaredAs::Record(fields) => fields.clone(),
+            DeclaredAs::Known(name) => self.record_type(name)?,
+            DeclaredAs::Tensor(_) | DeclaredAs::Block => return None,
+        };
+        Some(self.tensors_of(&fields))
+    }
+
+    /// The tensors of a record's type.
+    fn tensors_of(&mut self, fields: &Fields) -> Checked<Tensors> {
+        let mut tensors = Tensors::new();
+        self.add_tensors(fields, None, &mut tensors)?;
+        Ok(tensors)
+    }
+
+    fn add_tensors(&mut self, fields: &Fields, within: Option<&str>, tensors: &mut Tensors) -> Checked<()> {
+        for (name, ty) in fields {
+            let text = within.map_or_else(|| name.text.clone(), |within| format!("{within}.{}", name.text));
+            let field = Name { text, span: name.span };
+            match ty {
+                ResultTy::One(_) if tensors.len() >= MOST_TENSORS => {
+                    let message = format!("a record has at most {MOST_TENSORS} tensors");
+                    return Err(self.say(Diagnostic::error(codes::TYPE, name.span, message)));
+                }
+                ResultTy::One(ty) => tensors.push((field, ty.clone())),
+                ResultTy::Record(fields) => self.add_tensors(fields, Some(&field.text), tensors)?,
+                ResultTy::Named(of) => {
+                    let Some(fields) = self.record_type(of) else { return Err(self.no_type(of)) };
+                    if self.calling.contains(&of.span) || self.calling.len() >= MAX_CALLS {
+                        let message = format!("the type `{}` is made of itself", of.text);
+                        return Err(self.say(Diagnostic::error(codes::RECURSION, of.span, message)));
+                    }
+                    self.calling.push(of.span);
+                    let added = self.add_tensors(&fields, Some(&field.text), tensors);
+                    self.calling.pop();
+                    added?;
+                }
+            }
         }
+        Ok(())
     }
 
     /// What a signature or a carry says: a type without a name, or one for each field.
     pub(super) fn result_types(&mut self, ty: &ResultTy) -> Checked<Vec<(Option<Name>, Ty)>> {
-        let named = |fields: Fields| fields.into_iter().map(|(name, ty)| (Some(name), ty)).collect();
-        match ty {
-            ResultTy::One(ty) => Ok(vec![(None, ty.clone())]),
-            ResultTy::Record(fields) => Ok(named(fields.clone())),
+        let fields = match ty {
+            ResultTy::One(ty) => return Ok(vec![(None, ty.clone())]),
+            ResultTy::Record(fields) => fields.clone(),
             ResultTy::Named(name) => match self.record_type(name) {
-                Some(fields) => Ok(named(fields)),
-                None => Err(self.no_type(name)),
+                Some(fields) => fields,
+                None => return Err(self.no_type(name)),
             },
-        }
+        };
+        Ok(self.tensors_of(&fields)?.into_iter().map(|(name, ty)| (Some(name), ty)).collect())
     }
 
     /// The type of a record whose name is near.
@@ -71,7 +112,7 @@ impl Checker<'_> {
         &mut self,
         scope: &mut Scope,
         (inner, own): (&mut Scope, &mut BTreeMap<String, AxisId>),
-        (callable, declared, fields): (&Callable, &Declared, &Fields),
+        (callable, declared, fields): (&Callable, &Declared, &Tensors),
         (call, i): (&Call, usize),
         span: Span,
     ) -> Checked<Val> {
@@ -107,14 +148,41 @@ impl Checker<'_> {
                 Err(Reported) => failed = true,
             }
         }
-        if failed { Err(Reported) } else { Ok(Val::Record(taken)) }
+        if failed { Err(Reported) } else { Ok(Val::Record(nested(taken))) }
+    }
+
+    /// What `f` makes of arms' values: of records, of each field. A number stands for all fields.
+    pub(super) fn by_field(
+        &mut self,
+        vals: &[Val],
+        span: Span,
+        f: &mut dyn FnMut(&mut Self, &[Val]) -> Checked<Val>,
+    ) -> Checked<Val> {
+        let first = vals.iter().find_map(|val| if let Val::Record(fields) = val { Some(fields) } else { None });
+        let Some(first) = first else { return f(self, vals) };
+        let field = |val: &Val, name: &str| match val {
+            Val::Record(fields) if fields.len() == first.len() => {
+                fields.iter().find(|(n, _)| n == name).map(|(_, val)| val.clone())
+            }
+            Val::Number(_) => Some(val.clone()),
+            _ => None,
+        };
+        let mut fields = Vec::new();
+        for (name, _) in first {
+            let Some(all) = vals.iter().map(|val| field(val, name)).collect::<Option<Vec<Val>>>() else {
+                let message = "arms give one type: these are not records of the same fields";
+                return Err(self.say(Diagnostic::error(codes::TYPE, span, message)));
+            };
+            fields.push((name.clone(), self.by_field(&all, span, f)?));
+        }
+        Ok(Val::Record(fields))
     }
 
     /// A field of a record that must have it.
     fn field_of(&mut self, found: &[(String, Val)], field: &Name, what: &str, at: Span) -> Checked<Val> {
-        match found.iter().find(|(name, _)| *name == field.text) {
-            Some((_, Val::Error)) => Err(Reported),
-            Some((_, val)) => Ok(val.clone()),
+        match field_at(found, &field.text) {
+            Some(Val::Error) => Err(Reported),
+            Some(val) => Ok(val.clone()),
             None => {
                 let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
                 let message = format!("{what} lacks the field `{}`; it has {}", field.text, names.join(", "));
@@ -149,7 +217,7 @@ impl Checker<'_> {
                 declared.into_iter().map(field).collect()
             }
             (Val::Record(fields), None) => {
-                Ok(fields.into_iter().map(|(field, val)| (Some(field), val, None)).collect())
+                Ok(flat(fields).into_iter().map(|(field, val)| (Some(field), val, None)).collect())
             }
             (val, None) => Ok(vec![(None, val, None)]),
         }
@@ -186,7 +254,46 @@ pub(super) fn by_name(carries: &[Carry], vals: impl IntoIterator<Item = Val>) ->
             (Some(field), _) => all.push((carry.name.clone(), Val::Record(vec![(field.clone(), val)]))),
         }
     }
-    all
+    let nest = |val| if let Val::Record(fields) = val { Val::Record(nested(fields)) } else { val };
+    all.into_iter().map(|(name, val)| (name, nest(val))).collect()
+}
+
+/// The fields of a record, those of records in it with a dot between the names.
+pub(super) fn flat(fields: Vec<(String, Val)>) -> Vec<(String, Val)> {
+    let each = |(name, val)| match val {
+        Val::Record(fields) => flat(fields).into_iter().map(|(field, val)| (format!("{name}.{field}"), val)).collect(),
+        val => vec![(name, val)],
+    };
+    fields.into_iter().flat_map(each).collect()
+}
+
+/// Fields with dots in their names as records in the record; neighbours are of one.
+pub(super) fn nested(fields: Vec<(String, Val)>) -> Vec<(String, Val)> {
+    let mut all: Vec<(String, Val)> = Vec::new();
+    for (name, val) in fields {
+        let Some((first, rest)) = name.split_once('.') else {
+            all.push((name, val));
+            continue;
+        };
+        let rest = (rest.to_string(), val);
+        match all.last_mut() {
+            Some((before, Val::Record(fields))) if before == first => fields.push(rest),
+            _ => all.push((first.to_string(), Val::Record(vec![rest]))),
+        }
+    }
+    let nest = |val| if let Val::Record(fields) = val { Val::Record(nested(fields)) } else { val };
+    all.into_iter().map(|(name, val)| (name, nest(val))).collect()
+}
+
+/// The field of that name, in a record of the record where it has dots.
+pub(super) fn field_at<'v>(fields: &'v [(String, Val)], name: &str) -> Option<&'v Val> {
+    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let (_, val) = fields.iter().find(|(field, _)| field == first)?;
+    match (rest, val) {
+        (None, val) => Some(val),
+        (Some(rest), Val::Record(fields)) => field_at(fields, rest),
+        (Some(_), _) => None,
+    }
 }
 
 /// As [`by_name`], of nodes.

@@ -1,5 +1,6 @@
 //! What a block gives, held against what its signature declares.
 
+use super::records::{field_at, flat, nested};
 use super::scope::Scope;
 use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes};
@@ -29,8 +30,8 @@ impl Checker<'_> {
                 let mut matched = Vec::new();
                 for (name, ty) in declared {
                     let name = name.as_ref().map_or("", |n| n.text.as_str());
-                    match fields.iter().find(|(n, _)| n == name) {
-                        Some((_, val)) => matched.push((ty, val.clone())),
+                    match field_at(fields, name) {
+                        Some(val) => matched.push((ty, val.clone())),
                         None => {
                             let message = format!("the result lacks `{name}`");
                             return Err(self.say(Diagnostic::error(codes::RESULT, span, message)));
@@ -98,23 +99,26 @@ impl Checker<'_> {
 
     /// A record in the order that is declared: a caller may take it apart by place.
     pub(super) fn in_order(&mut self, val: Val, callable: &Callable) -> Val {
-        let Val::Record(mut fields) = val else { return val };
+        let Val::Record(fields) = val else { return val };
+        let mut fields = flat(fields);
         let declared = self.results_of(callable);
         let place =
             |field: &str| declared.iter().position(|(name, _)| name.as_ref().is_some_and(|name| name.text == field));
         fields.sort_by_key(|(name, _)| place(name));
-        Val::Record(fields)
+        Val::Record(nested(fields))
     }
 
     /// What a record has beside the fields that are declared would be lost.
     pub fn only_fields(&mut self, callable: &Callable, fields: &[(String, Val)]) -> Checked<()> {
         let declared: Vec<Name> = self.results_of(callable).into_iter().filter_map(|(name, _)| name).collect();
+        let fields = flat(fields.to_vec());
         let Some((more, _)) = fields.iter().find(|(name, _)| declared.iter().all(|d| d.text != *name)) else {
             return Ok(());
         };
+        let first = more.split('.').next().unwrap_or(more);
         let value = callable.body.value.as_deref();
         let written = value.and_then(|v| match &v.kind {
-            ExprKind::Record(fields) => fields.iter().map(|(name, _)| name).find(|name| name.text == *more),
+            ExprKind::Record(fields) => fields.iter().map(|(name, _)| name).find(|name| name.text == first),
             _ => None,
         });
         let span = written.map_or_else(|| value.map_or(callable.body.span, |v| v.span), |name| name.span);

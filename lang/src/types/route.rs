@@ -2,9 +2,10 @@
 
 use super::brackets::with;
 use super::scope::Scope;
+use super::values::least;
 use super::{Checked, Checker, Reported, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Binary, Elem, Kind, Mix, NodeId, Reduce, Span};
+use crate::program::{AxisId, Binary, Elem, Kind, Mix, NodeId, Reduce, Span, Type};
 use crate::syntax::{Expr, ExprKind, Name, Route, Statement, tokens};
 
 /// Which row goes to which expert, and how much it counts.
@@ -155,10 +156,11 @@ impl Checker<'_> {
         self.sent.truncate(sent);
         self.experts.pop();
         self.gained.pop();
-        let value = value?;
-        let value = self.as_tensor(&value, Elem::F32, route.body.span)?;
-        let mix = self.mix(scope, route, &plan, value)?;
-        self.mixed(&plan, mix, value, span)
+        self.by_field(&[value?], span, &mut |this, value| {
+            let value = this.as_tensor(&value[0], Elem::F32, route.body.span)?;
+            let mix = this.mix(scope, route, &plan, value)?;
+            this.mixed(&plan, mix, value, span)
+        })
     }
 
     /// The routed value keeps its name inside.
@@ -177,7 +179,7 @@ impl Checker<'_> {
         }
         let mut plan = plan.clone();
         // What a route around sends to other arms is not computed here.
-        if let (Some((slot, index)), Mix::Sum | Mix::None | Mix::Concat { .. }) = (plan.chosen, mix) {
+        if let Some((slot, index)) = plan.chosen {
             let here = self.sent_here(slot, index, span)?;
             plan.drops |= here != index;
             plan.chosen = Some((slot, here));
@@ -192,17 +194,63 @@ impl Checker<'_> {
             Some((slot, index)) => axes.extend(self.axes_without(index, &[slot])),
             None => axes.extend(self.axes_without(plan.weight, &[plan.expert])),
         }
+        // Folds know nothing of choices that there are not: they get each slot's answer.
+        let folded = plan.chosen.filter(|_| plan.drops && matches!(mix, Mix::Mean | Mix::Max | Mix::LogSumExp));
+        axes.extend(folded.map(|(slot, _)| slot));
         let kind = Kind::Route {
             expert: plan.expert,
             slot: plan.chosen.map(|(slot, _)| slot),
             index: plan.chosen.map(|(_, index)| index),
             weight: (mix == Mix::Sum).then_some(plan.weight),
             drops: plan.drops,
-            mix,
+            mix: if folded.is_some() { Mix::None } else { mix },
             value,
         };
-        let y = self.push(kind, elem, axes, span)?;
+        let mut y = self.push(kind, elem, axes, span)?;
+        if let Some((slot, index)) = folded {
+            y = self.fold_slots(mix, (slot, index), y, span)?;
+        }
         self.or_fallback(&plan, y, span).map(Val::Tensor)
+    }
+
+    /// The mean, the largest or the logsumexp of a row's answers, one for each slot, without those of slots that chose nobody: 0 where
+    /// that leaves none.
+    pub(super) fn fold_slots(
+        &mut self,
+        mix: Mix,
+        (slot, index): (AxisId, NodeId),
+        y: NodeId,
+        span: Span,
+    ) -> Checked<NodeId> {
+        let Type { elem, axes: all } = self.ty(y).clone();
+        let rest = self.axes_without(y, &[slot]);
+        let zero = self.push(Kind::Number(0.0), Elem::I32, Vec::new(), span)?;
+        let (of_index, rows) = (self.ty(index).axes.clone(), self.axes_without(index, &[slot]));
+        let took = self.push(Kind::Binary(Binary::Ge, index, zero), Elem::Bool, of_index.clone(), span)?;
+        let any = Kind::Reduce { with: Reduce::Any, over: vec![slot], x: took };
+        let any = self.push(any, Elem::Bool, rows.clone(), span)?;
+        let none = self.push(Kind::Number(0.0), elem, Vec::new(), span)?;
+        let folded = match mix {
+            Mix::Mean => {
+                let kept = self.push(Kind::Where(took, y, none), elem, all, span)?;
+                let sum = Kind::Reduce { with: Reduce::Sum, over: vec![slot], x: kept };
+                let sum = self.push(sum, elem, rest.clone(), span)?;
+                let count = self.push(Kind::Cast(took), elem, of_index, span)?;
+                let count = Kind::Reduce { with: Reduce::Sum, over: vec![slot], x: count };
+                let count = self.push(count, elem, rows, span)?;
+                self.push(Kind::Binary(Binary::Div, sum, count), elem, rest.clone(), span)?
+            }
+            _ => {
+                let least = self.push(Kind::Number(least(elem)), elem, Vec::new(), span)?;
+                let kept = self.push(Kind::Where(took, y, least), elem, all, span)?;
+                let kind = match mix {
+                    Mix::LogSumExp => Kind::LogSumExp { over: vec![slot], x: kept },
+                    _ => Kind::Reduce { with: Reduce::Max, over: vec![slot], x: kept },
+                };
+                self.push(kind, elem, rest.clone(), span)?
+            }
+        };
+        self.push(Kind::Where(any, folded, none), elem, rest, span)
     }
 
     /// `mix sum`, `mix concat[d]`
@@ -226,11 +274,6 @@ impl Checker<'_> {
                     None => format!("a plan that chooses {slots} experts needs a `mix`: how do their answers meet?"),
                 };
                 Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message)))
-            }
-            (Some(Mix::Mean | Mix::Max | Mix::LogSumExp), _) if plan.drops => {
-                let message = format!("`mix {}`: a choice that was dropped has no answer", how.text);
-                let help = "plans that drop rows have `mix sum`, `mix none` and `mix concat[axis]`";
-                Err(self.say(Diagnostic::error(codes::ROUTE, how.span, message).help(help)))
             }
             (Some(mix), _) => {
                 let elem = self.ty(value).elem;

@@ -46,7 +46,8 @@ impl Checker<'_> {
             given => given.is_some(),
         };
         let size = self.size(axis).clone();
-        let chooser = if descends { x } else { self.reversed(x, span)? };
+        let chooser = self.ordered(x, span)?;
+        let chooser = if descends { chooser } else { self.reversed(chooser, span)? };
         let sorted = self.axis_id("sorted", size, span);
         let (index, value) = self.best(x, chooser, axis, sorted, span)?;
         let node = if call.callee.text == "argsort" { index } else { value };
@@ -192,13 +193,12 @@ impl Checker<'_> {
             let message = format!("{} of {} elements cannot be chosen", self.size(slot), self.size(axis));
             return Err(self.say(Diagnostic::error(codes::SIZES, span, message)));
         }
-        self.ordered(x, span)?;
-        self.best(x, x, axis, slot, span)
+        let chooser = self.ordered(x, span)?;
+        self.best(x, chooser, axis, slot, span)
     }
 
     /// Numbers in the reverse order, equal where they were equal.
     fn reversed(&mut self, x: NodeId, span: Span) -> Checked<NodeId> {
-        self.ordered(x, span)?;
         let ty = self.ty(x).clone();
         if super::is_float(ty.elem) {
             return self.push(Kind::Unary(Unary::Neg, x), ty.elem, ty.axes, span);
@@ -208,13 +208,17 @@ impl Checker<'_> {
         self.push(Kind::Binary(Binary::Sub, last, x), ty.elem, ty.axes, span)
     }
 
-    fn ordered(&mut self, x: NodeId, span: Span) -> Checked<()> {
+    /// Numbers that selections put in order as they do `x`: integers of 8 bits are compared as i32.
+    fn ordered(&mut self, x: NodeId, span: Span) -> Checked<NodeId> {
         let ty = self.ty(x).clone();
-        if super::is_float(ty.elem) || matches!(ty.elem, Elem::I32 | Elem::I64) {
-            return Ok(());
+        match ty.elem {
+            Elem::I8 | Elem::U8 => self.push(Kind::Cast(x), Elem::I32, ty.axes, span),
+            Elem::Bool => {
+                let message = format!("what is put in order is numbers, this is {}", self.show(&ty));
+                Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `i32(..)`")))
+            }
+            _ => Ok(x),
         }
-        let message = format!("what is put in order is floats, i32 or i64, this is {}", self.show(&ty));
-        Err(self.say(Diagnostic::error(codes::ELEMS, span, message).help("cast it: `i32(..)`")))
     }
 
     pub(super) fn integers(&mut self, val: &Val, at: Span) -> Checked<NodeId> {

@@ -1,9 +1,9 @@
-//! Parameters of a subtree as one value: `params("enc.*")`, which `dot` and `norm` fold.
+//! Parameters of a subtree as one value: `params("enc.*")`, which `dot`, `norm` and reductions fold.
 
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Val, is_float};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{Binary, Elem, Kind, NodeId, Span, Unary};
+use crate::program::{Binary, Elem, Kind, NodeId, Reduce, Span, Unary};
 use crate::syntax::{Argument, Call, Expr, ExprKind};
 
 /// A parameter of a set: what stands for the `*` in its name, and its number.
@@ -65,12 +65,74 @@ impl Checker<'_> {
         self.dot_of(&a, &b, span).map(Val::Tensor)
     }
 
-    /// `norm(p)`: the root of the sum of all squares.
+    /// `norm(p)`: the root of the sum of all squares. `norm(p, 1)`: the sum of all absolute values, `norm(p, inf)`: the largest of them.
     pub(super) fn norm_of_set(&mut self, scope: &mut Scope, call: &Call, span: Span) -> Checked<Val> {
-        self.only(call, 1, &["p"], span)?;
+        self.only(call, 2, &["p", "order"], span)?;
         let set = self.set(scope, call, 0, "p", span)?;
-        let square = self.dot_of(&set, &set, span)?;
-        self.tensor(Kind::Unary(Unary::Sqrt, square), Elem::F32, Vec::new(), span)
+        let order = match self.optional(scope, call, 1, "order")? {
+            Some((order, at)) => (self.as_number(&order, "the order of a norm", at)?, at),
+            None => (2.0, span),
+        };
+        let norm = match order.0 {
+            1.0 => self.folded(Reduce::Sum, &set, Some(Unary::Abs), span)?,
+            f64::INFINITY => self.folded(Reduce::Max, &set, Some(Unary::Abs), span)?,
+            2.0 => {
+                let square = self.dot_of(&set, &set, span)?;
+                self.push(Kind::Unary(Unary::Sqrt, square), Elem::F32, Vec::new(), span)?
+            }
+            other => {
+                let message = format!("norms of a set are of order 1, 2 and inf, not {other}");
+                return Err(self.say(Diagnostic::error(codes::PARAM_SET, order.1, message)));
+            }
+        };
+        Ok(Val::Tensor(norm))
+    }
+
+    /// `sum(p)`, `max(p)`: the elements of a set, folded as those of one tensor.
+    pub(super) fn fold_of_set(&mut self, with: Reduce, set: &[Member], call: &Call, span: Span) -> Checked<Val> {
+        self.only(call, 1, &["x"], span)?;
+        if !matches!(with, Reduce::Sum | Reduce::Mean | Reduce::Max | Reduce::Min | Reduce::Prod) {
+            let message = format!("`{}` folds no set of parameters", call.callee.text);
+            let help = "there are sum, mean, max, min, prod, norm and dot";
+            return Err(self.say(Diagnostic::error(codes::PARAM_SET, span, message).help(help)));
+        }
+        if with != Reduce::Mean {
+            return self.folded(with, set, None, span).map(Val::Tensor);
+        }
+        let sum = self.folded(Reduce::Sum, set, None, span)?;
+        let count = |this: &Self, id: usize| -> i64 {
+            let order = &this.program.params[id].tensor.order;
+            order.iter().map(|axis| this.size(*axis).as_known().unwrap_or(1)).product()
+        };
+        let count: i64 = set.iter().map(|(_, id)| count(self, *id)).sum();
+        let count = self.push(Kind::Number(count as f64), Elem::F32, Vec::new(), span)?;
+        self.tensor(Kind::Binary(Binary::Div, sum, count), Elem::F32, Vec::new(), span)
+    }
+
+    /// All elements of a set, or what a function makes of each, folded.
+    fn folded(&mut self, with: Reduce, set: &[Member], each: Option<Unary>, span: Span) -> Checked<NodeId> {
+        let join = match with {
+            Reduce::Max => Binary::Max,
+            Reduce::Min => Binary::Min,
+            Reduce::Prod => Binary::Mul,
+            _ => Binary::Add,
+        };
+        let mut all: Option<NodeId> = None;
+        for (_, id) in set {
+            let mut x = self.whole_param(*id, span)?;
+            let over = self.ty(x).axes.clone();
+            if let Some(f) = each {
+                x = self.push(Kind::Unary(f, x), Elem::F32, over.clone(), span)?;
+            }
+            if !over.is_empty() {
+                x = self.push(Kind::Reduce { with, over, x }, Elem::F32, Vec::new(), span)?;
+            }
+            all = Some(match all {
+                Some(all) => self.push(Kind::Binary(join, all, x), Elem::F32, Vec::new(), span)?,
+                None => x,
+            });
+        }
+        all.ok_or(Reported)
     }
 
     fn set(&mut self, scope: &mut Scope, call: &Call, i: usize, name: &str, span: Span) -> Checked<Vec<Member>> {

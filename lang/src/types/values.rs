@@ -86,12 +86,23 @@ impl Checker<'_> {
 
 /// Does an element type have a number? Of floats every one, rounded.
 pub(crate) fn has_number(elem: Elem, n: f64) -> bool {
-    let (least, behind) = match elem {
+    let behind = match elem {
         Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F64 | Elem::Bool => return true,
-        Elem::I8 => (i8::MIN as f64, 128.0),
-        Elem::U8 => (0.0, 256.0),
-        Elem::I32 => (f64::from(i32::MIN), 2f64.powi(31)),
-        Elem::I64 => (i64::MIN as f64, 2f64.powi(63)),
+        Elem::I8 => 128.0,
+        Elem::U8 => 256.0,
+        Elem::I32 => 2f64.powi(31),
+        Elem::I64 => 2f64.powi(63),
     };
-    n.fract() == 0.0 && n >= least && n < behind
+    n.fract() == 0.0 && n >= least(elem) && n < behind
+}
+
+/// The least number of an element type.
+pub(crate) fn least(elem: Elem) -> f64 {
+    match elem {
+        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F64 => f64::NEG_INFINITY,
+        Elem::U8 | Elem::Bool => 0.0,
+        Elem::I8 => f64::from(i8::MIN),
+        Elem::I32 => f64::from(i32::MIN),
+        Elem::I64 => i64::MIN as f64,
+    }
 }

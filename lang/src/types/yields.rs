@@ -3,7 +3,7 @@
 use super::carry::Carry;
 use super::exit::Exits;
 use super::packed::Packed;
-use super::records::{groups, nodes_by_name};
+use super::records::{groups, nested, nodes_by_name};
 use super::scope::Scope;
 use super::{Checked, Checker, Val};
 use crate::diagnostics::{Diagnostic, codes};
@@ -35,7 +35,8 @@ impl Shape {
         match self {
             Self::One => vals.next().unwrap_or(Val::Error),
             Self::Record(fields) => {
-                Val::Record(fields.iter().map(|(name, shape)| (name.clone(), shape.of(vals))).collect())
+                // Fields of carries have dots where they are of records in records.
+                Val::Record(nested(fields.iter().map(|(name, shape)| (name.clone(), shape.of(vals))).collect()))
             }
         }
     }

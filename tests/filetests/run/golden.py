@@ -1036,10 +1036,14 @@ def sets():
         for layer in range(2):
             z = np.tanh(z @ w[f"{side}.deep.w"][layer])
         y = y + z
+    every = {side: np.concatenate([v.ravel() for k, v in w.items() if k.startswith(side)]) for side in ["left", "right"]}
+    both = np.concatenate(list(every.values()))
     dot = lambda a, b: sum((w[f"{a}.{k}"] * w[f"{b}.{k}"]).sum() for k in ["w", "deep.w", "scale"])
     write("sets", {
         "in.x": x, **w, "out.y": y, "out.norm": np.sqrt(dot("left", "left") + dot("right", "right")),
         "out.dot": np.array(dot("left", "right")), "out.one": np.sqrt((w["left.w"] ** 2).sum()),
+        "out.sum": both.sum(), "out.mean": both.mean(), "out.max": both.max(), "out.min": every["left"].min(),
+        "out.prod": every["right"].prod(), "out.first": np.abs(both).sum(), "out.largest": np.abs(every["left"]).max(),
     })
 
 
@@ -1194,6 +1198,88 @@ def padding():
     }, {"in.who": who})
 
 
+def route_folds():
+    t, d, e, arm, tau = 9, 4, 5, 3, 0.2
+    x, router, of_arms, n = rand(t, d), rand(e, d), rand(arm, d), np.array([0, 5, 1, 2, 0, 3, 4, 5, 2])
+    p = {name: rand(e, d, d) for name in "abcg"}
+    every = lambda w: np.einsum("td,edk->tek", x, w)
+
+    def folded(answers, chosen, how, otherwise=0.0):
+        rest = np.broadcast_to(otherwise, (t, answers.shape[-1]))
+        return np.array([how(row[on]) if on.any() else other for row, on, other in zip(answers, chosen, rest)])
+
+    mean, largest = (lambda rows: rows.mean(0)), (lambda rows: rows.max(0))
+    score, by_arms = softmax(x @ router.T), softmax(x @ of_arms.T)
+    above, first, own = score > tau, np.arange(e) < n[:, None], by_arms > tau + 0.1
+    index, _ = limited(best(score, 2), np.ones((t, 2)), 2, e)
+    taken = (index[..., None] == np.arange(e)).any(1)
+    assert (~above).all(1).any() or (~own).all(1).any() or (index < 0).all(1).any()
+    arms = np.stack([x, 2 * x, np.full_like(x, -1)], 1)
+    whole = np.array([(k * np.arange(k)).max() if k else 0 for k in n])
+    write("route-folds", {
+        "in.x": x, "in.n": n, "router": router, "of_arms": of_arms, **p, "out.mean": folded(every(p["a"]), above, mean),
+        "out.max": folded(every(p["b"]), first, largest),
+        "out.lse": folded(every(p["c"]), first, lambda rows: np.log(np.exp(rows).sum(0))),
+        "out.kept": folded(every(p["g"]), taken, mean, x), "out.arms": folded(arms, own, mean),
+        "out.least": folded(arms, own, largest), "out.whole": whole,
+    })
+
+
+def small_integers():
+    b, t, d, e = 2, 7, 3, 4
+    a, c = rng.integers(-128, 128, (b, t)).astype(np.int8), rng.integers(0, 256, (b, t)).astype(np.uint8)
+    a[0, :3], c[1, :3] = [-128, 127, -128], [255, 0, 255]
+    grid, x, w = rng.integers(0, 256, (t, d)).astype(np.uint8), rand(t, d), rand(e, d, d)
+    ids = np.array([0, 3, 1, 1, 2, 3, 1])
+    order = lambda x: np.argsort(x.astype(int), -1, kind="stable")
+    down = lambda x: np.argsort(-x.astype(int), -1, kind="stable")
+    places = down(grid)[:, :2]
+    is_first = np.array([list(ids).index(i) == row for row, i in enumerate(ids)])
+    write("small-integers", {
+        "in.a": a, "in.c": c, "in.grid": grid, "in.x": x, "w": w, "out.up": at(a, order(a)), "out.down": at(a, down(a)),
+        "out.up_at": order(a), "out.unsigned": at(c, order(c)), "out.unsigned_at": down(c), "out.largest": at(grid, places),
+        "out.places": places, "out.second": at(grid, places)[:, 1], "out.y": np.einsum("td,tdk->tk", x, w[ids]),
+        "out.z": np.where(is_first[:, None], x * (ids + 2)[:, None], x), "out.load": np.bincount(ids, minlength=e).astype(float),
+    }, {"in.ids": ids})
+
+
+def route_bounds():
+    t, d, e = 6, 3, 2
+    x, w, ids = rand(t, d), rand(e, d, d), np.array([0, 1, 1, 0, 1, 1])
+    every = np.einsum("td,tdk->tk", x, w[ids])
+    write("route-bounds", {
+        "in.x": x, "in.ids": ids, "w": w, "out.below": 2 * x, "out.above": every, "out.least": 2 * x, "out.nobody": 0 * x, "out.all": every,
+    })
+
+
+def nested_records():
+    t, d, e, arm = 5, 3, 4, 3
+    x, router, of_arms, v, w = rand(t, d), rand(e, d), rand(arm, d), rand(e, d, d), rand(d, d)
+    inputs = {name: rand(d) for name in ["first.mean", "first.var", "second.mean", "second.var"]}
+    hid, total, scale = rand(d), rand(d), rand(1)[0]
+    inputs |= {"hid": hid, "stats.sum": total, "stats.count": np.int32(2), "scale": scale}
+    normal = lambda which: (x - inputs[f"{which}.mean"]) / np.sqrt(inputs[f"{which}.var"] ** 2 + 0.5)
+    first, second, sums, count = normal("first"), normal("second") * scale, [], 2
+    for row in x:
+        hid = np.tanh((row + hid) @ w)
+        total, count = total + hid, count + 1
+        sums.append(total)
+    score = softmax(x @ router.T)
+    index = best(score, 2)
+    weight = at(score, index)
+    weight = weight / weight.sum(-1, keepdims=True)
+    answers = routed(x, index, lambda n, row: row @ v[n])
+    chosen = best(softmax(x @ of_arms.T), 1)[:, 0]
+    write("nested-records", {
+        "in.x": x, **{f"in.{name}": value for name, value in inputs.items()}, "router": router, "of_arms": of_arms, "v": v, "step.w": w,
+        "out.y": first + second + second.sum(-1, keepdims=True), "out.end.hid": hid, "out.end.stats.count": np.int32(count),
+        "out.end.stats.sum": total, "out.all.stats.sum": np.array(sums), "out.all.stats.count": np.arange(3, t + 3),
+        "out.routed.y": (weight[..., None] * answers).sum(1), "out.routed.size.by": (weight * answers.sum(-1)).sum(1),
+        "out.arms.y": np.choose(chosen[:, None], [x, 2 * x, 0 * x]),
+        "out.arms.best": np.choose(chosen, [x.argmax(-1), (-x).argmax(-1), 0]), "out.deep.s.h": 0.25 * x + 1.5,
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
@@ -1202,5 +1288,6 @@ if __name__ == "__main__":
         lengths, checkpoints, choices, defaults, given,
         packed, sort, top, arm_loops, choose, bits, noise, sets, broadcast, buffers,
         made_sizes, records, padding,
+        route_folds, small_integers, route_bounds, nested_records,
     ]:
         make()
