@@ -196,7 +196,7 @@ impl Binary {
             f if f.is_of_bits() && (a.is_nan() || b.is_nan()) => f64::NAN,
             f if f.is_of_bits() => f.of_bits(elem, a as i64, b as i64),
             Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Rem
-                if !elem.is_float() && !(a.is_nan() || b.is_nan()) =>
+                if !(elem.is_float() || a.is_nan() || b.is_nan()) =>
             {
                 wrap_integer(elem, self.of_integers(a as i128, b as i128))
             }

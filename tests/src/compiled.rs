@@ -400,7 +400,7 @@ fn states_of_layers_and_instances_are_their_own() {
         let options = LoadOptions::default().isa(isa).threads(1);
         let model = Model::from_bytes(bytes.as_slice(), WeightSource::Random(1), &options).unwrap();
         let mut session = model.session("m").unwrap();
-        for (x, expected) in [1.0, -0.5, 0.25].into_iter().zip(expected) {
+        for (x, expected) in [1.0f32, -0.5, 0.25].into_iter().zip(expected) {
             let outputs = session.run(&[("x", View::shaped(&[x; 6], &[2, 3]).unwrap())]).unwrap();
             assert_eq!(outputs.slice::<f32>("y").unwrap(), [expected; 6], "{isa}");
         }

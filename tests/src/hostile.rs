@@ -341,6 +341,12 @@ network chosen {
             (x @ w)[d' -> d]
         }
     }
+    entry wide(x: f32[t, d], ids: i64[t]) -> f32[t, d] {
+        route x over e by hash(ids) {
+            param u: f32[d, d']
+            (x @ u)[d' -> d]
+        }
+    }
     entry limited(x: f32[t, d], ids: i32[t]) -> f32[t, d] {
         route x over e by hash(ids, rows = 2, drop) {
             param v: f32[d, d']
@@ -371,7 +377,7 @@ fn every_construct_that_takes_indices_looks_at_them() {
             for bad in [size, -1, i32::MIN] {
                 let numbers = [0, bad];
                 let wide = numbers.map(i64::from);
-                let index = if entry == "apart" { View::flat(&wide) } else { View::flat(&numbers) };
+                let index = if ["apart", "wide"].contains(&entry) { View::flat(&wide) } else { View::flat(&numbers) };
                 let error = told(&mut session, &[more, &[(name, index)]].concat());
                 let start = format!("is {bad}, an index out of range: axis `{axis}` has {size} elements, in kernel");
                 assert!(error.starts_with(&format!("`{name}[")) && error.contains(&start), "{entry}: {error}");
@@ -380,6 +386,7 @@ fn every_construct_that_takes_indices_looks_at_them() {
         wrong("packed", "of", "seq", 2, &[("x", x), ("start", x)]);
         wrong("lengths", "n", "t_lengths", 5, &[("x", rows)]);
         wrong("experts", "ids", "e", 4, &[("x", x)]);
+        wrong("wide", "ids", "e", 4, &[("x", x)]);
         wrong("limited", "ids", "e", 4, &[("x", x)]);
         wrong("arms", "ids", "e", 4, &[("x", x)]);
         wrong("spread", "to", "e", 4, &[("x", x)]);

@@ -4,6 +4,7 @@ use gatec_runtime::format::Place;
 
 use crate::graph::{Axis, Graph, Value};
 use crate::ops::{Class, Op, Scan};
+use crate::scalar::Binary;
 
 /// A graph, and the loop whose body it is.
 #[derive(Clone, Copy)]
@@ -33,6 +34,10 @@ fn collect(scope: &Scope, found: &mut Vec<(Place, Axis, bool)>) {
     }
 }
 
+fn is_end_of_i32(op: &Op) -> bool {
+    matches!(op, Op::Const(end) if [i32::MIN, i32::MAX].map(f64::from).contains(&end.value()))
+}
+
 /// Where the elements of a value stand, as far as they are taken as they are.
 fn sources(scope: &Scope, value: Value, found: &mut dyn FnMut(Place)) {
     let op = scope.graph.op(value);
@@ -50,6 +55,12 @@ fn sources(scope: &Scope, value: Value, found: &mut dyn FnMut(Place)) {
             let operands = scope.graph.operands(value.node);
             let taken = match op {
                 Op::Gather(_) | Op::Cast(_) => &operands[..1],
+                // An i64 that is made an i32: what the ends stand for is no index of any axis.
+                Op::Binary(binary)
+                    if matches!(binary.f, Binary::Min | Binary::Max) && is_end_of_i32(scope.graph.op(operands[1])) =>
+                {
+                    &operands[..1]
+                }
                 _ if op.class() == Class::View => &operands[..],
                 _ => &[],
             };

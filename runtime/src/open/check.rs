@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::{Arg, Buffer, Call, Entry, MAX_BYTES, Manifest, Place, Plan, SizeExpr, Step, Tensor, Variant};
+use crate::format::{
+    Arg, Buffer, Call, Entry, InputDefault, MAX_BYTES, Manifest, Place, Plan, SizeExpr, Step, Tensor, Variant,
+};
 
 /// Loops within loops within one plan.
 pub const MAX_LOOP_DEPTH: usize = 8;
@@ -115,7 +117,12 @@ impl Check<'_> {
             if next.is_none() != entry.at_most.is_empty() {
                 self.fault("its sizes are not all served by one entry");
             }
-            let boundary = |e: &Entry| (e.inputs.clone(), e.defaults.clone(), e.outputs.clone(), e.sets.clone());
+            // Bits: a default that is NaN is the same in both.
+            let default = |d: &InputDefault| (d.input, d.value.to_bits());
+            let boundary = |e: &Entry| {
+                let defaults: Vec<_> = e.defaults.iter().map(default).collect();
+                (e.inputs.clone(), defaults, e.outputs.clone(), e.sets.clone())
+            };
             if next.is_some_and(|next| boundary(next) != boundary(entry)) {
                 self.fault("another of this name has other inputs, outputs or states");
             }

@@ -18,14 +18,14 @@ pub(super) enum Engine {
 /// Why a run ended early.
 pub(super) enum Stopped {
     /// The call of that number, in the plan, met an index out of range.
-    Index(Fault),
+    Index(Box<Fault>),
     #[cfg(feature = "cuda")]
     Device(crate::cuda::CudaError),
 }
 
 impl Stopped {
     /// The call that met an index out of range, or the error of a device.
-    pub fn index(self) -> Result<Fault, RunError> {
+    pub fn index(self) -> Result<Box<Fault>, RunError> {
         match self {
             Self::Index(fault) => Ok(fault),
             #[cfg(feature = "cuda")]
@@ -90,7 +90,7 @@ impl Engine {
             // SAFETY: the caller's promise.
             Self::Cuda(exec) => unsafe { exec.run() }
                 .map_err(Stopped::Device)?
-                .map_err(|call| Stopped::Index(Fault { call, ..Fault::NONE })),
+                .map_err(|call| Stopped::Index(Box::new(Fault { call, ..Fault::NONE }))),
         }
     }
 

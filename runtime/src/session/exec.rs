@@ -164,7 +164,7 @@ impl Exec {
     ///
     /// # Safety
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
-    pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), Fault> {
+    pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), Box<Fault>> {
         *self.failed.get_mut() = NONE;
         let watched = watch.is_on();
         if watch.counted {
@@ -213,7 +213,7 @@ impl Exec {
             call => {
                 let fault = self.fault.get_mut().unwrap_or_else(PoisonError::into_inner);
                 let fault = std::mem::replace(fault, Fault::NONE);
-                Err(Fault { call: self.program.calls[call as usize].number, ..fault })
+                Err(Box::new(Fault { call: self.program.calls[call as usize].number, ..fault }))
             }
         }
     }

@@ -290,7 +290,7 @@ fn pack(
         // which were set above; nobody else has them yet. A plan of the compiler does not write parameters, which are mapped
         // read-only.
         unsafe { exec.run(pool, &mut Watch::default(), 0) }
-            .map_err(|fault| index_error(variant, &Fault { call: before + fault.call, ..fault }))?;
+            .map_err(|fault| index_error(variant, &Fault { call: before + fault.call, ..*fault }))?;
         before += calls_here;
         for i in (0..cpu.params.len()).filter(|i| last_uses.get(*i) == Some(&Some(number))) {
             if !is_read(variant, i)
