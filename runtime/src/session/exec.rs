@@ -4,6 +4,7 @@
 use std::sync::atomic::AtomicU32;
 
 use super::counts::Counts;
+use super::shares::Share;
 use super::walk::{Cursor, Walk};
 use super::watch::{CallTime, Watch};
 use crate::format::{Place, Plan, abi};
@@ -40,6 +41,8 @@ pub(super) struct Exec {
     scratch_stride: usize,
     threads: usize,
     barrier: Barrier,
+    /// One for each thread.
+    shares: Vec<Share>,
     /// The first call that met an index out of range.
     failed: AtomicU32,
     times: Vec<CallTime>,
@@ -75,6 +78,7 @@ impl Exec {
             scratch_stride: 0,
             threads: 0,
             barrier: Barrier::default(),
+            shares: Vec::new(),
             failed: AtomicU32::new(NONE),
             times: Vec::new(),
             counts: Counts::default(),
@@ -96,6 +100,7 @@ impl Exec {
         self.threads = threads.max(1);
         self.scratch_stride = (program.scratch_bytes as usize).next_multiple_of(ALIGN);
         let scratch = (self.scratch_stride as u64).saturating_mul(self.threads as u64);
+        self.shares.resize_with(self.threads, Share::default);
         self.scratch.reserve(scratch).map_err(PrepareError::Memory)?;
         self.arena.reserve(program.arena_bytes).map_err(PrepareError::Memory)?;
         self.kernels.clear();
@@ -156,6 +161,8 @@ impl Exec {
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
     pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), u32> {
         *self.failed.get_mut() = NONE;
+        // Calls are numbered anew.
+        self.shares.fill_with(Share::default);
         let watched = watch.is_on();
         if watch.counted {
             self.counts.fit(&self.program);
@@ -171,6 +178,7 @@ impl Exec {
             scratch: self.scratch.start(),
             scratch_stride: self.scratch_stride,
             barrier: &self.barrier,
+            shares: &self.shares,
             failed: &self.failed,
             eyes: watch.eyes(&mut self.times, &mut self.counts, entry),
         };
