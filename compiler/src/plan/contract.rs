@@ -17,6 +17,9 @@ use super::{PlanError, Planner};
 /// Instructions that pass while an element of the weights comes from memory, roughly.
 const READ_FLOPS: f64 = 8.0;
 
+/// Steps of a loop that has so few that the way into it and out of it costs more than where it reads.
+const SHORT: i64 = 8;
+
 /// Columns, sums and matrices of a packed operand, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PackShape {
@@ -223,7 +226,15 @@ impl Planner<'_> {
             .collect();
         // Widest stride first; equal strides keep the order of the operand.
         strides.sort_by_key(|(stride, _)| std::cmp::Reverse(*stride));
-        Ok(strides.into_iter().map(|(_, axis)| axis).collect())
+        // A loop of few steps costs more than distance does: inside stands one that is long enough (the channels of a convolution, not
+        // its taps), counting axes as one that are read as one.
+        let known = |axis: Axis| self.module.sizes.known(axis).unwrap_or(i64::MAX);
+        let is_one =
+            |(outer, _): &(i64, Axis), (inner, axis): &(i64, Axis)| inner.checked_mul(known(*axis)) == Some(*outer);
+        let (short, long): (Vec<_>, Vec<_>) = strides
+            .chunk_by(is_one)
+            .partition(|chunk| chunk.iter().fold(1, |n: i64, (_, axis)| n.saturating_mul(known(*axis))) < SHORT);
+        Ok(short.into_iter().chain(long).flatten().map(|(_, axis)| *axis).collect())
     }
 }
 

@@ -324,16 +324,11 @@ impl KernelBuilder<'_, '_> {
         inner.insert(axis, index);
         let mut bounds = guard.bounds.clone();
         bounds.push(bound.clone());
-        let only_here = guard.bounds.is_empty();
-        let expr = self.expand(
-            region,
-            x,
-            &inner,
-            &Guard { bounds: bounds.clone(), fill: if only_here { fill } else { 0.0 } },
-        )?;
-        // A load that carries exactly this bound gives the fill by itself.
-        if only_here
-            && matches!(self.kernel.expr(expr), Expr::Load { bounds: b, otherwise, .. } if *b == bounds && *otherwise == fill)
+        let is_fill = |other: f64| other.to_bits() == fill.to_bits();
+        let same_fill = guard.bounds.is_empty() || is_fill(guard.fill);
+        let expr = self.expand(region, x, &inner, &Guard { bounds, fill: if same_fill { fill } else { 0.0 } })?;
+        // A load within this bound gives the fill by itself.
+        if matches!(self.kernel.expr(expr), Expr::Load { bounds, otherwise, .. } if bounds.contains(&bound) && is_fill(*otherwise))
         {
             return Ok(expr);
         }

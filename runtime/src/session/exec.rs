@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 
 use super::counts::Counts;
+use super::shares::Share;
 use super::walk::{Cursor, Fault, Walk};
 use super::watch::{CallTime, Watch};
 use crate::format::abi::FAULT_NUMBERS;
@@ -42,6 +43,8 @@ pub(super) struct Exec {
     scratch_stride: usize,
     threads: usize,
     barrier: Barrier,
+    /// One for each thread.
+    shares: Vec<Share>,
     /// The first call that met an index out of range.
     failed: AtomicU32,
     fault: Mutex<Fault>,
@@ -78,6 +81,7 @@ impl Exec {
             scratch_stride: 0,
             threads: 0,
             barrier: Barrier::default(),
+            shares: Vec::new(),
             failed: AtomicU32::new(NONE),
             fault: Mutex::new(Fault::NONE),
             times: Vec::new(),
@@ -101,6 +105,7 @@ impl Exec {
         let told = size_of::<[i64; FAULT_NUMBERS]>();
         self.scratch_stride = (told + program.scratch_bytes as usize).next_multiple_of(ALIGN);
         let scratch = (self.scratch_stride as u64).saturating_mul(self.threads as u64);
+        self.shares.resize_with(self.threads, Share::default);
         self.scratch.reserve(scratch).map_err(PrepareError::Memory)?;
         for thread in 0..self.threads {
             let start = self.scratch.start().wrapping_add(thread * self.scratch_stride);
@@ -166,6 +171,8 @@ impl Exec {
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
     pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), Box<Fault>> {
         *self.failed.get_mut() = NONE;
+        // Calls are numbered anew.
+        self.shares.fill_with(Share::default);
         let watched = watch.is_on();
         if watch.counted {
             self.counts.fit(&self.program);
@@ -181,6 +188,7 @@ impl Exec {
             scratch: self.scratch.start(),
             scratch_stride: self.scratch_stride,
             barrier: &self.barrier,
+            shares: &self.shares,
             failed: &self.failed,
             fault: &self.fault,
             eyes: watch.eyes(&mut self.times, &mut self.counts, entry),

@@ -9,6 +9,7 @@ mod index;
 mod model;
 mod outputs;
 mod profile;
+mod shares;
 mod sizes;
 mod state;
 mod trace;

@@ -1,21 +1,19 @@
 //! Walks a program with all threads at once.
 //!
-//! Every thread goes through the same operations. A call that is worth it is shared: each thread computes its contiguous part
-//! of the units. Others are done by thread 0 alone. A barrier stands only between a call and one that other threads may need
+//! Every thread goes through the same operations. A call that is worth it is shared ([`super::shares`]). Others are done by thread 0 alone. A barrier stands only between a call and one that other threads may need
 //! it for. While workers wake from sleep, thread 0 goes on alone; they join where it is then. Which thread computes a unit never changes the unit's bits, so a program runs on any number of threads with
 //! the same result.
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::shares::{Share, Together};
 use super::watch::{Did, Eyes};
 use crate::format::abi::{self, FAULT_NUMBERS};
 use crate::plan::{CallAt, MAX_LOOP_DEPTH, Op, Program};
 use crate::pool::Barrier;
-
-/// Pieces of a share that is gone through backwards.
-const PIECES: usize = 8;
 
 /// What a call has told of an index out of range.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +45,7 @@ pub(super) struct Walk<'a> {
     pub scratch: *mut u8,
     pub scratch_stride: usize,
     pub barrier: &'a Barrier,
+    pub shares: &'a [Share],
     pub failed: &'a AtomicU32,
     /// What the first of the failed calls told.
     pub fault: &'a Mutex<Fault>,
@@ -83,6 +82,8 @@ pub(super) struct Cursor {
     at: usize,
     /// Units of it that are done.
     done: i64,
+    /// Shared calls that were met.
+    visits: u32,
     depth: usize,
     frames: [Frame; MAX_LOOP_DEPTH],
     /// The iterations of the loops.
@@ -120,7 +121,7 @@ impl Walk<'_> {
         threads: usize,
         stop: Option<&dyn Fn() -> bool>,
     ) -> bool {
-        let Cursor { at, done, depth, frames, numbers } = cursor;
+        let Cursor { at, done, visits, depth, frames, numbers } = cursor;
         let mut unseen = Unseen::Nothing;
         while let Some(op) = self.program.ops.get(*at) {
             *at += 1;
@@ -177,12 +178,12 @@ impl Walk<'_> {
                         }
                         unseen = if shared { Unseen::Shared } else { Unseen::Solo };
                     }
+                    if !shared && thread > 0 {
+                        continue;
+                    }
+                    *visits = visits.wrapping_add(u32::from(shared));
                     let begin = std::mem::take(done);
-                    let mut part = match (shared, thread) {
-                        (true, _) => part(begin, call.units, thread, threads),
-                        (false, 0) => (begin, call.units),
-                        (false, _) => continue,
-                    };
+                    let mut end = call.units;
                     if call.shared
                         && let Some(stop) = stop
                     {
@@ -190,20 +191,20 @@ impl Walk<'_> {
                             (*at, *done) = (*at - 1, begin);
                             return false;
                         }
-                        part.1 = part.1.min(begin + call.slice);
-                        if part.1 < call.units {
+                        end = end.min(begin + call.slice);
+                        if end < call.units {
                             // This operation again, for the rest.
-                            (*at, *done) = (*at - 1, part.1);
+                            (*at, *done) = (*at - 1, end);
                         }
-                    }
-                    if part.0 == part.1 {
-                        continue;
                     }
                     let (depth, numbers) = (*depth, &*numbers);
                     let odd = depth > 0 && frames[depth - 1].odd;
                     let start = if WATCHED { self.eyes.start() } else { None };
+                    let shares = &self.shares[..if shared { threads } else { 1 }];
+                    let together = Together::new(shares, *visits, call, begin..end, call.turns && odd);
                     // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
-                    let status = unsafe { self.call(number, call, thread, part, &numbers[..depth], odd) };
+                    let run = |units| unsafe { self.call(number, call, thread, units, &numbers[..depth], odd) };
+                    let Some(status) = together.run(thread, run) else { continue };
                     if let Some(start) = start {
                         let iteration = if depth > 0 { numbers[depth - 1] } else { 0 };
                         // SAFETY: `thread` walks once.
@@ -310,7 +311,7 @@ impl Walk<'_> {
         number: u32,
         call: &CallAt,
         thread: usize,
-        part: (i64, i64),
+        units: Range<i64>,
         numbers: &[i64],
         odd: bool,
     ) -> i32 {
@@ -329,42 +330,9 @@ impl Walk<'_> {
         // SAFETY: `dims` of the call are a range of the program's.
         let dims = unsafe { self.program.dims.as_ptr().add(call.dims.start as usize) };
         let scratch = self.scratch_of(thread);
-        let run = |(begin, end): (i64, i64)| {
-            // SAFETY: `kernel` lies in code whose hash and ABI version `open` checked, which stays mapped as long as the model;
-            // the numbers of arguments and sizes are the kernel's (`open`), each pointer lies in its buffer (`Program::arg`),
-            // and the buffers are live (the caller).
-            unsafe { kernel(args.cast_const(), dims, begin, end, scratch) }
-        };
-        if call.turns && odd {
-            // Backwards, piece by piece.
-            return (0..PIECES).rev().map(|piece| run(self::part(part.0, part.1, piece, PIECES))).fold(0, i32::max);
-        }
-        run(part)
-    }
-}
-
-/// The units of one thread: contiguous, and the same at each call, so that a thread meets what it left in its cache.
-fn part(begin: i64, end: i64, thread: usize, threads: usize) -> (i64, i64) {
-    let units = end - begin;
-    let (each, rest) = (units / threads as i64, units % threads as i64);
-    let cut = |t: i64| begin + each * t + t.min(rest);
-    (cut(thread as i64), cut(thread as i64 + 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::part;
-
-    #[test]
-    fn parts_cover_all_units_once() {
-        for (begin, end, threads) in [(0, 0, 2), (0, 1, 2), (2, 7, 2), (0, 7, 7), (0, 3, 7), (5, i64::MAX, 5)] {
-            let mut next = begin;
-            for thread in 0..threads {
-                let (from, to) = part(begin, end, thread, threads);
-                assert!(from == next && to >= from);
-                next = to;
-            }
-            assert_eq!(next, end);
-        }
+        // SAFETY: `kernel` lies in code whose hash and ABI version `open` checked, which stays mapped as long as the model; the numbers
+        // of arguments and sizes are the kernel's (`open`), each pointer lies in its buffer (`Program::arg`), and the buffers are
+        // live (the caller).
+        unsafe { kernel(args.cast_const(), dims, units.start, units.end, scratch) }
     }
 }

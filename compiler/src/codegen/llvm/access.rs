@@ -35,8 +35,8 @@ impl<'ctx> Frame<'_, 'ctx> {
                 let mask = match (inside, lanes.tail) {
                     (None, None) => return e.from_memory(elem, e.load(ty, at)),
                     (Some(inside), None) => e.splat(inside, lanes.count),
-                    (None, Some((mask, _))) => mask,
-                    (Some(inside), Some((mask, _))) => e.and(inside, mask),
+                    (None, Some(tail)) => tail.mask,
+                    (Some(inside), Some(tail)) => e.and(inside, tail.mask),
                 };
                 // Lanes outside of a tail may hold anything.
                 if memory == self.register(elem) {
@@ -118,7 +118,7 @@ impl<'ctx> Frame<'_, 'ctx> {
                 let at = e.at(pointer, memory, first);
                 let value = e.splat(value, lanes.count);
                 match (lanes.tail, self.streams) {
-                    (Some((mask, _)), _) => e.masked_store(value, at, mask),
+                    (Some(tail), _) => e.store_inside(value, at, tail),
                     (None, None) => e.store(value, at),
                     (None, Some(streams)) => {
                         e.when(e.not(streams), || e.store(value, at));
@@ -129,7 +129,7 @@ impl<'ctx> Frame<'_, 'ctx> {
             (Step::Any, Some(lanes)) => {
                 let value = e.splat(value, lanes.count);
                 // Lanes outside repeat the last one inside: they store what it stores.
-                let last = lanes.tail.map(|(_, last)| e.sub(last, lanes.first));
+                let last = lanes.tail.map(|tail| e.sub(tail.last, lanes.first));
                 for lane in 0..lanes.count {
                     let at = self.index_at(&store.index, lane);
                     let write = || e.store(e.lane(value, lane), e.at(pointer, memory, at));

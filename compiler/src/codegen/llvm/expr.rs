@@ -23,8 +23,17 @@ pub struct Lanes<'ctx> {
     /// Index of lane 0.
     pub first: Val<'ctx>,
     pub count: u32,
-    /// In a tail: which lanes are inside, and the index of the last of them.
-    pub tail: Option<(Val<'ctx>, Val<'ctx>)>,
+    pub tail: Option<Tail<'ctx>>,
+}
+
+/// The lanes of a vector that are inside, where not all are.
+#[derive(Clone, Copy)]
+pub struct Tail<'ctx> {
+    pub mask: Val<'ctx>,
+    /// The index of the last.
+    pub last: Val<'ctx>,
+    /// How many there are, if that is known.
+    pub count: Option<u32>,
 }
 
 /// A kernel's values while its code is emitted.
@@ -194,7 +203,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                 Some(lanes) if lanes.var == *var => {
                     let all = e.add(lanes.first, e.iota(lanes.count));
                     match lanes.tail {
-                        Some((_, last)) => e.min(all, last),
+                        Some(tail) => e.min(all, tail.last),
                         None => all,
                     }
                 }

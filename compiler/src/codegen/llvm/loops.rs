@@ -4,7 +4,7 @@ use inkwell::IntPredicate;
 use inkwell::values::PointerValue;
 
 use super::emit::{Emit, Val};
-use super::expr::{Frame, Lanes};
+use super::expr::{Frame, Lanes, Tail};
 use crate::kernel::{Extent, Loop, Var};
 
 /// What a kernel's function gets beside buffers and sizes.
@@ -138,12 +138,21 @@ pub fn vectors_of<'a, 'ctx>(
     e.when(e.icmp(IntPredicate::SLT, rest, extent), || {
         let last = e.sub(extent, e.index(1));
         let mask = e.icmp(IntPredicate::SLE, e.add(rest, e.iota(count)), last);
-        frame.lanes = Some(Lanes { var: l.var, first: rest, count, tail: Some((mask, last)) });
+        let tail = Tail { mask, last, count: tail_of(l.extent, lanes) };
+        frame.lanes = Some(Lanes { var: l.var, first: rest, count, tail: Some(tail) });
         frame.forget();
         body(frame);
     });
     frame.lanes = None;
     frame.forget();
+}
+
+/// Lanes inside the last vector of a loop whose blocks begin at multiples of a vector.
+pub fn tail_of(extent: Extent, lanes: i64) -> Option<u32> {
+    match extent {
+        Extent::Known(n) => u32::try_from(n % lanes).ok(),
+        Extent::Dim(_) => None,
+    }
 }
 
 /// Calls `call` with the smallest of the sizes, which ascend, that holds `rows`.

@@ -6,6 +6,10 @@ use inkwell::types::BasicTypeEnum;
 use inkwell::values::{BasicValue, FunctionValue, PointerValue};
 
 use super::emit::{Emit, TYPED, Val};
+use super::expr::Tail;
+
+/// Lanes of a vector whose tail is stored in plain parts, of a half, a quarter, an eighth.
+const PLAIN: u32 = 8;
 
 impl<'ctx> Emit<'ctx> {
     pub fn at(
@@ -74,7 +78,23 @@ impl<'ctx> Emit<'ctx> {
         let args = self.with_alignment("llvm.masked.load", &overload, &[pointer.into()], &[mask, otherwise], ty);
         self.call_as("llvm.masked.load", &overload, &args)
     }
-    pub fn masked_store(&self, v: Val<'ctx>, pointer: PointerValue<'ctx>, mask: Val<'ctx>) {
+    /// Stores the lanes that are inside.
+    pub fn store_inside(&self, v: Val<'ctx>, pointer: PointerValue<'ctx>, tail: Tail<'ctx>) {
+        match tail.count {
+            // Some processors store masks of AVX2 in dozens of steps.
+            Some(count) if self.lanes_of(v) <= PLAIN => {
+                let mut from = 0;
+                for width in [PLAIN / 2, PLAIN / 4, PLAIN / 8].into_iter().filter(|width| count & width != 0) {
+                    let part: Vec<u32> = (from..from + width).collect();
+                    let at = self.at(pointer, self.element_of(v.get_type()), self.index(i64::from(from)));
+                    self.store(self.shuffle(v, v, &part), at);
+                    from += width;
+                }
+            }
+            _ => self.masked_store(v, pointer, tail.mask),
+        }
+    }
+    fn masked_store(&self, v: Val<'ctx>, pointer: PointerValue<'ctx>, mask: Val<'ctx>) {
         let overload = [v.get_type(), self.pointer()];
         let args = self.with_alignment("llvm.masked.store", &overload, &[v, pointer.into()], &[mask], v.get_type());
         self.call_any("llvm.masked.store", &overload, &args);

@@ -277,7 +277,7 @@ fn reduce<'ctx>(
     let start = identity(frame, fold, elem, ty);
     let step = |frame: &mut Frame<'_, 'ctx>, sum| {
         let tail = frame.lanes.and_then(|l| l.tail).filter(|_| along_inner);
-        fold_in(frame, (elem, fold), value, (sum, ty), tail.map(|(mask, _)| (mask, start)));
+        fold_in(frame, (elem, fold), value, (sum, ty), tail.map(|tail| (tail.mask, start)));
     };
     let mut sums = vec![first];
     match inner.split_last() {

@@ -29,7 +29,7 @@ pub fn ranked_top_k<'ctx>(frame: &mut Frame<'_, 'ctx>, top_k: &TopK, sorted: boo
             let rank = match lanes.tail {
                 None => rank,
                 // Whole vectors are looked through.
-                Some((mask, _)) => e.select(mask, rank, struck),
+                Some(tail) => e.select(tail.mask, rank, struck),
             };
             e.store(rank, rank_at(lanes.first));
         });

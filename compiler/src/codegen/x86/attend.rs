@@ -12,7 +12,7 @@ use inkwell::values::PointerValue;
 use inkwell::{FloatPredicate, IntPredicate};
 
 use super::super::llvm::emit::{Emit, Val};
-use super::super::llvm::expr::{Frame, Lanes};
+use super::super::llvm::expr::{Frame, Lanes, Tail};
 use super::super::llvm::loops::{Range, vectors_of};
 use super::mask::Masks;
 use super::micro::{Elems, Micros, Steps};
@@ -339,7 +339,7 @@ fn weigh<'ctx>(frame: &mut Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>, tiled: Tiled<
             let first = e.add(tiled.at, c);
             let last = e.sub(plan.over, e.index(1));
             let inside = e.icmp(IntPredicate::SLE, e.add(first, e.iota(tile.lanes)), last);
-            let tail = (!is_whole).then_some((inside, last));
+            let tail = (!is_whole).then_some(Tail { mask: inside, last, count: None });
             frame.accs = vec![e.load(plan.vector, e.at(scratch.products, plan.number, place))];
             frame.lanes = Some(Lanes { var: plan.attend.over.var, first, count: tile.lanes, tail });
             frame.forget();

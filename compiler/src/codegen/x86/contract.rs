@@ -13,8 +13,8 @@ use inkwell::IntPredicate;
 use inkwell::values::PointerValue;
 
 use super::super::llvm::emit::{Emit, Val};
-use super::super::llvm::expr::{Frame, Lanes};
-use super::super::llvm::loops::Range;
+use super::super::llvm::expr::{Frame, Lanes, Tail};
+use super::super::llvm::loops::{Range, tail_of};
 use super::micro::{Elems, Micros, Steps};
 use super::prologue;
 use super::quantized::Quantized;
@@ -464,7 +464,7 @@ fn epilogue<'ctx>(
                 e.when(e.icmp(IntPredicate::SLT, rest, to), || {
                     let last = e.sub(to, e.index(1));
                     let mask = e.icmp(IntPredicate::SLE, e.add(rest, e.iota(count)), last);
-                    store(frame, rest, Some((mask, last)));
+                    store(frame, rest, Some(Tail { mask, last, count: tail_of(plan.contract.cols.extent, lanes) }));
                 });
             }
         });

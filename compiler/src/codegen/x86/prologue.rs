@@ -68,7 +68,7 @@ pub(super) fn rows<'a, 'ctx>(
                     let (v, at) = (e.splat(v, lanes.count), e.at(start, stored, lanes.first));
                     match lanes.tail {
                         None => e.store(v, at),
-                        Some((mask, _)) => e.masked_store(v, at, mask),
+                        Some(tail) => e.store_inside(v, at, tail),
                     }
                 }
             });
