@@ -43,6 +43,7 @@ fn manifest(isa: Isa, kernel: &str) -> Manifest {
         flops: known(0),
         lines: vec![],
         routing: None,
+        checks: Vec::new(),
     };
     let plan = Plan {
         buffers: vec![Buffer { name: "y".into(), place: Place::Output(0), bytes: known(4) }],
