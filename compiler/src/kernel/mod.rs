@@ -183,6 +183,13 @@ impl Stage {
             _ => None,
         }
     }
+
+    pub fn loops(&self) -> &[Loop] {
+        match self {
+            Self::Reduce { inner, .. } | Self::Map { inner, .. } => inner,
+            Self::Running { over, .. } => std::slice::from_ref(over),
+        }
+    }
 }
 
 /// Iterations that an index tells: `order[offsets[at] .. offsets[at + 1]]`, as [`GroupRows`] makes them.
