@@ -226,7 +226,7 @@ network indices {
         param w: f32[d, h]
         table[n = index * index] @ w
     }
-    entry made_start(x: f32[t], from: f32[]) -> f32[] { x[t = i32(round(from))] }
+    entry made_start(x: f32[t], start: f32[]) -> f32[] { x[t = i32(round(start))] }
 }
 ";
 
@@ -286,8 +286,8 @@ fn a_wrong_index_is_told_with_its_tensor_place_and_value() {
         assert!(error.starts_with("`(index * index)["), "{error}");
         assert!(error.contains("is 81, an index out of range: axis `n` has 4"), "{error}");
         session.enter("made_start").unwrap();
-        let error = told(&mut session, &[("x", View::flat(&x)), ("from", View::flat(&[6.4f32]))]);
-        assert!(error.starts_with("`(i32(round(from)))` is 6, an index out of range: axis `t` has 6"), "{error}");
+        let error = told(&mut session, &[("x", View::flat(&x)), ("start", View::flat(&[6.4f32]))]);
+        assert!(error.starts_with("`(i32(round(start)))` is 6, an index out of range: axis `t` has 6"), "{error}");
     }
 }
 
@@ -432,7 +432,7 @@ fn what_an_axis_lacks_is_told_before_anything_is_read() {
             ("fifth", 6, "element 5 of axis `t` is out of range for t = 5"),
             ("middle", 5, "the slice 1..5 of axis `t` is out of range for t = 4"),
             ("best", 8, "a choice of 8 elements of axis `t` is out of range for t = 7"),
-            ("end", 2, "`(x[t = -2])` is -1, an index out of range: axis `t` has 1 element, in kernel"),
+            ("end", 2, "`(t = -2)` is -1, an index out of range: axis `t` has 1 element, in kernel"),
             ("all_but", 2, "the size of axis `t"),
         ];
         for (entry, least, start) in cases {

@@ -380,7 +380,7 @@ fn wide_integers_are_exact_or_refused() {
     }
     // A sum on its way.
     let x = Tensor::new(Elem::I64, axes(&[("t", 3)]), vec![two(52) + 1.0, two(52), -two(52)]);
-    let sum = try_eval(Reduce { fold: scalar::Fold::Sum, over: AxisSet::new([axis("t")]) }, &[x], &[]);
+    let sum = try_eval(Reduce { fold: scalar::Fold::Sum, over: axis("t").into() }, &[x], &[]);
     assert!(sum.is_err(), "{sum:?}");
 }
 
