@@ -10,9 +10,9 @@ use crate::plan::{PrepareError, Program};
 
 #[derive(Debug)]
 pub(super) enum Engine {
-    Cpu(exec::Exec),
+    Cpu(Box<exec::Exec>),
     #[cfg(feature = "cuda")]
-    Cuda(crate::cuda::Exec),
+    Cuda(Box<crate::cuda::Exec>),
 }
 
 /// Why a run ended early.
@@ -40,10 +40,10 @@ impl Engine {
         #[cfg(feature = "cuda")]
         if let Some(loaded) = model.cuda() {
             let exec = crate::cuda::Exec::new(loaded).map_err(|e| RunError::Device { message: e.to_string() })?;
-            return Ok(Self::Cuda(exec));
+            return Ok(Self::Cuda(Box::new(exec)));
         }
         let _ = model;
-        Ok(Self::Cpu(exec::Exec::new()))
+        Ok(Self::Cpu(Box::new(exec::Exec::new())))
     }
 
     pub fn prepare(

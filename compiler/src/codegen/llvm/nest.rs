@@ -9,14 +9,14 @@ use inkwell::IntPredicate;
 use inkwell::types::BasicTypeEnum;
 use inkwell::values::PointerValue;
 
+use super::ahead::Ahead;
 use super::emit::Val;
 use super::expr::{Frame, Lanes};
 use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
 use super::together::{run_together, together};
 use super::turned::turned;
 use crate::codegen::math;
-use crate::kernel::index::{known_stride, mentions, values as values_of};
-use crate::kernel::{BufferId, Elem, Expr, ExprId, Extent, Fold, Index, Kernel, Loop, Nest, Stage, Store, Temp};
+use crate::kernel::{Elem, Expr, ExprId, Extent, Fold, Kernel, Loop, Nest, Stage, Store, Temp};
 use crate::scalar::Binary;
 use crate::schedule::Along;
 
@@ -91,60 +91,14 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
     };
     match &nest.walk {
         Some(walk) => {
-            let far = far_apart(frame, nest, walk);
-            let is_long = nest.stages.iter().any(|stage| !stage.loops().is_empty());
+            let ahead = Ahead::new(frame, nest, walk);
             nested(frame, std::slice::from_ref(walk), &mut |frame| {
-                fetch_ahead(frame, walk, if is_long { 1 } else { SHORT_AHEAD }, &far);
+                ahead.fetch(frame);
                 stages(frame);
             });
         }
         None => stages(frame),
     }
-}
-
-/// Iterations of no loop that pass while a line comes.
-const SHORT_AHEAD: i64 = 8;
-
-/// Bytes between two places that no processor takes for neighbours.
-const FAR: i64 = 1024;
-
-/// Vectors that a walk reads and writes anew in every iteration, so far apart that no prefetcher sees the next one come: each would be waited
-/// for, and what is written after it, too.
-fn far_apart<'a>(frame: &Frame<'a, '_>, nest: &'a Nest, walk: &Loop) -> Vec<(BufferId, &'a Index)> {
-    let kernel = frame.kernel;
-    let Some(lanes) = frame.lanes else { return Vec::new() };
-    let stored = nest.stages.iter().flat_map(|stage| match stage {
-        Stage::Map { stores, .. } => stores.as_slice(),
-        _ => &[],
-    });
-    let stored = stored.map(|s| (s.buffer, &s.index));
-    let loaded = kernel.exprs.iter().filter_map(|expr| match expr {
-        Expr::Load { buffer, index, bounds, .. } if bounds.is_empty() => Some((*buffer, index)),
-        _ => None,
-    });
-    let is_far = |(buffer, index): &(BufferId, &Index)| {
-        let mut read = Vec::new();
-        values_of(index, &mut read);
-        let apart =
-            known_stride(index, walk.var).unwrap_or(0).saturating_mul(kernel.buffer(*buffer).elem.bytes() as i64);
-        let is_row = nest.stages.iter().any(|stage| stage.loops().iter().any(|l| mentions(index, l.var)));
-        read.is_empty() && !is_row && apart.abs() >= FAR && known_stride(index, lanes.var) == Some(1)
-    };
-    loaded.chain(stored).filter(is_far).collect()
-}
-
-fn fetch_ahead<'ctx>(frame: &mut Frame<'_, 'ctx>, walk: &Loop, iterations: i64, far: &[(BufferId, &Index)]) {
-    let (e, at) = (frame.emit, frame.vars[&walk.var]);
-    let Some(lanes) = frame.lanes else { return };
-    frame.vars.insert(walk.var, e.add(at, e.index(iterations)));
-    for (buffer, index) in far {
-        let elem = frame.kernel.buffer(*buffer).elem;
-        let first = frame.first_index(index);
-        let bytes = i64::from(lanes.count) * elem.bytes() as i64;
-        e.prefetch(e.at(frame.buffers[buffer.0 as usize], e.memory(elem), first), bytes);
-    }
-    frame.vars.insert(walk.var, at);
-    frame.forget();
 }
 
 /// How many stages at the front fold over the same segment, none needing the result of another.
