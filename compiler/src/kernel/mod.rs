@@ -445,10 +445,7 @@ impl Kernel {
     pub fn loops(&self) -> Vec<&Loop> {
         match &self.body {
             Body::Nest(nest) => {
-                let inner = nest.stages.iter().flat_map(|stage| match stage {
-                    Stage::Reduce { inner, .. } | Stage::Map { inner, .. } => inner.as_slice(),
-                    Stage::Running { over, .. } => std::slice::from_ref(over),
-                });
+                let inner = nest.stages.iter().flat_map(Stage::loops);
                 nest.outer.iter().chain(&nest.walk).chain(inner).collect()
             }
             Body::Contract(c) => [&c.batch, &c.rows, &c.cols].into_iter().chain(&c.sums).collect(),

@@ -199,7 +199,7 @@ impl Planner<'_> {
         builder.finish(&label, body, work)
     }
 
-    /// Contracted axes such that the left operand's are read along its innermost axis.
+    /// Contracted axes, outermost first: the left operand is read along its innermost axis, unless that one is short.
     pub(super) fn sums_order(
         &mut self,
         region: RegionId,

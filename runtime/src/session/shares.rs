@@ -24,28 +24,28 @@ pub(super) struct Share(AtomicU64);
 /// A call that threads compute together.
 pub(super) struct Together<'a> {
     /// One for each thread.
-    pub shares: &'a [Share],
+    shares: &'a [Share],
     /// The number of the call in this run, the same on all threads. All have left the one before.
-    pub visit: u32,
-    pub units: Range<i64>,
-    pub backwards: bool,
+    visit: u32,
+    units: Range<i64>,
+    backwards: bool,
     /// Of each share.
     parts: i64,
     /// Are shares long enough to be taken from?
-    take: bool,
+    is_long: bool,
 }
 
 impl<'a> Together<'a> {
     pub fn new(shares: &'a [Share], visit: u32, call: &CallAt, units: Range<i64>, backwards: bool) -> Self {
         let (count, threads) = (units.end - units.start, shares.len() as i64);
         // Without divisions: most calls are short.
-        let take = threads > 1 && count >= call.slice.saturating_mul(2 * threads);
-        let parts = match (backwards, take) {
+        let is_long = threads > 1 && count >= call.slice.saturating_mul(2 * threads);
+        let parts = match (backwards, is_long) {
             (true, _) => TURNED,
             (false, true) => (count / threads / call.slice).min(PARTS),
             (false, false) => 1,
         };
-        Self { shares, visit, units, backwards, parts, take }
+        Self { shares, visit, units, backwards, parts, is_long }
     }
 
     /// Runs units as one thread of all, until none is left that nobody has begun; the greatest result, if there were any.
@@ -63,7 +63,7 @@ impl<'a> Together<'a> {
                 worst = worst.max(Some(run(units)));
             }
         };
-        if !self.take {
+        if !self.is_long {
             (0..self.parts).rev().for_each(|i| parts(thread, i..i + 1));
             return worst;
         }
