@@ -12,7 +12,7 @@ use inkwell::values::PointerValue;
 use super::ahead::Ahead;
 use super::emit::Val;
 use super::expr::{Frame, Lanes};
-use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
+use super::loops::{Range, for_counts, for_units, lanes_for, nested, vectors, vectors_of};
 use super::together::{run_together, together};
 use super::turned::turned;
 use crate::codegen::math;
@@ -207,9 +207,13 @@ fn stage<'ctx>(frame: &mut Frame<'_, 'ctx>, stage: &Stage, along: Along) {
 
 fn map<'ctx>(frame: &mut Frame<'_, 'ctx>, inner: &[Loop], stores: &[Store], along: Along) {
     match (along, inner.split_last()) {
-        (Along::Inner, Some((lane_loop, outer))) => nested(frame, outer, &mut |frame| {
-            vectors(frame, lane_loop, |frame| stores.iter().for_each(|s| frame.store(s)));
-        }),
+        (Along::Inner, Some((lane_loop, outer))) => {
+            let lanes = lanes_for(frame, stores, frame.emit.lanes, lane_loop.extent);
+            nested(frame, outer, &mut |frame| {
+                let all = (frame.emit.index(0), frame.extent(lane_loop.extent));
+                vectors_of(frame, lanes, lane_loop, all, |frame| stores.iter().for_each(|s| frame.store(s)));
+            });
+        }
         _ => nested(frame, inner, &mut |frame| stores.iter().for_each(|s| frame.store(s))),
     }
 }

@@ -39,13 +39,13 @@ pub fn log<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
         let s = e.fdiv(e.sub(m, one), e.add(m, one));
         let z = e.mul(s, s);
         let series: Vec<f64> = (1..=12).rev().map(|i| 2.0 / (2.0 * f64::from(i) + 1.0)).collect();
-        let rest = e.mul(e.mul(s, z), e.horner(z, &series));
+        let rest = e.mul(e.mul(s, z), e.polynomial(z, &series));
         let head = e.fma_n(k, 0.693_147_180_369_123_8, e.add(s, s));
         e.add(head, e.fma_n(k, 1.908_214_929_270_587_7e-10, rest))
     } else {
         let f = e.sub(m, one);
         let z = e.mul(f, f);
-        let p = e.horner(
+        let p = e.polynomial(
             f,
             &[
                 7.037_683_629_2e-2,
