@@ -1,8 +1,8 @@
 //! What the vectors of a nest run along.
 
-use super::Choices;
+use super::{Choices, known};
 use crate::kernel::index::{self, Stride, known_stride};
-use crate::kernel::{Expr, ExprId, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
+use crate::kernel::{BufferId, Expr, ExprId, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
 
 /// The loop that vectors run along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,34 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32, choices: &Choices) -> Alo
         (false, true) => Along::Nothing,
     }
 }
+
+/// Iterations that a block of points walks before the next block walks the same: what all points read of them is still in the second-level
+/// cache then. None where they share nothing, or hardly anything.
+pub fn walked_at_once(kernel: &Kernel, nest: &Nest) -> Option<i64> {
+    let (walk, points) = (nest.walk.as_ref()?, nest.outer.last()?);
+    let mut shared: Vec<(BufferId, &Index)> = Vec::new();
+    for expr in &kernel.exprs {
+        let Expr::Load { buffer, index, .. } = expr else { continue };
+        let is_shared = index::mentions(index, walk.var) && !index::mentions(index, points.var) && !reads(index);
+        if is_shared && !shared.contains(&(*buffer, index)) {
+            shared.push((*buffer, index));
+        }
+    }
+    let loops: Vec<&Loop> = nest.stages.iter().flat_map(Stage::loops).collect();
+    let bytes = |(buffer, index): &(BufferId, &Index)| -> i64 {
+        let along = loops.iter().filter(|l| index::mentions(index, l.var));
+        along.map(|l| known(l.extent).unwrap_or(1)).product::<i64>() * kernel.buffer(*buffer).elem.bytes() as i64
+    };
+    let bytes: i64 = shared.iter().map(bytes).sum();
+    (bytes >= SHARED_BYTES).then(|| (CACHED_BYTES / bytes).max(LEAST_WALKED))
+}
+
+/// Bytes of an iteration, read by all points, below which they are not worth to be kept.
+const SHARED_BYTES: i64 = 256;
+/// Bytes that stay in the second-level cache of every processor, beside what the points carry.
+const CACHED_BYTES: i64 = 128 * 1024;
+/// Iterations for which it is worth to fetch what a block of points carries.
+const LEAST_WALKED: i64 = 8;
 
 /// May it have as many points as a vector?
 fn is_long(l: &Loop, lanes: u32) -> bool {
