@@ -40,6 +40,14 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
     }
 }
 
+/// Iterations of a walk, and whether no points before these walked them.
+#[derive(Clone, Copy)]
+struct Part<'ctx> {
+    from: Val<'ctx>,
+    to: Val<'ctx>,
+    is_first: Val<'ctx>,
+}
+
 /// Blocks of `n` points. Where they share what they read on their walks, all of a unit of the loops around walk a part before any goes on.
 fn points<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
@@ -52,7 +60,7 @@ fn points<'ctx>(
     let block = e.index(i64::from(n));
     let extent = frame.extent(lane_loop.extent);
     let blocks = e.udiv(e.add(extent, e.index(i64::from(n) - 1)), block);
-    let run = |frame: &mut Frame<'_, 'ctx>, number: Val<'ctx>, part: Option<(Val<'ctx>, Val<'ctx>)>| {
+    let run = |frame: &mut Frame<'_, 'ctx>, number: Val<'ctx>, part: Option<Part<'ctx>>| {
         let from = e.mul(number, block);
         let to = e.min(extent, e.add(from, block));
         when_needed(frame, nest, |frame| {
@@ -76,7 +84,10 @@ fn points<'ctx>(
         for_units(frame, shared, of_unit, |frame| {
             e.each(e.index(0), all, at_once, |from| {
                 let to = e.min(all, e.add(from, e.index(at_once)));
-                e.each(begin, end, 1, |number| run(frame, number, Some((from, to))));
+                e.each(begin, end, 1, |number| {
+                    let is_first = e.icmp(IntPredicate::EQ, number, begin);
+                    run(frame, number, Some(Part { from, to, is_first }));
+                });
             });
         });
     });
@@ -92,7 +103,7 @@ fn when_needed<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, nest: &Nest, body: impl Fn
 }
 
 /// The stages at a point, in all iterations or in a part of them.
-fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, part: Option<(Val<'ctx>, Val<'ctx>)>, along: Along) {
+fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, part: Option<Part<'ctx>>, along: Along) {
     let stages = |frame: &mut Frame<'_, 'ctx>| {
         let mut left: Vec<&Stage> = nest.stages.iter().collect();
         while let Some(first) = left.first() {
@@ -118,12 +129,16 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, part: Option<(Val<'ctx>,
         }
     };
     let Some(walk) = &nest.walk else { return stages(frame) };
-    let (from, to) = part.unwrap_or_else(|| (frame.emit.index(0), frame.extent(walk.extent)));
+    let e = frame.emit;
+    let (from, to) = part.map_or_else(|| (e.index(0), frame.extent(walk.extent)), |part| (part.from, part.to));
     let ahead = Ahead::new(frame, nest, walk);
-    frame.emit.each(from, to, 1, |i| {
+    e.each(from, to, 1, |i| {
         frame.vars.insert(walk.var, i);
         frame.forget();
         ahead.fetch(frame);
+        if let Some(part) = part {
+            e.when(part.is_first, || ahead.fetch_rows(frame));
+        }
         stages(frame);
     });
     frame.forget();
