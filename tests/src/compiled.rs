@@ -7,7 +7,10 @@ use std::sync::Arc;
 use gatec::graph::Elem;
 use gatec::graph::random::{self, Options, Rng};
 use gatec::graph::{Module, text};
+use gatec::kernel::{Body, Kernel};
 use gatec::pipeline::{OptimizeOptions, optimize};
+use gatec::plan;
+use gatec::schedule::{self, Tuning};
 use gatec_runtime::cpu;
 use gatec_runtime::format::Isa;
 use gatec_runtime::{Artifact, LoadOptions, Model, View, WeightSource};
@@ -322,6 +325,41 @@ graph @f(%s: f32[k, v], %z: f32[k, v], %k: f32[t, k], %v: f32[t, v]) -> (f32[k, 
     let one_carry = text.replace("return %z, %next, %y", "return %next, %z, %y");
     let module = text::parse(&one_carry).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(check_module(&module, true, &[0, 1, 2, 5], 4), Ok(4));
+}
+
+/// Points that share what they read walk a part of the iterations together: with threads that share the points of a batch, and a last
+/// part that is short.
+#[test]
+fn points_that_walk_in_parts_agree_with_the_interpreter() {
+    let text = "module m
+symbol t
+axis t = t
+axis b = 3
+axis k = 64
+axis v = 40
+graph @f(%s: f32[b, k, v], %k: f32[t, b, k], %v: f32[t, b, v]) -> (f32[b, k, v], f32[t, b, v]) {
+  %0:2 = scan[t, forward, 1, 2] %s, %k, %v : f32[b, k, v], f32[b, t, v] {
+    %s = carry[0] : f32[b, k, v]
+    %k = item[0] : f32[b, k]
+    %v = item[1] : f32[b, v]
+    %w = mul %k, %v : f32[b, k, v]
+    %half = const[0.5] : f32[]
+    %faded = mul %half, %s : f32[b, k, v]
+    %next = add %faded, %w : f32[b, k, v]
+    %y = contract[k] %k, %next : f32[b, v]
+    return %next, %y
+  }
+  return %0#0, %0#1
+}
+";
+    let module = text::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let walks = |kernel: &Kernel| match &kernel.body {
+        Body::Nest(nest) => schedule::walked_at_once(kernel, nest),
+        _ => None,
+    };
+    let planned = plan::plan(&module, Isa::X86V3, &[], &Tuning::default()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(planned.kernels.iter().filter_map(|(_, kernel, _)| walks(kernel)).collect::<Vec<_>>(), [256]);
+    assert_eq!(check_module(&module, false, &[1, 256, 600], 4), Ok(3));
 }
 
 /// As long as sequences get: gates that would fade to nothing thousands of times over neither overflow nor leave a trace.
