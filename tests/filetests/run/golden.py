@@ -1280,6 +1280,54 @@ def nested_records():
     })
 
 
+def set_buffers():
+    t, d, e = 5, 4, 3
+    x, z = rand(t, d), rand(t + 2, d)
+    w = {"codes": rand(d, e), "stats.scale": rand(d), "stats.running_mean": rand(d)}
+    w |= {f"layers.{i}.scale": rand(d) for i in range(2)} | {"layers.1.running_mean": rand(d), "kept": np.array([True, False, True])}
+    y = (x - w["stats.running_mean"]) * w["stats.scale"]
+    deep = y
+    for layer in range(2):
+        deep = deep + (deep - w.get(f"layers.{layer}.running_mean", 0.5)) * w[f"layers.{layer}.scale"]
+    nearest = lambda x: np.where(w["kept"], x @ w["codes"], -np.inf).argmax(-1)
+    write("set-buffers", {
+        "in.x": x, "in.z": z, **w, "out.y": y, "out.code": nearest(y), "out.deep": deep, "out.n": np.int32(3),
+        "out.code_of": nearest(z), "out.mean": w["stats.running_mean"],
+    })
+
+
+def exit_elements():
+    b, t, d, c = 3, 5, 4, 3
+    x, w, v, head = rand(b, t, d), rand(5, d, d), rand(4, d, d), rand(d, c)
+    p, place = np.zeros((b, t, c)), np.full((b, t), -1)
+    y, n = np.zeros((b, t, d)), np.zeros((b, t))
+    for row in np.ndindex(b, t):
+        h = x[row]
+        for layer in range(5):
+            h = h + np.tanh(h @ w[layer])
+            sure = softmax(h @ head)
+            if sure.max() > 0.8:
+                p[row], place[row] = sure, layer
+                break
+        else:
+            p[row] = h @ head
+        h, count = x[row], 0.0
+        for layer in range(4):
+            h = h + np.tanh(h @ v[layer])
+            far = np.abs(h).max()
+            # Who stays to the end leaves with what the last exit would have said.
+            if far > 2.0:
+                y[row], n[row] = h, count
+                break
+            if (count > 1.5 and far < 1.0) or layer == 3:
+                y[row], n[row] = -h, -count
+                break
+            count += 1.0
+    write("exit-elements", {
+        "in.x": x, "w": w, "v": v, "head": head, "out.p": p, "out.at": place, "out.y": y, "out.n": n,
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
@@ -1289,5 +1337,6 @@ if __name__ == "__main__":
         packed, sort, top, arm_loops, choose, bits, noise, sets, broadcast, buffers,
         made_sizes, records, padding,
         route_folds, small_integers, route_bounds, nested_records,
+        set_buffers, exit_elements,
     ]:
         make()
