@@ -140,7 +140,8 @@ fn the_page_of_errors_is_what_the_codes_say() {
          a warning. [Those with an R](#when-a-model-is-loaded-or-runs) are told when an artifact is opened, loaded or run.\n",
     );
     for entry in gatec_lang::codes::CODES {
-        let wrong = entry.page.split("```gate\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the mistake");
+        let wrong =
+            entry.page.split("```gate\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the mistake");
         let diagnostics = gatec_lang::check_text("model.gate", wrong, &[]).1.list;
         let Some(found) = diagnostics.iter().find(|d| d.code == entry.code) else { continue };
         let mut message = format!("> {}\n", found.message);

@@ -321,11 +321,11 @@ impl Checker<'_> {
     fn next_state(&mut self, scope: &mut Scope, name: &Name, value: &Expr) -> Checked<()> {
         let val = self.expr(scope, value)?;
         let id = self.state_of(scope, name)?;
-        let tensor = &self.program.states[id].tensor;
+        let State { tensor, init } = &self.program.states[id];
+        let what = if matches!(init, Init::Each(_)) { "state" } else { "buffer" };
         if !self.loops.iter().all(|l| l.repeats && tensor.order.contains(&l.axis)) {
-            let message = "a state is set once a call, not in a loop";
-            let help =
-                "use a carry; a block that is called in a `repeat` may have a state of its own for each repetition";
+            let message = format!("a {what} is set once a call, not in a loop");
+            let help = "use a carry; a block that is called in a `repeat` may have one of its own for each repetition";
             return Err(self.say(Diagnostic::error(codes::LOOP, name.span, message).help(help)));
         }
         let is_of_loop = |axis: &AxisId| self.loops.iter().any(|l| l.axis == *axis);
@@ -333,9 +333,9 @@ impl Checker<'_> {
         axes.sort();
         let ty = Type { elem: tensor.elem, axes };
         let node = self.as_tensor(&val, ty.elem, value.span)?;
-        let node = self.fit(node, &ty, &format!("state `{}`", name.text), value.span)?;
+        let node = self.fit(node, &ty, &format!("{what} `{}`", name.text), value.span)?;
         if self.next_states.iter().any(|next| next.state == id) {
-            let message = format!("state `{}` is set twice", name.text);
+            let message = format!("{what} `{}` is set twice", name.text);
             return Err(self.say(Diagnostic::error(codes::TWICE, name.span, message)));
         }
         self.next_states.push(NextState { state: id, node, depth: self.loops.len() });
