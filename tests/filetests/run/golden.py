@@ -1328,6 +1328,29 @@ def exit_elements():
     })
 
 
+def elements():
+    t, d, e = 5, 4, 3
+    some = lambda step, most, *shape: np.round(rng.uniform(-most, most, shape) / step) * step
+    a, b, c = some(1 / 8, 2, t, d), some(1 / 4, 2, t, d), some(1 / 8, 30, t, d)
+    i, k, n, p = (rng.integers(*r, (t, d)) for r in [(-9, 9), (-100, 100), (0, 256), (0, 2)])
+    n[0, 0], k[0, 1], p = 3, -128, p == 1
+    j = rng.integers(-(2 ** 20), 2 ** 20, t)
+    w, v, u, table = some(1 / 4, 1, d, e), some(1 / 2, 1, d, e), rand(d, e), some(1 / 8, 4, 2, e)
+    running, s = [], np.full(d, 0.5)
+    for keep, row in zip(p, a):
+        s = np.where(keep, row, s)
+        running.append(s)
+    half = lambda x: np.asarray(x).astype(np.float16)
+    write("elements", {
+        "in.a": half(a), "in.b": b, "in.c": c, "in.i": i, "in.k": k.astype(np.int8), "in.n": n.astype(np.uint8), "in.p": p,
+        "w": half(w), "v": v, "u": u, "table": half(table), "out.half": half(np.where(p, 2 * a, -a)), "out.brain": np.minimum(b, 0.5),
+        "out.double": (c * c).sum(-1), "out.half_product": a @ w, "out.brain_product": b @ v, "out.double_product": c @ u,
+        "out.byte": (k * k).astype(np.int8), "out.unsigned": (n + n).astype(np.uint8), "out.flag": (p & (k > 0)) | (n == 3),
+        "out.rounded": half(c), "out.cut": np.trunc(c).astype(np.int8), "out.row": half(table[np.arange(t) % 2]), "out.largest": b.max(-1),
+        "out.running": half(np.array(running)),
+    }, {"in.j": j, "out.long": (j << 33) + i.sum(-1)})
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
@@ -1337,6 +1360,6 @@ if __name__ == "__main__":
         packed, sort, top, arm_loops, choose, bits, noise, sets, broadcast, buffers,
         made_sizes, records, padding,
         route_folds, small_integers, route_bounds, nested_records,
-        set_buffers, exit_elements,
+        set_buffers, exit_elements, elements,
     ]:
         make()
