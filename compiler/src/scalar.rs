@@ -152,6 +152,12 @@ impl Unary {
         !matches!(self, Self::Neg | Self::Not | Self::Abs | Self::Sign)
     }
 
+    /// Is it computed in many steps, each of which waits for the one before?
+    pub const fn is_long(self) -> bool {
+        use Unary::{Cos, Erf, Exp, Expm1, Log, Log1p, Sigmoid, Sin, Tanh};
+        matches!(self, Exp | Expm1 | Log | Log1p | Sigmoid | Tanh | Erf | Sin | Cos)
+    }
+
     /// The meaning, in f64.
     pub fn eval(self, x: f64) -> f64 {
         match self {

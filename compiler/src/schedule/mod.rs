@@ -21,7 +21,7 @@ pub use attend::AttendTile;
 pub use choices::{CHOICES, Choice, Choices};
 pub use demand::demand;
 pub use gpu::{Gpu, GpuTile, Math, PieceShape};
-pub use nest::{Along, along, turned_loads};
+pub use nest::{Along, SharedLoad, along, shared_loads, turned_loads, walked_at_once};
 pub use tuning::{Tuned, Tuning};
 pub use work::{Work, work};
 

@@ -1,8 +1,8 @@
 //! What the vectors of a nest run along.
 
-use super::Choices;
+use super::{Choices, known};
 use crate::kernel::index::{self, Stride, known_stride};
-use crate::kernel::{Expr, ExprId, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
+use crate::kernel::{BufferId, Expr, ExprId, Extent, Index, Kernel, Loop, Nest, Segment, Stage, Var};
 
 /// The loop that vectors run along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,45 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32, choices: &Choices) -> Alo
         (false, true) => Along::Nothing,
     }
 }
+
+/// Iterations that a block of points walks before the next block walks the same: what all points read of them is still in the second-level
+/// cache then. None where they share nothing, or hardly anything.
+pub fn walked_at_once(kernel: &Kernel, nest: &Nest) -> Option<i64> {
+    let bytes: i64 = shared_loads(kernel, nest).iter().map(|load| load.bytes).sum();
+    (bytes >= SHARED_BYTES).then(|| (CACHED_BYTES / bytes).max(LEAST_WALKED))
+}
+
+/// What all points of the innermost loop around the stages read in an iteration of a walk.
+pub struct SharedLoad<'a> {
+    pub buffer: BufferId,
+    pub index: &'a Index,
+    /// The loops inside that it varies along.
+    pub along: Vec<&'a Loop>,
+    pub bytes: i64,
+}
+
+pub fn shared_loads<'a>(kernel: &'a Kernel, nest: &'a Nest) -> Vec<SharedLoad<'a>> {
+    let (Some(walk), Some(points)) = (&nest.walk, nest.outer.last()) else { return Vec::new() };
+    let mut shared: Vec<SharedLoad> = Vec::new();
+    for expr in &kernel.exprs {
+        let Expr::Load { buffer, index, .. } = expr else { continue };
+        let is_shared = index::mentions(index, walk.var) && !index::mentions(index, points.var) && !reads(index);
+        let along = || nest.stages.iter().flat_map(Stage::loops).filter(|l| index::mentions(index, l.var));
+        if is_shared && shared.iter().all(|load| load.buffer != *buffer || load.index != index) {
+            let elements: i64 = along().map(|l| known(l.extent).unwrap_or(1)).product();
+            let bytes = elements * kernel.buffer(*buffer).elem.bytes() as i64;
+            shared.push(SharedLoad { buffer: *buffer, index, along: along().collect(), bytes });
+        }
+    }
+    shared
+}
+
+/// Bytes of an iteration, read by all points, below which they are not worth to be kept.
+const SHARED_BYTES: i64 = 256;
+/// Bytes that stay in the second-level cache of every processor, beside what the points carry.
+const CACHED_BYTES: i64 = 128 * 1024;
+/// Iterations for which it is worth to fetch what a block of points carries.
+const LEAST_WALKED: i64 = 8;
 
 /// May it have as many points as a vector?
 fn is_long(l: &Loop, lanes: u32) -> bool {

@@ -4,6 +4,7 @@
 use super::expr::Frame;
 use crate::kernel::index::{known_stride, mentions, values};
 use crate::kernel::{BufferId, Expr, Index, Loop, Nest, Stage, Var};
+use crate::schedule::{SharedLoad, shared_loads};
 
 /// Bytes between two places that no processor takes for neighbours.
 const FAR: i64 = 1024;
@@ -13,6 +14,8 @@ const SHORT_AHEAD: i64 = 8;
 /// Vectors of a walk to fetch before their time.
 pub struct Ahead<'a> {
     vectors: Vec<(BufferId, &'a Index)>,
+    /// Rows that all points read: the loop along each, and its bytes.
+    rows: Vec<(BufferId, &'a Index, Var, i64)>,
     walk: Var,
     iterations: i64,
 }
@@ -39,7 +42,29 @@ impl<'a> Ahead<'a> {
                 && !inner().any(|l| mentions(index, l.var))
         };
         let vectors = loaded.chain(stored.map(|s| (s.buffer, &s.index))).filter(is_far).collect();
-        Self { vectors, walk: walk.var, iterations: if inner().next().is_some() { 1 } else { SHORT_AHEAD } }
+        let row = |load: SharedLoad<'a>| match load.along[..] {
+            // Of longer ones a processor sees the rest come.
+            [along] if known_stride(load.index, along.var) == Some(1) && load.bytes <= FAR => {
+                Some((load.buffer, load.index, along.var, load.bytes))
+            }
+            _ => None,
+        };
+        let rows = shared_loads(kernel, nest).into_iter().filter_map(row).collect();
+        Self { vectors, rows, walk: walk.var, iterations: if inner().next().is_some() { 1 } else { SHORT_AHEAD } }
+    }
+
+    /// Asks for the rows of the next iteration: for the first points that walk there.
+    pub fn fetch_rows(&self, frame: &mut Frame<'_, '_>) {
+        let (e, at) = (frame.emit, frame.vars[&self.walk]);
+        frame.vars.insert(self.walk, e.add(at, e.index(1)));
+        for &(buffer, index, along, bytes) in &self.rows {
+            frame.vars.insert(along, e.index(0));
+            let first = frame.first_index(index);
+            let first = e.at(frame.buffers[buffer.0 as usize], e.memory(frame.kernel.buffer(buffer).elem), first);
+            e.prefetch(first, bytes);
+        }
+        frame.vars.insert(self.walk, at);
+        frame.forget();
     }
 
     /// Asks for those of an iteration to come.

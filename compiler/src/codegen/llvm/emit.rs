@@ -92,6 +92,12 @@ impl<'ctx> Emit<'ctx> {
         matches!(self.isa, Isa::X86V4 | Isa::X86V4Bf16 | Isa::X86V4Amx)
     }
 
+    /// Vectors for which a long function is computed side by side: its steps wait for one another, and a processor looks ahead less far
+    /// than to the next vector's. With AVX-512 one is as much work as two.
+    pub fn side_by_side(&self) -> u32 {
+        if self.lanes == 1 || self.has_avx512() { 1 } else { 2 }
+    }
+
     // Constants.
 
     /// A number of a type, in every lane.
@@ -284,12 +290,19 @@ impl<'ctx> Emit<'ctx> {
         self.fma(x, self.same(x, c), d)
     }
     /// A polynomial by Horner's rule, highest coefficient first.
-    pub fn horner(&self, x: Val<'ctx>, coefficients: &[f64]) -> Val<'ctx> {
-        let mut sum = self.same(x, coefficients[0]);
-        for c in &coefficients[1..] {
-            sum = self.fma(sum, x, self.same(x, *c));
+    /// A polynomial, highest power first. Two terms each make one in x^2, two of these one in x^4 (Estrin's scheme), so that fewer steps
+    /// wait for one another than in Horner's; the last step is Horner's, whose rounding is felt least.
+    pub fn polynomial(&self, x: Val<'ctx>, coefficients: &[f64]) -> Val<'ctx> {
+        let mut terms: Vec<Val> = coefficients.iter().rev().map(|c| self.same(x, *c)).collect();
+        let first = terms.remove(0);
+        let mut power = x;
+        while terms.len() > 1 {
+            let joined =
+                terms.chunks(2).map(|pair| pair.get(1).map_or(pair[0], |high| self.fma(*high, power, pair[0])));
+            terms = joined.collect();
+            power = self.mul(power, power);
         }
-        sum
+        terms.pop().map_or(first, |rest| self.fma(rest, x, first))
     }
     pub fn fneg(&self, a: Val<'ctx>) -> Val<'ctx> {
         match a {

@@ -5,7 +5,7 @@ use inkwell::values::PointerValue;
 
 use super::emit::{Emit, Val};
 use super::expr::{Frame, Lanes, Tail};
-use crate::kernel::{Extent, Loop, Var};
+use crate::kernel::{Expr, Extent, Loop, Store, Var};
 
 /// What a kernel's function gets beside buffers and sizes.
 #[derive(Clone, Copy)]
@@ -98,6 +98,18 @@ pub fn vectors<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, l: &Loop, body: impl FnMut
     let e = frame.emit;
     let all = (e.index(0), frame.extent(l.extent));
     vectors_of(frame, e.lanes, l, all, body);
+}
+
+/// Lanes for these stores along a loop: two vectors where long functions are computed and no half of them stays empty.
+pub fn lanes_for(frame: &Frame<'_, '_>, stores: &[Store], lanes: u32, extent: Extent) -> u32 {
+    let wide = lanes * frame.emit.side_by_side();
+    let is_long = |e: &&Expr| matches!(e, Expr::Unary(f, _) if f.is_long());
+    let fills = match extent {
+        Extent::Known(n) => n % i64::from(wide) == 0 || n > 8 * i64::from(wide),
+        Extent::Dim(_) => true,
+    };
+    let has_long = || stores.iter().any(|s| frame.kernel.all_below(s.value).iter().any(is_long));
+    if fills && has_long() { wide } else { lanes }
 }
 
 /// Vectors of a short loop that are written out one by one.

@@ -12,13 +12,13 @@ use inkwell::values::PointerValue;
 use super::ahead::Ahead;
 use super::emit::Val;
 use super::expr::{Frame, Lanes};
-use super::loops::{Range, for_counts, for_units, nested, vectors, vectors_of};
+use super::loops::{Range, for_counts, for_units, lanes_for, nested, vectors, vectors_of};
 use super::together::{run_together, together};
 use super::turned::turned;
 use crate::codegen::math;
 use crate::kernel::{Elem, Expr, ExprId, Extent, Fold, Kernel, Loop, Nest, Stage, Store, Temp};
 use crate::scalar::Binary;
-use crate::schedule::Along;
+use crate::schedule::{Along, walked_at_once};
 
 pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range: Range<'ctx>) {
     declare_temps(frame, nest);
@@ -28,30 +28,69 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
         (Along::Outer, Some((lane_loop, shared))) => {
             for_units(frame, shared, range, |frame| {
                 when_needed(frame, nest, |frame| {
-                    vectors(frame, lane_loop, |frame| walk(frame, nest, Along::Nothing));
+                    vectors(frame, lane_loop, |frame| walk(frame, nest, None, Along::Nothing));
                 });
             });
         }
-        (Along::Points(n), Some((lane_loop, shared))) => {
-            let e = frame.emit;
-            let block = e.index(i64::from(n));
-            let extent = frame.extent(lane_loop.extent);
-            let blocks = e.udiv(e.add(extent, e.index(i64::from(n) - 1)), block);
-            let mut counts: Vec<_> = shared.iter().map(|l| (l.var, frame.extent(l.extent))).collect();
-            counts.push((lane_loop.var, blocks));
-            for_counts(frame, &counts, range, |frame| {
-                let from = e.mul(frame.vars[&lane_loop.var], block);
-                let to = e.min(extent, e.add(from, block));
-                when_needed(frame, nest, |frame| {
-                    vectors_of(frame, n, lane_loop, (from, to), |frame| walk(frame, nest, Along::Nothing));
-                });
-            });
-        }
+        (Along::Points(n), Some((lane_loop, shared))) => points(frame, nest, n, (lane_loop, shared), range),
         (Along::Turned(with), _) => turned(frame, nest, with as usize, range),
         _ => for_units(frame, &nest.outer, range, |frame| {
-            when_needed(frame, nest, |frame| walk(frame, nest, along));
+            when_needed(frame, nest, |frame| walk(frame, nest, None, along));
         }),
     }
+}
+
+/// Iterations of a walk, and whether no points before these walked them.
+#[derive(Clone, Copy)]
+struct Part<'ctx> {
+    from: Val<'ctx>,
+    to: Val<'ctx>,
+    is_first: Val<'ctx>,
+}
+
+/// Blocks of `n` points. Where they share what they read on their walks, all of a unit of the loops around walk a part before any goes on.
+fn points<'ctx>(
+    frame: &mut Frame<'_, 'ctx>,
+    nest: &Nest,
+    n: u32,
+    (lane_loop, shared): (&Loop, &[Loop]),
+    range: Range<'ctx>,
+) {
+    let e = frame.emit;
+    let block = e.index(i64::from(n));
+    let extent = frame.extent(lane_loop.extent);
+    let blocks = e.udiv(e.add(extent, e.index(i64::from(n) - 1)), block);
+    let run = |frame: &mut Frame<'_, 'ctx>, number: Val<'ctx>, part: Option<Part<'ctx>>| {
+        let from = e.mul(number, block);
+        let to = e.min(extent, e.add(from, block));
+        when_needed(frame, nest, |frame| {
+            vectors_of(frame, n, lane_loop, (from, to), |frame| walk(frame, nest, part, Along::Nothing));
+        });
+    };
+    let Some((walked, at_once)) = nest.walk.as_ref().zip(walked_at_once(frame.kernel, nest)) else {
+        let mut counts: Vec<_> = shared.iter().map(|l| (l.var, frame.extent(l.extent))).collect();
+        counts.push((lane_loop.var, blocks));
+        return for_counts(frame, &counts, range, |frame| run(frame, frame.vars[&lane_loop.var], None));
+    };
+    // Nothing is walked where there are no points.
+    let some = e.select(e.icmp(IntPredicate::EQ, blocks, e.index(0)), e.index(1), blocks);
+    let all = frame.extent(walked.extent);
+    let end = e.udiv(e.add(range.end, e.sub(some, e.index(1))), some);
+    e.each(e.udiv(range.begin, some), end, 1, |unit| {
+        let first = e.mul(unit, some);
+        let begin = e.sub(e.max(range.begin, first), first);
+        let end = e.min(e.sub(range.end, first), some);
+        let of_unit = Range { begin: unit, end: e.add(unit, e.index(1)), ..range };
+        for_units(frame, shared, of_unit, |frame| {
+            e.each(e.index(0), all, at_once, |from| {
+                let to = e.min(all, e.add(from, e.index(at_once)));
+                e.each(begin, end, 1, |number| {
+                    let is_first = e.icmp(IntPredicate::EQ, number, begin);
+                    run(frame, number, Some(Part { from, to, is_first }));
+                });
+            });
+        });
+    });
 }
 
 /// Runs `body` unless nobody needs the point.
@@ -63,8 +102,8 @@ fn when_needed<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, nest: &Nest, body: impl Fn
     frame.forget();
 }
 
-/// The stages at a point, in every iteration.
-fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
+/// The stages at a point, in all iterations or in a part of them.
+fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, part: Option<Part<'ctx>>, along: Along) {
     let stages = |frame: &mut Frame<'_, 'ctx>| {
         let mut left: Vec<&Stage> = nest.stages.iter().collect();
         while let Some(first) = left.first() {
@@ -89,16 +128,20 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along) {
             }
         }
     };
-    match &nest.walk {
-        Some(walk) => {
-            let ahead = Ahead::new(frame, nest, walk);
-            nested(frame, std::slice::from_ref(walk), &mut |frame| {
-                ahead.fetch(frame);
-                stages(frame);
-            });
+    let Some(walk) = &nest.walk else { return stages(frame) };
+    let e = frame.emit;
+    let (from, to) = part.map_or_else(|| (e.index(0), frame.extent(walk.extent)), |part| (part.from, part.to));
+    let ahead = Ahead::new(frame, nest, walk);
+    e.each(from, to, 1, |i| {
+        frame.vars.insert(walk.var, i);
+        frame.forget();
+        ahead.fetch(frame);
+        if let Some(part) = part {
+            e.when(part.is_first, || ahead.fetch_rows(frame));
         }
-        None => stages(frame),
-    }
+        stages(frame);
+    });
+    frame.forget();
 }
 
 /// How many stages at the front fold over the same segment, none needing the result of another.
@@ -207,9 +250,13 @@ fn stage<'ctx>(frame: &mut Frame<'_, 'ctx>, stage: &Stage, along: Along) {
 
 fn map<'ctx>(frame: &mut Frame<'_, 'ctx>, inner: &[Loop], stores: &[Store], along: Along) {
     match (along, inner.split_last()) {
-        (Along::Inner, Some((lane_loop, outer))) => nested(frame, outer, &mut |frame| {
-            vectors(frame, lane_loop, |frame| stores.iter().for_each(|s| frame.store(s)));
-        }),
+        (Along::Inner, Some((lane_loop, outer))) => {
+            let lanes = lanes_for(frame, stores, frame.emit.lanes, lane_loop.extent);
+            nested(frame, outer, &mut |frame| {
+                let all = (frame.emit.index(0), frame.extent(lane_loop.extent));
+                vectors_of(frame, lanes, lane_loop, all, |frame| stores.iter().for_each(|s| frame.store(s)));
+            });
+        }
         _ => nested(frame, inner, &mut |frame| stores.iter().for_each(|s| frame.store(s))),
     }
 }

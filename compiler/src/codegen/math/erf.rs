@@ -67,12 +67,12 @@ fn single<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>, a: Val<'ctx>) -> (Val<'ctx>, Val<'
     let most = e.same(x, 4.5);
     let t = e.select(e.fcmp(FloatPredicate::OGT, a, most), most, a);
     let s = e.mul(x, x);
-    let near = e.horner(
+    let near = e.polynomial(
         s,
         &[-5.967_617_03e-4, 4.991_194_23e-3, -2.676_813_49e-2, 1.128_199_25e-1, -3.761_253_36e-1, 1.283_791_66e-1],
     );
     let near = e.fma(near, x, x);
-    let power = e.horner(
+    let power = e.polynomial(
         t,
         &[
             -1.728_534_7e-5,
@@ -85,17 +85,17 @@ fn single<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>, a: Val<'ctx>) -> (Val<'ctx>, Val<'
         ],
     );
     let power = e.fma(power, t, e.fneg(t));
-    (near, exp::exp(e, power), 0.927_734_375)
+    (near, exp::exp_near(e, power), 0.927_734_375)
 }
 
 fn double<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>, a: Val<'ctx>) -> (Val<'ctx>, Val<'ctx>, f64) {
-    let near = e.mul(e.horner(e.mul(x, x), &NEAR_F64), x);
+    let near = e.mul(e.polynomial(e.mul(x, x), &NEAR_F64), x);
     // Beyond 6 the result is 1.
     let most = e.same(x, 6.0);
     let t = e.select(e.fcmp(FloatPredicate::OGT, a, most), most, a);
     let two = e.same(x, 2.0);
     let ratio = e.fdiv(e.sub(t, two), e.add(t, two));
     let u = e.fma_n(ratio, 2.4, e.same(x, -0.2));
-    let tail = e.mul(exp::exp(e, e.fneg(e.mul(t, t))), e.horner(u, &FAR_F64));
+    let tail = e.mul(exp::exp_near(e, e.fneg(e.mul(t, t))), e.polynomial(u, &FAR_F64));
     (near, tail, 1.0)
 }

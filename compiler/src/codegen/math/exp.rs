@@ -25,9 +25,9 @@ fn kernel<'ctx>(e: &Emit<'ctx>, r: Val<'ctx>) -> Val<'ctx> {
     let rest = if is_double(e, r) {
         // 1/13!, 1/12!, ... 1/2!
         let taylor: Vec<f64> = (2..=13).rev().map(|n| 1.0 / (1..=n).map(f64::from).product::<f64>()).collect();
-        e.horner(r, &taylor)
+        e.polynomial(r, &taylor)
     } else {
-        e.horner(
+        e.polynomial(
             r,
             &[
                 1.987_569_15e-4,
@@ -59,6 +59,12 @@ pub fn exp<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
     }
     let half = halved(e, int);
     e.mul(e.mul(y, power_of_two(e, half)), power_of_two(e, e.sub(int, half)))
+}
+
+/// [`exp`] where the result is a normal number: one step of scaling, and nothing is cut off.
+pub fn exp_near<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>) -> Val<'ctx> {
+    let (r, _, n) = reduce(e, x);
+    e.mul(e.add(kernel(e, r), e.same(r, 1.0)), power_of_two(e, n))
 }
 
 /// 2^n (exp(r) - 1) + (2^n - 1), for x where 2^n is in range: exact near 0, for n = 0 there.

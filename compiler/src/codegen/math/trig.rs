@@ -38,8 +38,8 @@ fn quarter_turns<'ctx>(e: &Emit<'ctx>, x: Val<'ctx>, turns: u64) -> Val<'ctx> {
         (0..=8).rev().map(term).collect()
     };
     // As a product, so that -0 keeps its sign.
-    let sine = e.mul(r, e.horner(z, &taylor(1)));
-    let cosine = e.horner(z, &taylor(0));
+    let sine = e.mul(r, e.polynomial(z, &taylor(1)));
+    let cosine = e.polynomial(z, &taylor(0));
     let quadrant = e.add(quadrant, e.bits(quadrant.get_type(), turns));
     let one = e.bits(quadrant.get_type(), 1);
     let two = e.bits(quadrant.get_type(), 2);

@@ -384,11 +384,17 @@ fn weigh<'ctx>(frame: &mut Frame<'_, 'ctx>, plan: &Plan<'_, 'ctx>, tiled: Tiled<
             }
         });
     });
-    let base = e.splat(base, tile.lanes);
-    e.each(e.index(0), e.index(plan.block()), lanes, |c| {
-        let weight = math::unary(e, Unary::Exp, e.sub(e.load(plan.vector, score_at(c)), base));
+    // A block is whole panels.
+    let wide = if plan.panel() % (lanes * i64::from(e.side_by_side())) == 0 { e.side_by_side() } else { 1 };
+    let scores = e.vector(plan.number, wide * tile.lanes);
+    let base = e.splat(base, wide * tile.lanes);
+    e.each(e.index(0), e.index(plan.block()), i64::from(wide) * lanes, |c| {
+        let weight = math::unary(e, Unary::Exp, e.sub(e.load(scores, score_at(c)), base));
         e.store(weight, score_at(c));
-        e.store(e.add(e.load(plan.vector, total), weight), total);
+        let parts = if wide == 1 { vec![weight] } else { vec![e.half(weight, false), e.half(weight, true)] };
+        for part in parts {
+            e.store(e.add(e.load(plan.vector, total), part), total);
+        }
     });
     e.store(e.load(plan.vector, total), of_row(scratch.totals, lanes));
 }

@@ -14,7 +14,7 @@ use inkwell::values::PointerValue;
 
 use super::super::llvm::emit::{Emit, Val};
 use super::super::llvm::expr::{Frame, Lanes, Tail};
-use super::super::llvm::loops::{Range, tail_of};
+use super::super::llvm::loops::{Range, lanes_for, tail_of};
 use super::micro::{Elems, Micros, Steps};
 use super::prologue;
 use super::quantized::Quantized;
@@ -427,12 +427,13 @@ fn epilogue<'ctx>(
     Summed { first, count: n, part_sums }: Summed<'ctx>,
 ) {
     let e = frame.emit;
-    let count = plan.tile.lanes;
+    let panel_extent = Extent::Known(i64::from(plan.tile.panel));
+    let count = lanes_for(frame, &plan.contract.stores, plan.tile.lanes, panel_extent);
     let lanes = i64::from(count);
     let acc = e.register(plan.elems.acc);
     let parts = i64::from(plan.tile.parts);
     let of_part = i64::from(plan.contract.groups) / parts;
-    let chunks = i64::from(plan.tile.panel) / lanes;
+    let panel_lanes = i64::from(plan.tile.panel);
     frame.vars.insert(plan.contract.batch.var, share.batch);
     e.each(e.index(0), at_once, 1, |p| {
         let from = e.mul(e.add(panel, p), e.index(i64::from(plan.tile.panel)));
@@ -448,7 +449,7 @@ fn epilogue<'ctx>(
                 frame.accs = (0..i64::from(plan.contract.groups))
                     .map(|g| {
                         let at = e.add(chunk, e.mul(part_sums, e.index(g / of_part)));
-                        e.load(ty, e.at(plan.sums, acc, e.add(at, e.index(g % of_part * chunks * lanes))))
+                        e.load(ty, e.at(plan.sums, acc, e.add(at, e.index(g % of_part * panel_lanes))))
                     })
                     .collect();
                 frame.lanes = Some(Lanes { var: plan.contract.cols.var, first, count, tail });
