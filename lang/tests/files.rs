@@ -59,9 +59,17 @@ fn a_circle_of_files_is_no_circle_of_blocks() {
         diagnostics.render(false).replace(&format!("{}/", dir.path().display()), "")
     };
     let model = "model m(x: f32[t, d]) -> f32[t, d] { outer(x) }\n";
-    write("a.gate", &format!("use \"b.gate\"\naxis d = 4\nblock inner(x: f32[.., d]) -> f32[.., d] {{ x + 1.0 }}\n{model}"));
+    write(
+        "a.gate",
+        &format!("use \"b.gate\"\naxis d = 4\nblock inner(x: f32[.., d]) -> f32[.., d] {{ x + 1.0 }}\n{model}"),
+    );
     write("b.gate", "use inner from \"a.gate\"\naxis d = 4\nblock outer(x: f32[.., d]) -> f32[.., d] { inner(x) }\n");
     assert_eq!(checked(), "");
-    write("a.gate", &format!("use \"b.gate\"\nuse \"a.gate\"\naxis d = 4\nblock inner(x: f32[.., d]) -> f32[.., d] {{ outer(x) }}\n{model}"));
+    write(
+        "a.gate",
+        &format!(
+            "use \"b.gate\"\nuse \"a.gate\"\naxis d = 4\nblock inner(x: f32[.., d]) -> f32[.., d] {{ outer(x) }}\n{model}"
+        ),
+    );
     insta::assert_snapshot!(checked());
 }

@@ -54,7 +54,7 @@ fn of_calls() -> Vec<String> {
     };
     let mut room = [0.0f32; 4];
     let x = || View::from(&[1.0f32; 4]);
-    let inside = vec![0u8; 32];
+    let inside = [0u8; 32];
     let odd = usize::from((inside.as_ptr() as usize).is_multiple_of(2));
     let mut done = session(1);
     done.run_into(&[("x", x())], &mut [("y", (&mut room[..]).into())]).unwrap();

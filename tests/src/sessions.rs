@@ -53,9 +53,10 @@ fn artifact(module: &Module) -> Artifact {
 
 fn safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Weights {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.2.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), bytes)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()));
     Weights::from_bytes(safetensors::serialize(views, None).unwrap()).unwrap()
 }
 
@@ -176,7 +177,9 @@ model m(x: f32[n, d], i: i32[t]) -> f32[t, d] { tanh(x[n = 3 * i + 1]) }
     let rows = 4096usize;
     let x = vec![0.5f32; 100 * 64];
     let wrong = |first: usize| -> Vec<i32> {
-        (0..rows).map(|row| if row >= first && row % 7 == first % 7 { 40 + row as i32 } else { row as i32 % 33 }).collect()
+        (0..rows)
+            .map(|row| if row >= first && row % 7 == first % 7 { 40 + row as i32 } else { row as i32 % 33 })
+            .collect()
     };
     on_all(&artifact, &Weights::default(), |model, at| {
         let mut session = model.session("m").unwrap();
@@ -186,7 +189,8 @@ model m(x: f32[n, d], i: i32[t]) -> f32[t, d] { tanh(x[n = 3 * i + 1]) }
                 let x = View::shaped(&x, &[100, 64]).unwrap();
                 let error = session.run(&[("x", x), ("i", index[..].into())]).unwrap_err().to_string();
                 let value = 3 * (40 + first) + 1;
-                let told = format!("`(3 * i + 1)[t = {first}]` is {value}, an index out of range: axis `n` has 100 elements");
+                let told =
+                    format!("`(3 * i + 1)[t = {first}]` is {value}, an index out of range: axis `n` has 100 elements");
                 assert!(error.starts_with(&told), "{at}: {error}");
             }
         }
