@@ -125,6 +125,8 @@ fn nested(depth: usize) -> SizeExpr {
 fn a_manifest_that_points_outside_is_refused() {
     type Edit = Box<dyn FnOnce(&mut Manifest)>;
     let cases: Vec<(&str, Edit)> = vec![
+        ("parameter 3 of 1", Box::new(|m| m.states[0].init = Init::Param(3))),
+        ("begins with `w`, which is of another type", Box::new(|m| m.states[0].init = Init::Param(0))),
         ("kernel 99 of 7", Box::new(|m| call(&mut m.variants[0].entries[0]).kernel = 99)),
         ("buffer 99 of 5", Box::new(|m| call(&mut m.variants[0].entries[0]).args[0].buffer = 99)),
         (

@@ -1351,6 +1351,19 @@ def elements():
     }, {"in.j": j, "out.long": (j << 33) + i.sum(-1)})
 
 
+def spectral():
+    t, d = 9, 3
+    x, gate = rand(t, d), rand(2, d)
+    wave = np.fft.fft(x, axis=0)
+    y = np.fft.ifft(wave * (gate[0] + 1j * gate[1]), axis=0).real
+    even, odd = x[:8:2], x[1:8:2]
+    step = np.abs(x).max(-1, keepdims=True) / 7 + 1e-6
+    write("spectral", {
+        "in.x": x, "gate": gate, "out.wave": np.stack([wave.real, wave.imag]), "out.y": y, "out.coarse": (even + odd) / np.sqrt(2),
+        "out.fine": (even - odd) / np.sqrt(2), "out.levels": np.round(x / step) * step,
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
@@ -1360,6 +1373,6 @@ if __name__ == "__main__":
         packed, sort, top, arm_loops, choose, bits, noise, sets, broadcast, buffers,
         made_sizes, records, padding,
         route_folds, small_integers, route_bounds, nested_records,
-        set_buffers, exit_elements, elements,
+        set_buffers, exit_elements, elements, spectral,
     ]:
         make()
