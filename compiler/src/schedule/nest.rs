@@ -77,10 +77,12 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32, choices: &Choices) -> Alo
 }
 
 /// Iterations that a block of points walks before the next block walks the same: what all points read of them is still in the second-level
-/// cache then. None where they share nothing, or hardly anything.
+/// cache then. None where they share hardly anything, or it is all.
 pub fn walked_at_once(kernel: &Kernel, nest: &Nest) -> Option<i64> {
+    let all = known(nest.walk.as_ref()?.extent).unwrap_or(i64::MAX);
     let bytes: i64 = shared_loads(kernel, nest).iter().map(|load| load.bytes).sum();
-    (bytes >= SHARED_BYTES).then(|| (CACHED_BYTES / bytes).max(LEAST_WALKED))
+    let at_once = (bytes >= SHARED_BYTES).then(|| (CACHED_BYTES / bytes).max(LEAST_WALKED));
+    at_once.filter(|n| *n < all)
 }
 
 /// What all points of the innermost loop around the stages read in an iteration of a walk.

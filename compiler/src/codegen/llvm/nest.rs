@@ -129,15 +129,17 @@ fn walk<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, part: Option<Part<'ctx>>
         }
     };
     let Some(walk) = &nest.walk else { return stages(frame) };
-    let e = frame.emit;
-    let (from, to) = part.map_or_else(|| (e.index(0), frame.extent(walk.extent)), |part| (part.from, part.to));
+    let (e, all) = (frame.emit, frame.extent(walk.extent));
+    let (from, to) = part.map_or((e.index(0), all), |part| (part.from, part.to));
     let ahead = Ahead::new(frame, nest, walk);
     e.each(from, to, 1, |i| {
         frame.vars.insert(walk.var, i);
         frame.forget();
         ahead.fetch(frame);
         if let Some(part) = part {
-            e.when(part.is_first, || ahead.fetch_rows(frame));
+            // Beyond the last there may be no memory, and a processor that looks for it is slow.
+            let comes_another = e.icmp(IntPredicate::SLT, e.add(i, e.index(1)), all);
+            e.when(e.and(part.is_first, comes_another), || ahead.fetch_rows(frame));
         }
         stages(frame);
     });
