@@ -131,6 +131,38 @@ fn the_page_of_the_library_is_what_its_files_say() {
     assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page, "docs/generated/std.md is stale: make bless");
 }
 
+/// Rewritten where snapshots are (`INSTA_UPDATE=always`).
+#[test]
+fn the_page_of_errors_is_what_the_codes_say() {
+    let mut page = String::from(
+        "# Errors and warnings\n\nA code never changes its meaning. `gatec explain-error E0203` shows one. Made from `lang/errors` and \
+         `runtime/errors`: `make bless` rewrites it.\n\nCodes with an E are mistakes in programs, told when one is checked or built; W is \
+         a warning. [Those with an R](#when-a-model-is-loaded-or-runs) are told when an artifact is opened, loaded or run.\n",
+    );
+    for entry in gatec_lang::codes::CODES {
+        let wrong =
+            entry.page.split("```gate\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the mistake");
+        let diagnostics = gatec_lang::check_text("model.gate", wrong, &[]).1.list;
+        let Some(found) = diagnostics.iter().find(|d| d.code == entry.code) else { continue };
+        let mut message = format!("> {}\n", found.message);
+        if let Some(help) = &found.help {
+            message += &format!(">\n> Help: {help}\n");
+        }
+        let wrong = format!("{wrong}```\n");
+        let told = entry.page.replacen(&wrong, &format!("{wrong}\n{message}"), 1);
+        page += &format!("\n## {}: {}\n\n{told}", entry.code, entry.title);
+    }
+    page += "\n# When a model is loaded or runs\n\nThese codes stand at the end of their messages: `.. [R0312]`.\n";
+    for entry in gatec_runtime::codes::CODES {
+        page += &format!("\n## {}: {}\n\n{}", entry.code, entry.title, entry.page);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
+        std::fs::write(&path, &page).expect("the page is written");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page, "docs/errors.md is stale: make bless");
+}
+
 /// Files that are none of what gatec reads.
 fn garbage(dir: &Path) -> Vec<String> {
     let long = "(".repeat(1_000_000);

@@ -159,12 +159,20 @@ pub enum FileAxis {
     Unit,
 }
 
-/// `state h: f32[batch, h] = 0.0`
+/// `state h: f32[batch, h] = 0.0`, or a buffer that an entry sets.
 #[derive(Clone, Debug)]
 pub struct State {
     pub tensor: Tensor,
-    /// Every element's value in a new session.
-    pub init: f64,
+    /// What it is in a new session.
+    pub init: Init,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every element's value.
+    Each(f64),
+    /// That of parameter `i`, a buffer, element by element as the weight file has them.
+    Param(usize),
 }
 
 #[derive(Clone, Debug)]

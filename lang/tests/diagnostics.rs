@@ -37,35 +37,6 @@ fn what_pages_say_mends_their_programs() {
     }
 }
 
-/// Rewritten where snapshots are (`INSTA_UPDATE=always`).
-#[test]
-fn the_page_of_errors_is_what_the_codes_say() {
-    let mut page = String::from(
-        "# Errors and warnings\n\nA code never changes its meaning. `gatec explain-error E0203` shows one. Made from `lang/errors`: `make bless` rewrites it.\n",
-    );
-    for entry in CODES {
-        let (wrong, _) = examples(entry);
-        let diagnostics = check_text("model.gate", wrong, &[]).1.list;
-        let Some(found) = diagnostics.iter().find(|d| d.code == entry.code) else { continue };
-        let mut message = format!("> {}\n", found.message);
-        if let Some(help) = &found.help {
-            message += &format!(">\n> Help: {help}\n");
-        }
-        let wrong = format!("{wrong}```\n");
-        page += &format!(
-            "\n## {}: {}\n\n{}",
-            entry.code,
-            entry.title,
-            entry.page.replacen(&wrong, &format!("{wrong}\n{message}"), 1)
-        );
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
-    if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
-        std::fs::write(&path, &page).unwrap();
-    }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page, "docs/errors.md: run `make bless`");
-}
-
 /// Each text of `mistakes/` holds programs about one construct, `---` between them.
 fn mistakes() -> Vec<(String, Vec<String>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");

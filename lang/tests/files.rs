@@ -47,3 +47,29 @@ fn what_is_wrong_with_files_is_told() {
     let messages: Vec<String> = texts.iter().map(|text| beside(text)).collect();
     insta::assert_snapshot!(messages.join("\n"));
 }
+
+/// Files may use each other in a circle, blocks may not.
+#[test]
+fn a_circle_of_files_is_no_circle_of_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let checked = || {
+        let (program, diagnostics) = check(&dir.path().join("a.gate"), &[]);
+        assert_eq!(program.is_none(), diagnostics.has_errors());
+        diagnostics.render(false).replace(&format!("{}/", dir.path().display()), "")
+    };
+    let model = "model m(x: f32[t, d]) -> f32[t, d] { outer(x) }\n";
+    write(
+        "a.gate",
+        &format!("use \"b.gate\"\naxis d = 4\nblock inner(x: f32[.., d]) -> f32[.., d] {{ x + 1.0 }}\n{model}"),
+    );
+    write("b.gate", "use inner from \"a.gate\"\naxis d = 4\nblock outer(x: f32[.., d]) -> f32[.., d] { inner(x) }\n");
+    assert_eq!(checked(), "");
+    write(
+        "a.gate",
+        &format!(
+            "use \"b.gate\"\nuse \"a.gate\"\naxis d = 4\nblock inner(x: f32[.., d]) -> f32[.., d] {{ outer(x) }}\n{model}"
+        ),
+    );
+    insta::assert_snapshot!(checked());
+}

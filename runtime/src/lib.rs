@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod codes;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;

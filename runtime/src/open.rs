@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::codes;
 use crate::format::{Isa, MAX_PTX_BYTES, Manifest, VERSION};
 
 pub use check::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH, MAX_STEPS};
@@ -22,29 +23,30 @@ use elf::{Elf, FileRange, Machine};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source} [{}]", path.display(), codes::READ)]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("not an artifact: {why}")]
+    #[error("not an artifact: {why} [{}]", codes::NOT_AN_ARTIFACT)]
     NotAnArtifact { why: String },
-    #[error("damaged artifact: {why}")]
+    #[error("damaged artifact: {why} [{}]", codes::DAMAGED)]
     Damaged { why: String },
-    #[error("damaged or edited artifact: its SHA-256 is {found}, its manifest says {want}")]
+    #[error("damaged or edited artifact: its SHA-256 is {found}, its manifest says {want} [{}]", codes::DAMAGED)]
     Hash { want: String, found: String },
     #[error(
-        "artifact of format version {found}, this runtime reads version {VERSION}: build it again with a matching gatec"
+        "artifact of format version {found}, this runtime reads version {VERSION}: build it again with a matching gatec [{}]",
+        codes::VERSION
     )]
     Version { found: u64 },
-    #[error("artifact with a faulty manifest: {}", faults.join("; "))]
+    #[error("artifact with a faulty manifest: {} [{}]", faults.join("; "), codes::DAMAGED)]
     Manifest { faults: Vec<String> },
-    #[error("artifact needs {} from outside, which an artifact never does", symbols.join(", "))]
+    #[error("artifact needs {} from outside, which an artifact never does [{}]", symbols.join(", "), codes::DAMAGED)]
     Undefined { symbols: Vec<String> },
-    #[error("artifact for {found}, this machine is {}", crate::cpu::ARCHITECTURE)]
+    #[error("artifact for {found}, this machine is {} [{}]", crate::cpu::ARCHITECTURE, codes::MACHINE)]
     Machine { found: String },
-    #[error("artifact with code for {}; this processor runs {}", list(built), list(runs))]
+    #[error("artifact with code for {}; this processor runs {} [{}]", list(built), list(runs), codes::MACHINE)]
     NoVariant { built: Vec<Isa>, runs: Vec<Isa> },
-    #[error("{isa} was asked for, but {why}")]
+    #[error("{isa} was asked for, but {why} [{}]", codes::MACHINE)]
     Isa { isa: Isa, why: String },
-    #[error("the dynamic linker refused the artifact: {why}")]
+    #[error("the dynamic linker refused the artifact: {why} [{}]", codes::DAMAGED)]
     Link { why: String },
 }
 

@@ -78,7 +78,7 @@ fn load() -> Result<Model, LoadError> {
 #[test]
 fn a_runtime_without_cuda_says_so() {
     let error = load().unwrap_err().to_string();
-    assert_eq!(error, "sm_80 was asked for, but this runtime was built without the feature `cuda`");
+    assert_eq!(error, "sm_80 was asked for, but this runtime was built without the feature `cuda` [R0105]");
 }
 
 #[cfg(feature = "cuda")]
@@ -88,7 +88,10 @@ fn a_kernel_runs_where_there_is_a_gpu_and_an_error_says_where_there_is_none() {
         Ok(model) => model,
         Err(error) if gatec_runtime::cuda::is_driver_present() => panic!("{error}"),
         Err(error) => {
-            return assert_eq!(error.to_string(), "the GPU: no CUDA driver on this machine (libcuda was not found)");
+            return assert_eq!(
+                error.to_string(),
+                "the GPU: no CUDA driver on this machine (libcuda was not found) [R0403]"
+            );
         }
     };
     let mut session = model.session("twice").unwrap();
@@ -146,20 +149,20 @@ fn what_goes_wrong_with_a_driver_is_an_error_that_says_so() {
         std::fs::read_to_string(report).unwrap()
     };
     let cases = [
-        ("whole", "init", "the GPU: no CUDA device: a test (CUDA_ERROR)"),
-        ("whole", "old device", "the GPU: device Test device has compute capability 7.7, and 8.0 is needed"),
+        ("whole", "init", "the GPU: no CUDA device: a test (CUDA_ERROR) [R0403]"),
+        ("whole", "old device", "the GPU: device Test device has compute capability 7.7, and 8.0 is needed [R0403]"),
         (
             "whole",
             "ptx version",
-            "the GPU: the driver is too old: it is for CUDA 10.2, which does not know the artifact's PTX 7.0; update the driver",
+            "the GPU: the driver is too old: it is for CUDA 10.2, which does not know the artifact's PTX 7.0; update the driver [R0403]",
         ),
-        ("whole", "ptx", "the GPU: the driver refuses the artifact's PTX: a test (CUDA_ERROR)"),
-        ("whole", "kernel", "the GPU: no kernel `twice` in the artifact's PTX: a test (CUDA_ERROR)"),
-        ("whole", "run", "the GPU: while running kernels: a test (CUDA_ERROR)"),
+        ("whole", "ptx", "the GPU: the driver refuses the artifact's PTX: a test (CUDA_ERROR) [R0403]"),
+        ("whole", "kernel", "the GPU: no kernel `twice` in the artifact's PTX: a test (CUDA_ERROR) [R0403]"),
+        ("whole", "run", "the GPU: while running kernels: a test (CUDA_ERROR) [R0403]"),
         (
             "part",
             "",
-            "the GPU: the CUDA driver on this machine lacks `cuStreamSynchronize`: it is too old, or no whole driver",
+            "the GPU: the CUDA driver on this machine lacks `cuStreamSynchronize`: it is too old, or no whole driver [R0403]",
         ),
     ];
     for (folder, fail, want) in cases {

@@ -22,7 +22,7 @@ fn a_file_cut_anywhere_is_refused() {
     for length in lengths {
         assert!(Artifact::from_bytes(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());
     }
-    assert_eq!(told(&[]), "not an artifact: the file is empty");
+    assert_eq!(told(&[]), "not an artifact: the file is empty [R0101]");
     assert!(told(&whole[..whole.len() / 2]).contains("damaged artifact"), "{}", told(&whole[..whole.len() / 2]));
 }
 
@@ -43,27 +43,27 @@ fn a_file_edited_anywhere_is_refused() {
 
 #[test]
 fn other_files_are_refused_by_what_they_are() {
-    assert_eq!(told(b"model vad { }"), "not an artifact: it is not an ELF file");
+    assert_eq!(told(b"model vad { }"), "not an artifact: it is not an ELF file [R0101]");
     let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     assert!(told(&program).starts_with("not an artifact: it has no section .gate.manifest"));
     let mut object = bytes().to_vec();
     object[16] = 1;
-    assert_eq!(told(&object), "not an artifact: it is not a shared object");
+    assert_eq!(told(&object), "not an artifact: it is not a shared object [R0101]");
     let mut narrow = bytes().to_vec();
     narrow[4] = 1;
-    assert_eq!(told(&narrow), "not an artifact: it is not a 64-bit little-endian ELF file");
+    assert_eq!(told(&narrow), "not an artifact: it is not a 64-bit little-endian ELF file [R0101]");
     let endless = Artifact::open("/dev/zero").unwrap_err().to_string();
-    assert_eq!(endless, "not an artifact: it is no regular file");
+    assert_eq!(endless, "not an artifact: it is no regular file [R0101]");
     let error = Artifact::open("no/such/file.so").unwrap_err().to_string();
     assert!(error.starts_with("cannot read no/such/file.so: "), "{error}");
 }
 
 #[test]
 fn another_version_is_refused_before_anything_else_is_looked_at() {
-    let error = told(&link(NOTHING, br#"{"version":7,"future":[1,2]}"#, "-DNONE"));
+    let error = told(&link(NOTHING, br#"{"version":99,"future":[1,2]}"#, "-DNONE"));
     assert_eq!(
         error,
-        "artifact of format version 7, this runtime reads version 6: build it again with a matching gatec"
+        "artifact of format version 99, this runtime reads version 7: build it again with a matching gatec [R0104]"
     );
 }
 
@@ -82,7 +82,7 @@ fn another_machine_is_refused() {
         file[18..20].copy_from_slice(&183u16.to_le_bytes());
         seal(&mut file).unwrap();
         let error = Model::from_bytes(file, WeightSource::Random(1), &LoadOptions::default()).unwrap_err();
-        assert_eq!(error.to_string(), "artifact for aarch64, this machine is x86_64");
+        assert_eq!(error.to_string(), "artifact for aarch64, this machine is x86_64 [R0105]");
     }
 }
 
@@ -93,7 +93,7 @@ fn code_that_wants_more_than_an_artifact_may_is_refused() {
         told(&artifact_from(&format!("{}\n{source}", include_str!("fixture/kernels.c")), &json, flag))
     };
     let outside = with("float expf(float); float out(float x) { return expf(x); }", "-DNONE");
-    assert_eq!(outside, "artifact needs `expf` from outside, which an artifact never does");
+    assert_eq!(outside, "artifact needs `expf` from outside, which an artifact never does [R0103]");
     let runs = with("int n; __attribute__((constructor)) void start(void) { n = 1; }", "-DNONE");
     assert!(runs.contains("a function that runs on loading"), "{runs}");
     let library = with("", "-Wl,--no-as-needed,-lc");
@@ -125,6 +125,8 @@ fn nested(depth: usize) -> SizeExpr {
 fn a_manifest_that_points_outside_is_refused() {
     type Edit = Box<dyn FnOnce(&mut Manifest)>;
     let cases: Vec<(&str, Edit)> = vec![
+        ("parameter 3 of 1", Box::new(|m| m.states[0].init = Init::Param(3))),
+        ("begins with `w`, which is of another type", Box::new(|m| m.states[0].init = Init::Param(0))),
         ("kernel 99 of 7", Box::new(|m| call(&mut m.variants[0].entries[0]).kernel = 99)),
         ("buffer 99 of 5", Box::new(|m| call(&mut m.variants[0].entries[0]).args[0].buffer = 99)),
         (
@@ -377,14 +379,14 @@ fn sizes_that_overflow_are_refused_when_they_are_bound() {
     }
     session.bind("n", 1 << 10).unwrap();
     let error = session.run(&[]).unwrap_err().to_string();
-    assert_eq!(error, "no memory for 1125899906842624 bytes");
+    assert_eq!(error, "no memory for 1125899906842624 bytes [R0401]");
     // A pointer that would leave its buffer is found when sizes are bound, before a kernel gets it.
     let mut outside = manifest();
     call(&mut outside.variants[0].entries[0]).args[0].offset = known(-4);
     let model =
         Model::from_bytes(artifact(&outside), WeightSource::Random(1), &LoadOptions::default().threads(1)).unwrap();
     let error = model.session("scale").unwrap().run(&[("x", (&[0.0f32; 4]).into())]).unwrap_err().to_string();
-    assert_eq!(error, "a buffer of a call of kernel 1 is out of range for n = 1");
+    assert_eq!(error, "a buffer of a call of kernel 1 is out of range for n = 1 [R0308]");
 }
 
 proptest! {

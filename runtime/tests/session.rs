@@ -49,7 +49,7 @@ fn an_index_out_of_range_is_an_error_that_leaves_the_session_usable() {
         let outputs = session.run(&[("index", (&[3i64, 0]).into())]).unwrap();
         assert_eq!(outputs.slice::<f32>("y").unwrap(), [8.0, 2.0]);
         let error = session.run(&[("index", (&[3i64, 4]).into())]).unwrap_err();
-        assert_eq!(error.to_string(), "an index out of range in kernel `pick it`, from test.gate:13");
+        assert_eq!(error.to_string(), "an index out of range in kernel `pick it`, from test.gate:13 [R0312]");
         assert_eq!(session.output::<f32>("y").unwrap_err(), RunError::NoResult { name: "y".into() });
         assert!(session.run(&[("index", (&[3i64, 1]).into())]).is_ok());
     }
@@ -135,7 +135,7 @@ fn inputs_in_place_keep_their_values() {
     let model = model(1);
     let mut session = model.session("scale").unwrap();
     let unbound = session.input_mut::<f32>("x").unwrap_err();
-    assert_eq!(unbound.to_string(), "the size of `n` is not known: set it, or give inputs with their shapes");
+    assert_eq!(unbound.to_string(), "the size of `n` is not known: set it, or give inputs with their shapes [R0306]");
     session.bind("n", 1).unwrap();
     assert_eq!(session.run(&[]).unwrap_err(), RunError::MissingInput { name: "x".into() });
     session.input_mut("x").unwrap().copy_from_slice(&[1.0f32, 1.0, 1.0, 0.5]);
@@ -156,7 +156,7 @@ fn results_go_where_the_caller_wants_them() {
     assert_eq!(y[..4], [2.0, 4.0, 6.0, 8.0]);
     assert!(session.output::<f32>("y").is_err());
     let short = session.run_into(&[("x", (&x).into())], &mut [("y", y[..4].as_mut().into())]).unwrap_err();
-    assert_eq!(short.to_string(), "output `y` is f32[n = 2, d = 4], the given one has 4 elements");
+    assert_eq!(short.to_string(), "output `y` is f32[n = 2, d = 4], the given one has 4 elements [R0304]");
     assert!(session.run(&[("x", (&x).into())]).is_ok());
 }
 
@@ -166,39 +166,45 @@ fn what_does_not_fit_is_told_with_names_and_numbers() {
     let mut session = model.session("scale").unwrap();
     let x = [0.0f32; 12];
     let told = |result: Result<gatec_runtime::Outputs, RunError>| result.unwrap_err().to_string();
-    assert_eq!(told(session.run(&[])), "the size of `n` is not known: set it, or give inputs with their shapes");
-    assert_eq!(told(session.run(&[("z", (&x).into())])), "no input `z`; there is `x`");
-    assert_eq!(told(session.run(&[("x", (&[0i32; 4]).into())])), "input `x` holds f32, the given one i32");
+    assert_eq!(
+        told(session.run(&[])),
+        "the size of `n` is not known: set it, or give inputs with their shapes [R0306]"
+    );
+    assert_eq!(told(session.run(&[("z", (&x).into())])), "no input `z`; there is `x` [R0301]");
+    assert_eq!(told(session.run(&[("x", (&[0i32; 4]).into())])), "input `x` holds f32, the given one i32 [R0303]");
     let view = View::shaped(&x, &[4, 3]).unwrap();
-    assert_eq!(told(session.run(&[("x", view)])), "input `x` is f32[n = 4, d = 4], the given one has shape [4, 3]");
+    assert_eq!(
+        told(session.run(&[("x", view)])),
+        "input `x` is f32[n = 4, d = 4], the given one has shape [4, 3] [R0304]"
+    );
     let view = View::shaped(&x, &[12]).unwrap();
-    assert_eq!(told(session.run(&[("x", view)])), "input `x` is f32[n, d = 4], the given one has shape [12]");
+    assert_eq!(told(session.run(&[("x", view)])), "input `x` is f32[n, d = 4], the given one has shape [12] [R0304]");
     assert_eq!(
         told(session.run(&[("x", (&x[..11]).into())])),
-        "the size of `n` is not known: set it, or give inputs with their shapes"
+        "the size of `n` is not known: set it, or give inputs with their shapes [R0306]"
     );
     session.bind("n", 2).unwrap();
     assert_eq!(
         told(session.run(&[("x", (&x).into())])),
-        "input `x` is f32[n = 2, d = 4], the given one has 12 elements"
+        "input `x` is f32[n = 2, d = 4], the given one has 12 elements [R0304]"
     );
     let view = View::shaped(&x, &[3, 4]).unwrap();
-    assert_eq!(told(session.run(&[("x", view)])), "`n` is 2 by `bind`, but 3 by axis 0 of input `x`");
-    assert_eq!(told(session.run(&[("x", (&x[..8]).into()), ("x", (&x[..8]).into())])), "`x` is given twice");
-    assert_eq!(session.bind("m", 2).unwrap_err().to_string(), "no symbolic axis `m`; there is `n`");
+    assert_eq!(told(session.run(&[("x", view)])), "`n` is 2 by `bind`, but 3 by axis 0 of input `x` [R0305]");
+    assert_eq!(told(session.run(&[("x", (&x[..8]).into()), ("x", (&x[..8]).into())])), "`x` is given twice [R0309]");
+    assert_eq!(session.bind("m", 2).unwrap_err().to_string(), "no symbolic axis `m`; there is `n` [R0301]");
     assert_eq!(
         session.bind("n", 1 << 30).unwrap_err().to_string(),
-        "`n` is 1073741824, the model was built for at most 1048576"
+        "`n` is 1073741824, the model was built for at most 1048576 [R0307]"
     );
-    assert_eq!(View::shaped(&x, &[5]).unwrap_err().to_string(), "a view of shape [5] over 12 elements");
+    assert_eq!(View::shaped(&x, &[5]).unwrap_err().to_string(), "a view of shape [5] over 12 elements [R0304]");
     assert_eq!(session.output::<f64>("y").unwrap_err(), RunError::NoResult { name: "y".into() });
     session.run(&[("x", (&x[..8]).into())]).unwrap();
-    assert_eq!(session.output::<f64>("y").unwrap_err().to_string(), "output `y` holds f32, the given one f64");
+    assert_eq!(session.output::<f64>("y").unwrap_err().to_string(), "output `y` holds f32, the given one f64 [R0303]");
     assert_eq!(
         model.session("all").unwrap_err().to_string(),
-        "no entry `all`; there is `scale`, `pick`, `scan`, `back`"
+        "no entry `all`; there is `scale`, `pick`, `scan`, `back` [R0301]"
     );
-    assert_eq!(session.state::<f32>("h").unwrap_err().to_string(), "no state `h`; there is `sum`");
+    assert_eq!(session.state::<f32>("h").unwrap_err().to_string(), "no state `h`; there is `sum` [R0301]");
     assert!(session.set_state("sum", &[0.0f32; 3]).is_err());
 }
 
@@ -275,7 +281,7 @@ fn the_variant_can_be_chosen() {
     if cfg!(target_arch = "x86_64") {
         assert_eq!(load(Isa::X86).unwrap().isa(), Isa::X86);
         let absent = load(Isa::X86V4).unwrap_err().to_string();
-        assert_eq!(absent, "x86-64-v4 was asked for, but the artifact has x86-64-v3, x86-64");
+        assert_eq!(absent, "x86-64-v4 was asked for, but the artifact has x86-64-v3, x86-64 [R0105]");
     }
     assert!(load(Isa::Sm80).unwrap_err().to_string().starts_with("sm_80 was asked for, but the artifact has"));
 }

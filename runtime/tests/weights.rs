@@ -81,7 +81,7 @@ fn what_a_file_lacks_has_its_default() {
     assert_eq!(packed(WeightSource::Random(3)), Ok(vec![-1.0; 4]));
     // What is there must fit all the same.
     let wrong = from(&[("w.0", "F32", &[3], &[0; 12])]);
-    assert!(packed(wrong.into()).unwrap_err().contains("tensor `w.0`: expected shape [2], found [3]"));
+    assert!(packed(wrong.into()).unwrap_err().contains("tensor `w.0`: expected shape [2], found [3] [R0202]"));
 }
 
 #[test]
@@ -91,17 +91,17 @@ fn every_mismatch_is_told() {
     assert_eq!(
         load(wrong).unwrap_err().to_string(),
         "the weights do not fit, 2 faults:\n  \
-         no tensor `w.0`; is it `w_0`?\n  \
-         tensor `w.1`: expected shape [2], found [1, 2]"
+         no tensor `w.0`; is it `w_0`? [R0201]\n  \
+         tensor `w.1`: expected shape [2], found [1, 2] [R0202]"
     );
     let wrong = from(&[("w.0", "F64", &[2], &[0; 16]), ("w.1", "U32", &[2], &[0; 8])]);
     assert_eq!(
         load(wrong).unwrap_err().to_string(),
         "the weights do not fit, 2 faults:\n  \
-         tensor `w.0`: expected f32, found f64; gatec widens weights, but does not round them\n  \
-         tensor `w.1`: expected f32, found u32; gatec widens weights, but does not round them"
+         tensor `w.0`: expected f32, found f64; gatec widens weights, but does not round them [R0203]\n  \
+         tensor `w.1`: expected f32, found u32; gatec widens weights, but does not round them [R0203]"
     );
-    assert!(load(Weights::default()).unwrap_err().to_string().contains("no tensor `w.0`\n"));
+    assert!(load(Weights::default()).unwrap_err().to_string().contains("no tensor `w.0` [R0201]\n"));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn weights_come_from_files_and_from_indexes_of_files() {
     index(r#"{"metadata":{},"weight_map":{"w.0":"a.safetensors","w.1":"b.safetensors"}}"#);
     assert_eq!(packed(at("i.json")), [2.0, 4.0, 6.0, 8.0]);
     let error = load(at("a.safetensors")).unwrap_err().to_string();
-    assert_eq!(error, "the weights do not fit: no tensor `w.1`");
+    assert_eq!(error, "the weights do not fit: no tensor `w.1` [R0201]");
     index(r#"{"weight_map":{"w.0":"../a.safetensors","w.1":"c.safetensors"}}"#);
     let error = load(at("i.json")).unwrap_err().to_string();
     assert!(error.contains("`../a.safetensors` is not the name of a file beside the index"), "{error}");

@@ -5,3 +5,4 @@ gatec doc broken.gate
 gatec doc std/glu.gate
 gatec doc std/none.gate
 gatec doc normed.gate
+gatec doc adapted.gate

@@ -144,7 +144,7 @@ fn interpret(example: &Example, run: &Run, module: &Module) -> Results {
     let calls = calls(run, &inputs);
     let symbols = symbols(module, entry, &calls[0]);
     let params = params(module, &example::read(&example.weights(run)));
-    let mut states = interp::initial_states(module, &symbols).expect("initial states");
+    let mut states = interp::initial_states(module, &symbols, &params).expect("initial states");
     let mut results = Results::new();
     for call in &calls {
         let tensors = entry.inputs.iter().zip(call).map(|(boundary, (_, x))| tensor(boundary, x)).collect();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use gatec_lang::program::{AxisId, FileAxis, NamePiece, Param, Tensor};
+use gatec_lang::program::{AxisId, FileAxis, Init, NamePiece, Param, Tensor};
 use gatec_lang::{Program, syntax};
 
 use super::html::escaped;
@@ -90,7 +90,7 @@ fn page(program: &Program, text: &str) -> Vec<Part> {
     if !program.states.is_empty() {
         page.push(Part::Heading(2, "States of a session".into()));
         let row = |s: &gatec_lang::program::State| {
-            vec![s.tensor.name.clone(), ty(program, &s.tensor), s.init.to_string(), line(&s.tensor.doc)]
+            vec![s.tensor.name.clone(), ty(program, &s.tensor), at_first(program, s.init), line(&s.tensor.doc)]
         };
         page.push(Part::Table(vec!["state", "type", "at first", ""], program.states.iter().map(row).collect()));
     }
@@ -205,4 +205,11 @@ fn html(title: &str, page: &[Part]) -> String {
         };
     }
     text + "</body></html>\n"
+}
+
+fn at_first(program: &Program, init: Init) -> String {
+    match init {
+        Init::Each(value) => value.to_string(),
+        Init::Param(i) => format!("the buffer, from {}", file_name(program, &program.params[i])),
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use gatec_runtime::format::{Entry, Isa, Manifest, Plan, SizeExpr, Step, Symbol, Tensor};
+use gatec_runtime::format::{Entry, Init, Isa, Manifest, Plan, SizeExpr, Step, Symbol, Tensor};
 use gatec_runtime::{Artifact, Need};
 
 use super::bench::size;
@@ -140,7 +140,13 @@ impl fmt::Display for About<'_> {
         if !manifest.states.is_empty() {
             writeln!(f, "\nstates")?;
         }
-        manifest.states.iter().try_for_each(|s| writeln!(f, "  {} = {}", self.tensor(&s.tensor), s.init))?;
+        for state in &manifest.states {
+            let init = match state.init {
+                Init::Each(value) => value.to_string(),
+                Init::Param(_) => "what the weight file has".into(),
+            };
+            writeln!(f, "  {} = {init}", self.tensor(&state.tensor))?;
+        }
         let elements: u64 = manifest.params.iter().filter_map(|p| p.tensor.elements(&[])).sum();
         let bytes = size(self.parameter_bytes());
         writeln!(f, "\n{} parameters, {elements} elements, {bytes}", manifest.params.len())?;

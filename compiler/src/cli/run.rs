@@ -55,6 +55,12 @@ pub struct Run {
     /// [default: a summary on standard output]
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// What states begin with (.npz, .safetensors), buffers that a call sets too; those that it lacks begin as the model says
+    #[arg(long, value_name = "FILE")]
+    states: Option<PathBuf>,
+    /// Where states go after the call (.npz, .safetensors), for `--states` of the next one
+    #[arg(long, value_name = "FILE")]
+    save_states: Option<PathBuf>,
     /// The summary as JSON
     #[arg(long, conflicts_with = "output")]
     json: bool,
@@ -215,6 +221,9 @@ impl Run {
             // Before the work, not after it.
             tensors::format(path)?;
         }
+        if let Some(path) = &self.save_states {
+            tensors::format(path)?;
+        }
         if self.trace.as_deref() == Some(Path::new("-")) {
             return Err(Failure::Usage("--trace writes a file, `-` is none: name one".into()));
         }
@@ -227,6 +236,12 @@ impl Run {
         let mut inputs = self.read_inputs()?;
         if self.load.random {
             self.load.random_inputs(model.manifest(), &entry, &mut inputs)?;
+        }
+        if let Some(path) = &self.states {
+            for (name, tensor) in tensors::read(path)? {
+                let view = tensor.view().map_err(|e| Failure::file(path, e))?;
+                session.set_state(&name, view).map_err(|e| Failure::file(path, e))?;
+            }
         }
         let mut views: Vec<(&str, View)> = Vec::new();
         for (name, tensor) in &inputs {
@@ -244,6 +259,11 @@ impl Run {
             .map(|(name, elem, shape, bytes)| (name.to_string(), Tensor::new(elem, shape.to_vec(), bytes)))
             .collect();
         progress.finish_and_clear();
+        if let Some(path) = &self.save_states {
+            let state =
+                |(name, elem, shape, bytes): (&str, _, _, &[u8])| (name.into(), Tensor::new(elem, shape, bytes));
+            tensors::write(path, &session.states().map(state).collect::<Vec<_>>())?;
+        }
         match &self.output {
             Some(path) if path == Path::new("-") => talk.data(tensors::to_standard_output(&outputs)?)?,
             Some(path) => tensors::write(path, &outputs)?,

@@ -251,12 +251,19 @@ fn unneeded(graph: &Graph, env: &Env) -> Option<Vec<Tensor>> {
     one.iter().map(bits).eq(other.iter().map(bits)).then_some(one)
 }
 
-/// Initial values of a module's states.
-pub fn initial_states(module: &Module, symbols: &BTreeMap<String, i64>) -> Result<Vec<Tensor>, RunError> {
+/// Initial values of a module's states; `params` are those of the module.
+pub fn initial_states(
+    module: &Module,
+    symbols: &BTreeMap<String, i64>,
+    params: &[Tensor],
+) -> Result<Vec<Tensor>, RunError> {
     let extents = Extents::bind(&module.sizes, symbols)?;
-    let initial = |s: &super::State| {
-        let axes = s.tensor.order.iter().map(|a| (*a, extents.get(*a).unwrap_or(0))).collect();
-        Tensor::from_fn(s.tensor.elem, axes, |_| s.init)
+    let initial = |s: &super::State| match s.init {
+        super::Init::Each(value) => {
+            let axes = s.tensor.order.iter().map(|a| (*a, extents.get(*a).unwrap_or(0))).collect();
+            Tensor::from_fn(s.tensor.elem, axes, |_| value)
+        }
+        super::Init::Param(i) => params[i].ordered(&s.tensor.order),
     };
     Ok(module.states.iter().map(initial).collect())
 }

@@ -210,7 +210,16 @@ pub enum NamePiece {
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     pub tensor: Boundary,
-    pub init: f64,
+    pub init: Init,
+}
+
+/// What a state is in a new session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every element's value.
+    Each(f64),
+    /// That of a parameter, which has its bytes in the same order.
+    Param(usize),
 }
 
 /// An entry: graph leaves `input[i]`, `param[i]`, `state[i]` refer to the lists here and in the module. The graph's results

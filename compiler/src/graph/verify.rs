@@ -11,7 +11,7 @@ use std::fmt;
 use petgraph::graph::NodeIndex;
 
 use super::text::{self, MAX_DEPTH, Names, Place};
-use super::{AxisSet, Boundary, Entry, Graph, Module, NamePiece, Type};
+use super::{AxisSet, Boundary, Entry, Graph, Init, Module, NamePiece, Type};
 use crate::ops::{Attr, Op};
 
 macro_rules! rules {
@@ -48,6 +48,7 @@ rules! {
     V14: "a param's source holds each of its axes once",
     V15: "an entry sets a state at most once",
     V16: "what is computed at load depends on params alone, and its sizes are known",
+    V17: "a state that begins with a param has its type",
 }
 
 /// A broken rule.
@@ -151,6 +152,18 @@ impl Verifier<'_> {
         }
         for (i, state) in m.states.iter().enumerate() {
             self.boundary("state", &state.tensor, Place::State(i));
+            if let Init::Param(p) = state.init {
+                let param = m.params.get(p).map(|p| p.tensor.ty());
+                if param.as_ref() != Some(&state.tensor.ty()) {
+                    let found = param.map_or("no param".into(), |ty| ty.to_string());
+                    self.fault(
+                        Rule::V17,
+                        Place::State(i),
+                        format!("state ${}", state.tensor.name),
+                        format!("it begins with {found}"),
+                    );
+                }
+            }
         }
         for (i, entry) in m.entries.iter().enumerate() {
             let place = Place::Graph(Some(i));

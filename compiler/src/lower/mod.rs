@@ -18,7 +18,7 @@ use gatec_lang::program::{self as lang, FileAxis};
 use gatec_lang::{Program, program};
 
 use crate::graph::{
-    Axis, AxisSet, Boundary, Elem, Entry, Module, NamePiece, Param, Source, Span, State, Type, TypeError,
+    Axis, AxisSet, Boundary, Elem, Entry, Init, Module, NamePiece, Param, Source, Span, State, Type, TypeError,
 };
 
 /// A checked program that the Graph IR does not take: a bug in gatec.
@@ -62,7 +62,11 @@ pub fn lower(program: &Program) -> Result<Module, LowerError> {
         }
     }
     module.params = program.params.iter().map(|p| param(names, p)).collect();
-    let state = |s: &lang::State| State { tensor: names.boundary(&s.tensor), init: s.init };
+    let init = |init: lang::Init| match init {
+        lang::Init::Each(value) => Init::Each(value),
+        lang::Init::Param(i) => Init::Param(i),
+    };
+    let state = |s: &lang::State| State { tensor: names.boundary(&s.tensor), init: init(s.init) };
     module.states = program.states.iter().map(state).collect();
     for entry in &program.entries {
         let graph = frame::entry(names, &mut module.sizes, entry).map_err(|problem| LowerError {

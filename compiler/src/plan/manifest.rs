@@ -2,7 +2,7 @@
 
 use gatec_runtime::format::{self, Manifest, SizeExpr, VERSION, Variant};
 
-use crate::graph::{Axis, Boundary, Graph, Module, NamePiece, Param};
+use crate::graph::{Axis, Boundary, Graph, Init, Module, NamePiece, Param};
 use crate::ops::Op;
 
 use super::sizes::Symbols;
@@ -40,11 +40,18 @@ pub fn manifest(module: &Module, doc: &str, variants: Vec<Variant>) -> Manifest 
         states: module
             .states
             .iter()
-            .map(|s| format::State { tensor: writer.tensor(&s.tensor, &s.tensor.order), init: s.init })
+            .map(|s| format::State { tensor: writer.tensor(&s.tensor, &s.tensor.order), init: init(s.init) })
             .collect(),
         entries: module.entries.iter().map(|e| writer.entry(e)).collect(),
         variants,
         code_hash: String::new(),
+    }
+}
+
+fn init(init: Init) -> format::Init {
+    match init {
+        Init::Each(value) => format::Init::Each(value),
+        Init::Param(i) => format::Init::Param(i as u32),
     }
 }
 

@@ -219,10 +219,10 @@ pub struct Buffer {
     pub default: Option<Expr>,
 }
 
-/// `exit axis when condition yield value`
+/// `exit axis when condition yield value`, `exit batch, t when ..`
 #[derive(Clone, Debug)]
 pub struct Exit {
-    pub axis: Name,
+    pub axes: Vec<Name>,
     pub condition: Expr,
     pub value: Expr,
 }

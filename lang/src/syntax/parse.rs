@@ -329,8 +329,9 @@ impl Tree<'_> {
                 Statement::State { names, ty, init: self.expr(parts.next()) }
             }
             Rule::exit => {
-                let (axis, condition) = (self.name(parts.next()), self.expr(parts.next()));
-                Statement::Exit(Exit { axis, condition, value: self.expr(parts.next()) })
+                let axes = parts.all(Rule::ident).into_iter().map(|p| self.name(p)).collect();
+                let condition = self.expr(parts.next());
+                Statement::Exit(Exit { axes, condition, value: self.expr(parts.next()) })
             }
             Rule::next_state => {
                 let name = self.name(parts.next());

@@ -46,7 +46,7 @@ pub const OTHERS: &[&str] = &[
 ];
 
 /// Parts of the language that are not built yet.
-const LATER: &[&str] = &["soft", "grad", "dropout"];
+const LATER: &[&str] = &["grad", "dropout"];
 
 /// Is it the name of a reduction, which has its axes in brackets?
 fn is_reduction(name: &str) -> bool {

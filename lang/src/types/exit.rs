@@ -13,7 +13,8 @@ use crate::syntax;
 
 /// The exits of a loop's body, as far as they are checked. Their carries come after the loop's own: who has left, and with what.
 pub(crate) struct Exits {
-    axis: AxisId,
+    /// Those of the rows, sorted.
+    axes: Vec<AxisId>,
     /// Names of a record, or nothing.
     names: Option<Vec<String>>,
     pub inits: Vec<NodeId>,
@@ -25,7 +26,7 @@ pub(crate) struct Exits {
 type Parts = (Option<Vec<String>>, Vec<(NodeId, Span)>);
 
 impl Checker<'_> {
-    /// `exit AXIS when CONDITION yield VALUE`; `carries` are the loop's own.
+    /// `exit AXES when CONDITION yield VALUE`; `carries` are the loop's own.
     pub fn exit(
         &mut self,
         scope: &mut Scope,
@@ -33,7 +34,7 @@ impl Checker<'_> {
         carries: usize,
         exits: &mut Option<Exits>,
     ) -> Checked<()> {
-        let span = exit.axis.span;
+        let span = place(exit);
         if !self.loops.last().is_some_and(|l| l.repeats) {
             return Err(self.say(outside(span)));
         }
@@ -47,48 +48,64 @@ impl Checker<'_> {
             let help = "compare it: `max[class](p) > 0.9`";
             return Err(self.say(Diagnostic::error(codes::ELEMS, exit.condition.span, message).help(help)));
         }
-        let axis = self.axis_of(scope, &exit.axis, &ty)?;
-        if ty.axes.len() > 1 {
-            let message =
-                format!("rows of `{}` leave as a whole, but the condition is {}", exit.axis.text, self.show(&ty));
-            let others: Vec<&str> = ty.axes.iter().filter(|a| **a != axis).map(|a| self.stem(*a)).collect();
-            let others = others.join(", ");
-            let help = format!("reduce it: `all[{others}](..)`, `any[{others}](..)`");
-            return Err(self.say(Diagnostic::error(codes::AXES, exit.condition.span, message).help(help)));
-        }
+        let axes = self.exit_axes(scope, exit, &ty)?;
         let mut tensors = Vec::new();
         for (value, at) in values {
-            let Type { elem, axes } = self.ty(value).clone();
-            let axes = if axes.contains(&axis) { axes } else { with(axes, &[axis]) };
-            tensors.push((self.fit(value, &Type { elem, axes: sorted(axes) }, "what an exit yields", at)?, at));
+            let Type { elem, axes: of } = self.ty(value).clone();
+            let missing: Vec<AxisId> = axes.iter().copied().filter(|axis| !of.contains(axis)).collect();
+            let ty = Type { elem, axes: sorted(with(of, &missing)) };
+            tensors.push((self.fit(value, &ty, "what an exit yields", at)?, at));
         }
         let before = match exits.take() {
-            Some(before) => self.same_exit(before, axis, &names, &tensors, exit)?,
-            None => self.first_exit(axis, names, &tensors, carries, span)?,
+            Some(before) => self.same_exit(before, &axes, &names, &tensors, exit)?,
+            None => self.first_exit(axes, names, &tensors, carries, span)?,
         };
-        let Exits { axis, names, inits, nexts } = before;
+        let Exits { axes: rows, names, inits, nexts } = before;
         let left = nexts[0];
-        let mut after = vec![self.push(Kind::Binary(Binary::Or, left, condition), Elem::Bool, vec![axis], span)?];
+        let mut after = vec![self.push(Kind::Binary(Binary::Or, left, condition), Elem::Bool, rows.clone(), span)?];
         for (&kept, (value, _)) in nexts[1..].iter().zip(&tensors) {
             let Type { elem, axes } = self.ty(kept).clone();
             after.push(self.push(Kind::Where(left, kept, *value), elem, axes, span)?);
         }
-        *exits = Some(Exits { axis, names, inits, nexts: after });
+        *exits = Some(Exits { axes: rows, names, inits, nexts: after });
         Ok(())
+    }
+
+    /// The axes of the rows that leave: those that are named, which are all that the condition has.
+    fn exit_axes(&mut self, scope: &Scope, exit: &syntax::Exit, condition: &Type) -> Checked<Vec<AxisId>> {
+        let mut axes: Vec<AxisId> = Vec::new();
+        for (i, name) in exit.axes.iter().enumerate() {
+            if let Some(first) = exit.axes[..i].iter().find(|n| n.text == name.text) {
+                return Err(self.twice(name, first.span));
+            }
+            axes.push(self.axis_of(scope, name, condition)?);
+        }
+        let others: Vec<&str> = condition.axes.iter().filter(|a| !axes.contains(a)).map(|a| self.stem(*a)).collect();
+        if !others.is_empty() {
+            let named = exit.axes.iter().map(|name| name.text.as_str()).collect::<Vec<_>>();
+            let rows = named.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let message = format!("rows of {rows} leave as a whole, but the condition is {}", self.show(condition));
+            let (named, others) = (named.join(", "), others.join(", "));
+            let help = format!(
+                "reduce it: `all[{others}](..)`, `any[{others}](..)`; or let each leave by itself: `exit {named}, {others} when ..`"
+            );
+            return Err(self.say(Diagnostic::error(codes::AXES, exit.condition.span, message).help(help)));
+        }
+        Ok(sorted(axes))
     }
 
     /// The carries of the first exit of a body: nobody has left.
     fn first_exit(
         &mut self,
-        axis: AxisId,
+        rows: Vec<AxisId>,
         names: Option<Vec<String>>,
         values: &[(NodeId, Span)],
         carries: usize,
         span: Span,
     ) -> Checked<Exits> {
-        let mut exits = Exits { axis, names, inits: Vec::new(), nexts: Vec::new() };
+        let left = Type { elem: Elem::Bool, axes: rows.clone() };
+        let mut exits = Exits { axes: rows, names, inits: Vec::new(), nexts: Vec::new() };
         let types: Vec<Type> = values.iter().map(|(value, _)| self.ty(*value).clone()).collect();
-        let left = Type { elem: Elem::Bool, axes: vec![axis] };
         for (i, Type { elem, axes }) in [left].into_iter().chain(types).enumerate() {
             exits.inits.push(self.push(Kind::Number(0.0), elem, Vec::new(), span)?);
             exits.nexts.push(self.push(Kind::Carry(carries + i), elem, axes, span)?);
@@ -100,7 +117,7 @@ impl Checker<'_> {
     fn same_exit(
         &mut self,
         before: Exits,
-        axis: AxisId,
+        rows: &[AxisId],
         names: &Option<Vec<String>>,
         values: &[(NodeId, Span)],
         exit: &syntax::Exit,
@@ -108,10 +125,10 @@ impl Checker<'_> {
         let types = |this: &Self, nodes: &[NodeId]| nodes.iter().map(|n| this.ty(*n).clone()).collect::<Vec<_>>();
         let nodes: Vec<NodeId> = values.iter().map(|v| v.0).collect();
         let (found, want) = (types(self, &nodes), types(self, &before.nexts[1..]));
-        if (before.axis, &before.names, &want) == (axis, names, &found) {
+        if (before.axes.as_slice(), &before.names, &want) == (rows, names, &found) {
             return Ok(before);
         }
-        let message = "the exits of one loop are of one axis and yield values of the same types";
+        let message = "the exits of one loop are of the same axes and yield values of the same types";
         Err(self.say(Diagnostic::error(codes::LOOP, exit.value.span, message)))
     }
 
@@ -168,6 +185,12 @@ impl Checker<'_> {
         }
         Ok((names, nodes))
     }
+}
+
+/// Where the axes of an exit stand.
+pub fn place(exit: &syntax::Exit) -> Span {
+    let (first, last) = (exit.axes[0].span, exit.axes[exit.axes.len() - 1].span);
+    Span { end: last.end, ..first }
 }
 
 pub fn outside(span: Span) -> Diagnostic {

@@ -321,6 +321,7 @@ impl<'s> Checker<'s> {
                 self.say(Diagnostic::error(codes::TWICE, at, message).help("put several entries into one `network`"));
             }
         }
+        self.read_states();
         self.warn_of_unused_params();
     }
 

@@ -3,7 +3,9 @@
 use super::scope::Scope;
 use super::{Checked, Checker, Reported, Template, Val};
 use crate::diagnostics::{Diagnostic, codes, near};
-use crate::program::{AxisId, Buffer, Elem, Kind, NamePiece, NodeId, Param, Source, Span, State, Tensor, Type};
+use crate::program::{
+    AxisId, Buffer, Elem, FileAxis, Init, Kind, NamePiece, NodeId, Param, Source, Span, State, Tensor, Type,
+};
 use crate::syntax::{self, Expr, ExprKind, Name, Statement, Ty};
 
 /// A statement that declares parameters or buffers.
@@ -133,7 +135,7 @@ impl Checker<'_> {
             }
             Statement::Let { names, is_record, value } => self.bind_let(scope, names, *is_record, value),
             Statement::NextState { name, value } => self.next_state(scope, name, value),
-            Statement::Exit(exit) => Err(self.say(super::exit::outside(exit.axis.span))),
+            Statement::Exit(exit) => Err(self.say(super::exit::outside(super::exit::place(exit)))),
         }
     }
 
@@ -299,7 +301,7 @@ impl Checker<'_> {
                     doc: String::new(),
                     span: name.span,
                 };
-                self.program.states.push(State { tensor, init });
+                self.program.states.push(State { tensor, init: Init::Each(init) });
                 self.program.states.len() - 1
             }
         };
@@ -318,19 +320,12 @@ impl Checker<'_> {
 
     fn next_state(&mut self, scope: &mut Scope, name: &Name, value: &Expr) -> Checked<()> {
         let val = self.expr(scope, value)?;
-        let path = self.path_of(scope, name);
-        let Some(id) = self.program.states.iter().position(|s| s.tensor.name == path) else {
-            if self.program.params.iter().any(|p| p.buffer.is_some() && p.tensor.name == name.text) {
-                return self.not_yet("to set a buffer", name.span);
-            }
-            let message = format!("no state `{}`", name.text);
-            return Err(self.say(Diagnostic::error(codes::UNKNOWN_NAME, name.span, message)));
-        };
-        let tensor = &self.program.states[id].tensor;
+        let id = self.state_of(scope, name)?;
+        let State { tensor, init } = &self.program.states[id];
+        let what = if matches!(init, Init::Each(_)) { "state" } else { "buffer" };
         if !self.loops.iter().all(|l| l.repeats && tensor.order.contains(&l.axis)) {
-            let message = "a state is set once a call, not in a loop";
-            let help =
-                "use a carry; a block that is called in a `repeat` may have a state of its own for each repetition";
+            let message = format!("a {what} is set once a call, not in a loop");
+            let help = "use a carry; a block that is called in a `repeat` may have one of its own for each repetition";
             return Err(self.say(Diagnostic::error(codes::LOOP, name.span, message).help(help)));
         }
         let is_of_loop = |axis: &AxisId| self.loops.iter().any(|l| l.axis == *axis);
@@ -338,13 +333,54 @@ impl Checker<'_> {
         axes.sort();
         let ty = Type { elem: tensor.elem, axes };
         let node = self.as_tensor(&val, ty.elem, value.span)?;
-        let node = self.fit(node, &ty, &format!("state `{}`", name.text), value.span)?;
+        let node = self.fit(node, &ty, &format!("{what} `{}`", name.text), value.span)?;
         if self.next_states.iter().any(|next| next.state == id) {
-            let message = format!("state `{}` is set twice", name.text);
+            let message = format!("{what} `{}` is set twice", name.text);
             return Err(self.say(Diagnostic::error(codes::TWICE, name.span, message)));
         }
         self.next_states.push(NextState { state: id, node, depth: self.loops.len() });
         Ok(())
+    }
+
+    /// The state of a name, or of the buffer of a name: each session has its own of what the weight file gives.
+    fn state_of(&mut self, scope: &Scope, name: &Name) -> Checked<usize> {
+        let path = self.path_of(scope, name);
+        if let Some(id) = self.program.states.iter().position(|s| s.tensor.name == path) {
+            return Ok(id);
+        }
+        let diagnostic = match self.param_ids.get(&path).copied() {
+            Some(id) if self.program.params[id].buffer.is_some() => {
+                let Param { tensor, source, .. } = &self.program.params[id];
+                let tensor = Tensor { order: file_order(source), ..tensor.clone() };
+                self.program.states.push(State { tensor, init: Init::Param(id) });
+                self.mark_used([id].into_iter());
+                return Ok(self.program.states.len() - 1);
+            }
+            Some(_) => {
+                let message = format!("`{}` is a parameter: no call changes it", name.text);
+                Diagnostic::error(codes::PARAM, name.span, message).help("declare it as a `buffer`, or as a `state`")
+            }
+            None if scope.params.contains_key(&name.text) => {
+                let message = format!("`{}` has no tensor of its own in the weight file", name.text);
+                let help = "a call sets buffers that it was not given, and that share their tensor with no other";
+                Diagnostic::error(codes::PARAM, name.span, message).help(help)
+            }
+            None => Diagnostic::error(codes::UNKNOWN_NAME, name.span, format!("no state `{}`", name.text)),
+        };
+        Err(self.say(diagnostic))
+    }
+
+    /// What entries set is read from the session, by all of them.
+    pub fn read_states(&mut self) {
+        let of_param = |state: &State| if let Init::Param(id) = state.init { Some(id) } else { None };
+        let states: Vec<Option<usize>> = self.program.states.iter().map(of_param).collect();
+        for node in self.program.entries.iter_mut().flat_map(|entry| &mut entry.nodes) {
+            if let Kind::Param(id) = node.kind
+                && let Some(state) = states.iter().position(|of| *of == Some(id))
+            {
+                node.kind = Kind::State(state);
+            }
+        }
     }
 
     /// Marks parameters that an entry reads; the rest are warned of at the end.
@@ -411,4 +447,24 @@ impl Checker<'_> {
         let size = self.size_expr(scope, expr)?;
         Ok(self.axis_id(&name.text, size, name.span))
     }
+}
+
+/// A parameter's axes as the weight file has them: its tensors, one after the other, then the order in each.
+fn file_order(source: &Source) -> Vec<AxisId> {
+    let indexed = source.name.iter().filter_map(|piece| match piece {
+        NamePiece::Index { axis, .. } => Some(*axis),
+        NamePiece::Text(_) => None,
+    });
+    let within = source.order.iter().flat_map(|axis| match axis {
+        FileAxis::Axis(axis) => std::slice::from_ref(axis),
+        FileAxis::Merged(axes) => axes,
+        FileAxis::Unit => &[],
+    });
+    let mut order: Vec<AxisId> = Vec::new();
+    for axis in indexed.chain(within.copied()) {
+        if !order.contains(&axis) {
+            order.push(axis);
+        }
+    }
+    order
 }

@@ -14,7 +14,7 @@ pub use elem::Elem;
 pub use size::SizeExpr;
 
 /// Version of manifest and ABI. An artifact of another version is refused.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// No buffer, file section or product of sizes is larger: byte offsets stay far inside `i64`.
 pub const MAX_BYTES: u64 = 1 << 51;
 /// The section that holds the manifest.
@@ -99,8 +99,17 @@ pub struct Param {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub tensor: Tensor,
-    #[serde(with = "number")]
-    pub init: f64,
+    pub init: Init,
+}
+
+/// What a state is in a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// Every element's value.
+    Each(#[serde(with = "number")] f64),
+    /// That of the parameter of this number, of the same type and order.
+    Param(u32),
 }
 
 /// What a caller runs. Several entries of one name are the same computation, planned for different sizes: they follow each other, and

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::format::{
-    Arg, Buffer, Call, Entry, InputDefault, MAX_BYTES, Manifest, Place, Plan, SizeExpr, Step, Tensor, Variant,
+    Arg, Buffer, Call, Entry, Init, InputDefault, MAX_BYTES, Manifest, Place, Plan, SizeExpr, Step, Tensor, Variant,
 };
 
 /// Loops within loops within one plan.
@@ -66,6 +66,14 @@ impl Check<'_> {
         }
         for state in &manifest.states {
             self.tensor("state", &state.tensor);
+            if let Init::Param(i) = state.init
+                && self.index("parameter", i, manifest.params.len())
+            {
+                let (param, name) = (&manifest.params[i as usize].tensor, &state.tensor.name);
+                if (param.elem, &param.axes) != (state.tensor.elem, &state.tensor.axes) {
+                    self.fault(format_args!("state `{name}` begins with `{}`, which is of another type", param.name));
+                }
+            }
         }
         for entry in &manifest.entries {
             self.place = format!("entry `{}`", entry.name);

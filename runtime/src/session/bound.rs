@@ -155,7 +155,7 @@ impl Session {
             let (slot, about) = (&mut self.states[*state as usize], &manifest.states[*state as usize]);
             let bytes =
                 about.tensor.bytes(symbols).ok_or_else(|| size(format!("the size of `{}`", about.tensor.name)))?;
-            slot.fit(about, bytes)?;
+            slot.fit(about, model.first(*state as usize), bytes)?;
         }
         let (states, inputs, outputs) = (&self.states, &bound.inputs, &bound.outputs);
         let available = |place: Place| match place {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::BadIndex;
+use crate::codes;
 use crate::format::{Elem, Isa};
 use crate::open::OpenError;
 use crate::weights::WeightErrors;
@@ -15,18 +16,18 @@ pub enum LoadError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Weights(#[from] WeightErrors),
-    #[error("cannot start threads: {0}")]
+    #[error("cannot start threads: {0} [{code}]", code = codes::THREADS)]
     Threads(std::io::Error),
-    #[error("no memory for {bytes} bytes of {what}")]
+    #[error("no memory for {bytes} bytes of {what} [{}]", codes::OUT_OF_MEMORY)]
     OutOfMemory { what: String, bytes: u64 },
-    #[error("inconsistent artifact: {what} does not work out")]
+    #[error("inconsistent artifact: {what} does not work out [{}]", codes::DAMAGED)]
     Inconsistent { what: String },
-    #[error("while loading, {}in kernel `{kernel}`", wrong(found.as_deref(), &[]))]
+    #[error("while loading, {}in kernel `{kernel}` [{}]", wrong(found.as_deref(), &[]), codes::INDEX)]
     IndexOutOfRange { kernel: String, found: Option<Box<BadIndex>> },
-    #[error("{isa} was asked for, but this runtime was built without the feature `cuda`")]
+    #[error("{isa} was asked for, but this runtime was built without the feature `cuda` [{}]", codes::MACHINE)]
     NoCuda { isa: Isa },
     #[cfg(feature = "cuda")]
-    #[error("the GPU: {0}")]
+    #[error("the GPU: {0} [{code}]", code = codes::DEVICE)]
     Cuda(#[from] crate::cuda::CudaError),
 }
 
@@ -34,39 +35,46 @@ pub enum LoadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    #[error("no {kind} `{name}`; there is {}", names(there_is))]
+    #[error("no {kind} `{name}`; there is {} [{}]", names(there_is), codes::UNKNOWN_NAME)]
     Unknown { kind: &'static str, name: String, there_is: Vec<String> },
-    #[error("input `{name}` is missing: give it to `run` or fill it through `input_mut`")]
+    #[error("input `{name}` is missing: give it to `run` or fill it through `input_mut` [{}]", codes::MISSING_INPUT)]
     MissingInput { name: String },
-    #[error("output `{name}` has no value here: no run has finished, or it went to the caller's memory")]
+    #[error(
+        "output `{name}` has no value here: no run has finished, or it went to the caller's memory [{}]",
+        codes::NO_RESULT
+    )]
     NoResult { name: String },
-    #[error("`{name}` is given twice")]
+    #[error("`{name}` is given twice [{}]", codes::TWICE)]
     Twice { name: String },
-    #[error("{kind} `{name}` holds {want}, the given one {found}")]
+    #[error("{kind} `{name}` holds {want}, the given one {found} [{}]", codes::ELEM)]
     Elem { kind: &'static str, name: String, want: Elem, found: &'static str },
-    #[error("{kind} `{name}` is {want}, the given one has {found}")]
+    #[error("{kind} `{name}` is {want}, the given one has {found} [{}]", codes::SHAPE)]
     Shape { kind: &'static str, name: String, want: String, found: String },
-    #[error("a view of shape {shape:?} over {elements} elements")]
+    #[error("a view of shape {shape:?} over {elements} elements [{}]", codes::SHAPE)]
     View { shape: Vec<usize>, elements: usize },
-    #[error("the bytes of `{name}` start at an address that is no multiple of {align}")]
+    #[error("the bytes of `{name}` start at an address that is no multiple of {align} [{}]", codes::ALIGN)]
     Misaligned { name: String, align: u64 },
-    #[error("`{symbol}` is {first} by {first_from}, but {second} by {second_from}")]
+    #[error("`{symbol}` is {first} by {first_from}, but {second} by {second_from} [{}]", codes::CONFLICT)]
     Conflict { symbol: String, first: i64, first_from: String, second: i64, second_from: String },
-    #[error("the size of {} is not known: set it, or give inputs with their shapes", names(symbols))]
+    #[error(
+        "the size of {} is not known: set it, or give inputs with their shapes [{}]",
+        names(symbols),
+        codes::UNBOUND
+    )]
     Unbound { symbols: Vec<String> },
-    #[error("`{symbol}` is {size}, the model was built for at most {bound}")]
+    #[error("`{symbol}` is {size}, the model was built for at most {bound} [{}]", codes::OVER_BOUND)]
     OverBound { symbol: String, size: i64, bound: i64 },
-    #[error("{what} is out of range for {}", sizes(bound))]
+    #[error("{what} is out of range for {} [{}]", sizes(bound), codes::SIZE)]
     Size { what: String, bound: Vec<(String, i64)> },
-    #[error("no memory for {bytes} bytes")]
+    #[error("no memory for {bytes} bytes [{}]", codes::OUT_OF_MEMORY)]
     OutOfMemory { bytes: u64 },
-    #[error("state `{name}` holds {was} bytes and these sizes want {now}: `reset` it first")]
+    #[error("state `{name}` holds {was} bytes and these sizes want {now}: `reset` it first [{}]", codes::STATE_SIZE)]
     StateSize { name: String, was: u64, now: u64 },
-    #[error("the GPU: {message}")]
+    #[error("the GPU: {message} [{}]", codes::DEVICE)]
     Device { message: String },
     /// `found` is the first wrong one that stands in an input or a state, else the one that the kernel met; `None` where it was computed
     /// on a GPU. `one_of` are the indices that the kernel looks at.
-    #[error("{}in kernel `{kernel}`{}", wrong(found.as_deref(), one_of), lines(lines_of))]
+    #[error("{}in kernel `{kernel}`{} [{}]", wrong(found.as_deref(), one_of), lines(lines_of), codes::INDEX)]
     IndexOutOfRange { kernel: String, lines_of: Vec<(String, u32)>, one_of: Vec<String>, found: Option<Box<BadIndex>> },
 }
 

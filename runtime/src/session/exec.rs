@@ -1,7 +1,6 @@
 //! A program with its memory: made ready for sizes, run as often as one likes.
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
-use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 
 use super::counts::Counts;
@@ -19,8 +18,6 @@ use crate::pool::{Barrier, Pool};
 const POOL_NS: f64 = 6_000.0;
 /// Pointers in a cache line: the tables of two threads do not share one.
 const LINE: usize = ALIGN / size_of::<*mut u8>();
-/// No call failed.
-const NONE: u32 = u32::MAX;
 
 /// A program with its memory and the pointers that its kernels get.
 pub(super) struct Exec {
@@ -46,7 +43,6 @@ pub(super) struct Exec {
     /// One for each thread.
     shares: Vec<Share>,
     /// The first call that met an index out of range.
-    failed: AtomicU32,
     fault: Mutex<Fault>,
     times: Vec<CallTime>,
     counts: Counts,
@@ -82,7 +78,6 @@ impl Exec {
             threads: 0,
             barrier: Barrier::default(),
             shares: Vec::new(),
-            failed: AtomicU32::new(NONE),
             fault: Mutex::new(Fault::NONE),
             times: Vec::new(),
             counts: Counts::default(),
@@ -170,7 +165,6 @@ impl Exec {
     /// # Safety
     /// All bases are set, to memory that nobody else writes meanwhile, nor reads where the plan writes.
     pub unsafe fn run(&mut self, pool: &Pool, watch: &mut Watch, entry: usize) -> Result<(), Box<Fault>> {
-        *self.failed.get_mut() = NONE;
         // Calls are numbered anew.
         self.shares.fill_with(Share::default);
         let watched = watch.is_on();
@@ -189,7 +183,6 @@ impl Exec {
             scratch_stride: self.scratch_stride,
             barrier: &self.barrier,
             shares: &self.shares,
-            failed: &self.failed,
             fault: &self.fault,
             eyes: watch.eyes(&mut self.times, &mut self.counts, entry),
         };
@@ -216,13 +209,11 @@ impl Exec {
             unsafe { walk.go(&mut cursor, 0, 1, watched, None) };
         }
         drop(caller);
-        match *self.failed.get_mut() {
-            NONE => Ok(()),
-            call => {
-                let fault = self.fault.get_mut().unwrap_or_else(PoisonError::into_inner);
-                let fault = std::mem::replace(fault, Fault::NONE);
-                Err(Box::new(Fault { call: self.program.calls[call as usize].number, ..fault }))
-            }
+        let fault = self.fault.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let fault = std::mem::replace(fault, Fault::NONE);
+        match self.program.calls.get(fault.call as usize) {
+            None => Ok(()),
+            Some(call) => Err(Box::new(Fault { call: call.number, ..fault })),
         }
     }
 

@@ -61,7 +61,8 @@ impl Session {
     fn new(model: Model, entry: &str) -> Result<Self, RunError> {
         let manifest = model.manifest();
         let number = find_entry(manifest, entry)?;
-        let states = manifest.states.iter().map(StateSlot::new).collect::<Result<_, _>>()?;
+        let slot = |(i, about)| StateSlot::new(about, model.first(i));
+        let states = manifest.states.iter().enumerate().map(slot).collect::<Result<_, _>>()?;
         let sizes = Sizes::new(manifest.symbols.len());
         Ok(Self {
             entry: number,

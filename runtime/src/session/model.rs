@@ -10,7 +10,7 @@ use super::exec::Exec;
 use super::walk::Fault;
 use super::watch::Watch;
 use super::{BadIndex, LoadError, RunError, Session};
-use crate::format::{Call, Entry, Isa, Manifest, Place, Plan, SizeExpr, Step, Variant, abi};
+use crate::format::{Call, Entry, Init, Isa, Manifest, Place, Plan, SizeExpr, State, Step, Variant, abi};
 use crate::memory::Memory;
 use crate::open::{Artifact, Code};
 use crate::plan::PrepareError;
@@ -60,6 +60,8 @@ struct Inner {
     variant: usize,
     /// The symbols that an entry depends on.
     symbols: Vec<Vec<u32>>,
+    /// What states begin with that are buffers, by the number of the state. Sessions copy it.
+    firsts: Vec<Option<BoundParam>>,
     place: Loaded,
 }
 
@@ -132,8 +134,13 @@ impl Model {
             Isa::Sm80 => Loaded::Cuda(load_cuda(&manifest, about, artifact, &weights::bind(&manifest, &weights)?)?),
             _ => Loaded::Cpu(load_cpu(&manifest, about, artifact, &weights, &pool)?),
         };
+        let first = |state: &State| match state.init {
+            Init::Each(_) => Ok(None),
+            Init::Param(i) => weights::assemble(&manifest.params[i as usize], &weights).map(Some),
+        };
+        let firsts = manifest.states.iter().map(first).collect::<Result<_, _>>().map_err(WeightErrors::from)?;
         let symbols = manifest.entries.iter().map(|entry| symbols_of(&manifest, about, &entry.name)).collect();
-        Ok(Self(Arc::new(Inner { pool, variant, symbols, place, manifest })))
+        Ok(Self(Arc::new(Inner { pool, variant, symbols, firsts, place, manifest })))
     }
 
     /// What the artifact says of itself.
@@ -165,6 +172,12 @@ impl Model {
 
     pub(super) fn pool(&self) -> &Pool {
         &self.0.pool
+    }
+
+    /// What a state begins with that is a buffer.
+    pub(super) fn first(&self, state: usize) -> Option<&[u8]> {
+        let bytes = self.0.manifest.states.get(state)?.tensor.bytes(&[])?;
+        self.0.firsts.get(state)?.as_ref()?.bytes(usize::try_from(bytes).ok()?)
     }
 
     /// None on a GPU.

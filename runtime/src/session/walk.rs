@@ -6,7 +6,6 @@
 #![allow(unsafe_code, reason = "calls kernels with the pointers that a program holds")]
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::shares::{Share, Together};
@@ -20,7 +19,8 @@ use crate::pool::Barrier;
 pub(super) struct Fault {
     /// The number of the call in the program.
     pub call: u32,
-    pub thread: usize,
+    /// How many calls were met before, and the first of the units that were computed: where one thread alone would have met it first.
+    pub place: (u64, i64),
     /// As the kernel wrote it ([`abi::Kernel`]).
     pub told: [i64; FAULT_NUMBERS],
     /// The iterations of the loops around the call.
@@ -29,8 +29,12 @@ pub(super) struct Fault {
 
 impl Fault {
     /// Behind that of any call.
-    pub const NONE: Self =
-        Self { call: u32::MAX, thread: usize::MAX, told: [-1; FAULT_NUMBERS], iterations: [0; MAX_LOOP_DEPTH] };
+    pub const NONE: Self = Self {
+        call: u32::MAX,
+        place: (u64::MAX, i64::MAX),
+        told: [-1; FAULT_NUMBERS],
+        iterations: [0; MAX_LOOP_DEPTH],
+    };
 }
 
 /// One run, as all its threads see it.
@@ -46,8 +50,7 @@ pub(super) struct Walk<'a> {
     pub scratch_stride: usize,
     pub barrier: &'a Barrier,
     pub shares: &'a [Share],
-    pub failed: &'a AtomicU32,
-    /// What the first of the failed calls told.
+    /// What the first call that failed has told, in the order of one thread alone.
     pub fault: &'a Mutex<Fault>,
     pub eyes: Eyes<'a>,
 }
@@ -84,6 +87,8 @@ pub(super) struct Cursor {
     done: i64,
     /// Shared calls that were met.
     visits: u32,
+    /// All calls that were met, the same number on all threads.
+    met: u64,
     depth: usize,
     frames: [Frame; MAX_LOOP_DEPTH],
     /// The iterations of the loops.
@@ -121,7 +126,7 @@ impl Walk<'_> {
         threads: usize,
         stop: Option<&dyn Fn() -> bool>,
     ) -> bool {
-        let Cursor { at, done, visits, depth, frames, numbers } = cursor;
+        let Cursor { at, done, visits, met, depth, frames, numbers } = cursor;
         let mut unseen = Unseen::Nothing;
         while let Some(op) = self.program.ops.get(*at) {
             *at += 1;
@@ -170,6 +175,7 @@ impl Walk<'_> {
                     }
                 }
                 Op::Call(number) => {
+                    *met += 1;
                     let call = &self.program.calls[number as usize];
                     let shared = threads > 1 && call.shared;
                     if threads > 1 {
@@ -202,8 +208,17 @@ impl Walk<'_> {
                     let start = if WATCHED { self.eyes.start() } else { None };
                     let shares = &self.shares[..if shared { threads } else { 1 }];
                     let together = Together::new(shares, *visits, call, begin..end, call.turns && odd);
-                    // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
-                    let run = |units| unsafe { self.call(number, call, thread, units, &numbers[..depth], odd) };
+                    let place = |first: i64| (*met, first);
+                    let run = |units: Range<i64>| {
+                        let first = units.start;
+                        // SAFETY: the caller's promise; `thread` walks once, so its table and scratch are its own.
+                        let status = unsafe { self.call(number, call, thread, units, &numbers[..depth], odd) };
+                        if status != 0 {
+                            // SAFETY: the call of `thread` has ended.
+                            unsafe { self.keep_fault(number, thread, place(first), &numbers[..depth]) };
+                        }
+                        status
+                    };
                     let Some(status) = together.run(thread, run) else { continue };
                     if let Some(start) = start {
                         let iteration = if depth > 0 { numbers[depth - 1] } else { 0 };
@@ -220,15 +235,10 @@ impl Walk<'_> {
                         // SAFETY: as above; the call has ended, and one unit is no other thread's.
                         unsafe { self.count(router, &numbers[..depth]) };
                     }
-                    if status != 0 {
-                        self.failed.fetch_min(number, Ordering::Relaxed);
-                        // SAFETY: the call of `thread` has ended.
-                        unsafe { self.keep_fault(number, thread, &numbers[..depth]) };
-                        // Others walk on to the next barrier and would wait there; going on is safe, for every kernel checks
-                        // the indices that it reads.
-                        if threads == 1 {
-                            return true;
-                        }
+                    // Others walk on to the next barrier and would wait there; going on is safe, for every kernel checks the indices
+                    // that it reads.
+                    if status != 0 && threads == 1 {
+                        return true;
                     }
                 }
             }
@@ -281,20 +291,20 @@ impl Walk<'_> {
         unsafe { self.eyes.count_exits(exits as usize, layer as usize, left) };
     }
 
-    /// Keeps what a call has told of a wrong index, of several calls that failed the first one. This locks: the run has failed.
+    /// Keeps what a call has told of a wrong index, of several that failed the first one. This locks: the run has failed.
     ///
     /// # Safety
     /// As [`Walk::go`], right after the call on `thread`.
-    unsafe fn keep_fault(&self, call: u32, thread: usize, numbers: &[i64]) {
+    unsafe fn keep_fault(&self, call: u32, thread: usize, place: (u64, i64), numbers: &[i64]) {
         let told = self.scratch_of(thread).cast::<i64>().wrapping_sub(FAULT_NUMBERS);
         // SAFETY: so many numbers stand before the scratch of each thread (`Exec::prepare`), aligned, and a kernel has ended that wrote
         // them.
         let told = unsafe { std::mem::replace(&mut *told.cast::<[i64; FAULT_NUMBERS]>(), Fault::NONE.told) };
         let mut kept = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        if (call, thread) < (kept.call, kept.thread) {
+        if place < kept.place {
             let mut iterations = [0; MAX_LOOP_DEPTH];
             iterations[..numbers.len()].copy_from_slice(numbers);
-            *kept = Fault { call, thread, told, iterations };
+            *kept = Fault { call, place, told, iterations };
         }
     }
 

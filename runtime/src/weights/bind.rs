@@ -25,6 +25,14 @@ impl BoundParam {
             Self::Copied(memory) => memory.start(),
         }
     }
+
+    /// As many bytes as the manifest's tensor has.
+    pub(crate) fn bytes(&self, bytes: usize) -> Option<&[u8]> {
+        match self {
+            Self::InFile { blob, start } => blob.bytes().get(*start..)?.get(..bytes),
+            Self::Copied(memory) => Some(memory.bytes(bytes)),
+        }
+    }
 }
 
 impl BoundParam {

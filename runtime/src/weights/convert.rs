@@ -73,7 +73,7 @@ pub fn narrow(value: f64, elem: Elem) -> ([u8; 8], usize) {
 }
 
 /// Makes every element of `target` that value.
-pub(super) fn fill(value: f64, target: &mut [u8], elem: Elem) {
+pub(crate) fn fill(value: f64, target: &mut [u8], elem: Elem) {
     let (element, size) = narrow(value, elem);
     target.chunks_exact_mut(size).for_each(|target| target.copy_from_slice(&element[..size]));
 }

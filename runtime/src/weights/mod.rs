@@ -14,11 +14,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::codes;
 use crate::format::{Elem, Manifest};
 
 #[cfg(feature = "cuda")]
 pub(crate) use bind::bind;
 pub(crate) use bind::{BoundParam, assemble, check};
+pub(crate) use convert::fill;
 pub use convert::{narrow, widen};
 use file::Blob;
 
@@ -26,21 +28,24 @@ use file::Blob;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source} [{}]", path.display(), codes::READ)]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{}: not a safetensors file: {why}", path.display())]
+    #[error("{}: not a safetensors file: {why} [{}]", path.display(), codes::WEIGHT_FILE)]
     Format { path: PathBuf, why: String },
-    #[error("{}: {why}", path.display())]
+    #[error("{}: {why} [{}]", path.display(), codes::WEIGHT_FILE)]
     Index { path: PathBuf, why: String },
-    #[error("tensor `{name}` stands in {} and in {}", first.display(), second.display())]
+    #[error("tensor `{name}` stands in {} and in {} [{}]", first.display(), second.display(), codes::WEIGHT_FILE)]
     Twice { name: String, first: PathBuf, second: PathBuf },
-    #[error("no tensor `{name}`{}", near(near_name))]
+    #[error("no tensor `{name}`{} [{}]", near(near_name), codes::NO_TENSOR)]
     Missing { name: String, near_name: Option<String> },
-    #[error("tensor `{name}`: expected shape {want:?}, found {found:?}")]
+    #[error("tensor `{name}`: expected shape {want:?}, found {found:?} [{}]", codes::TENSOR_SHAPE)]
     Shape { name: String, want: Vec<u64>, found: Vec<u64> },
-    #[error("tensor `{name}`: expected {want}, found {found}; gatec widens weights, but does not round them")]
+    #[error(
+        "tensor `{name}`: expected {want}, found {found}; gatec widens weights, but does not round them [{}]",
+        codes::TENSOR_ELEM
+    )]
     Elem { name: String, want: Elem, found: String },
-    #[error("no memory for {bytes} bytes of `{name}`")]
+    #[error("no memory for {bytes} bytes of `{name}` [{}]", codes::OUT_OF_MEMORY)]
     OutOfMemory { name: String, bytes: u64 },
 }
 

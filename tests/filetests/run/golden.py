@@ -1280,6 +1280,90 @@ def nested_records():
     })
 
 
+def set_buffers():
+    t, d, e = 5, 4, 3
+    x, z = rand(t, d), rand(t + 2, d)
+    w = {"codes": rand(d, e), "stats.scale": rand(d), "stats.running_mean": rand(d)}
+    w |= {f"layers.{i}.scale": rand(d) for i in range(2)} | {"layers.1.running_mean": rand(d), "kept": np.array([True, False, True])}
+    y = (x - w["stats.running_mean"]) * w["stats.scale"]
+    deep = y
+    for layer in range(2):
+        deep = deep + (deep - w.get(f"layers.{layer}.running_mean", 0.5)) * w[f"layers.{layer}.scale"]
+    nearest = lambda x: np.where(w["kept"], x @ w["codes"], -np.inf).argmax(-1)
+    write("set-buffers", {
+        "in.x": x, "in.z": z, **w, "out.y": y, "out.code": nearest(y), "out.deep": deep, "out.n": np.int32(3),
+        "out.code_of": nearest(z), "out.mean": w["stats.running_mean"],
+    })
+
+
+def exit_elements():
+    b, t, d, c = 3, 5, 4, 3
+    x, w, v, head = rand(b, t, d), rand(5, d, d), rand(4, d, d), rand(d, c)
+    p, place = np.zeros((b, t, c)), np.full((b, t), -1)
+    y, n = np.zeros((b, t, d)), np.zeros((b, t))
+    for row in np.ndindex(b, t):
+        h = x[row]
+        for layer in range(5):
+            h = h + np.tanh(h @ w[layer])
+            sure = softmax(h @ head)
+            if sure.max() > 0.8:
+                p[row], place[row] = sure, layer
+                break
+        else:
+            p[row] = h @ head
+        h, count = x[row], 0.0
+        for layer in range(4):
+            h = h + np.tanh(h @ v[layer])
+            far = np.abs(h).max()
+            # Who stays to the end leaves with what the last exit would have said.
+            if far > 2.0:
+                y[row], n[row] = h, count
+                break
+            if (count > 1.5 and far < 1.0) or layer == 3:
+                y[row], n[row] = -h, -count
+                break
+            count += 1.0
+    write("exit-elements", {
+        "in.x": x, "w": w, "v": v, "head": head, "out.p": p, "out.at": place, "out.y": y, "out.n": n,
+    })
+
+
+def elements():
+    t, d, e = 5, 4, 3
+    some = lambda step, most, *shape: np.round(rng.uniform(-most, most, shape) / step) * step
+    a, b, c = some(1 / 8, 2, t, d), some(1 / 4, 2, t, d), some(1 / 8, 30, t, d)
+    i, k, n, p = (rng.integers(*r, (t, d)) for r in [(-9, 9), (-100, 100), (0, 256), (0, 2)])
+    n[0, 0], k[0, 1], p = 3, -128, p == 1
+    j = rng.integers(-(2 ** 20), 2 ** 20, t)
+    w, v, u, table = some(1 / 4, 1, d, e), some(1 / 2, 1, d, e), rand(d, e), some(1 / 8, 4, 2, e)
+    running, s = [], np.full(d, 0.5)
+    for keep, row in zip(p, a):
+        s = np.where(keep, row, s)
+        running.append(s)
+    half = lambda x: np.asarray(x).astype(np.float16)
+    write("elements", {
+        "in.a": half(a), "in.b": b, "in.c": c, "in.i": i, "in.k": k.astype(np.int8), "in.n": n.astype(np.uint8), "in.p": p,
+        "w": half(w), "v": v, "u": u, "table": half(table), "out.half": half(np.where(p, 2 * a, -a)), "out.brain": np.minimum(b, 0.5),
+        "out.double": (c * c).sum(-1), "out.half_product": a @ w, "out.brain_product": b @ v, "out.double_product": c @ u,
+        "out.byte": (k * k).astype(np.int8), "out.unsigned": (n + n).astype(np.uint8), "out.flag": (p & (k > 0)) | (n == 3),
+        "out.rounded": half(c), "out.cut": np.trunc(c).astype(np.int8), "out.row": half(table[np.arange(t) % 2]), "out.largest": b.max(-1),
+        "out.running": half(np.array(running)),
+    }, {"in.j": j, "out.long": (j << 33) + i.sum(-1)})
+
+
+def spectral():
+    t, d = 9, 3
+    x, gate = rand(t, d), rand(2, d)
+    wave = np.fft.fft(x, axis=0)
+    y = np.fft.ifft(wave * (gate[0] + 1j * gate[1]), axis=0).real
+    even, odd = x[:8:2], x[1:8:2]
+    step = np.abs(x).max(-1, keepdims=True) / 7 + 1e-6
+    write("spectral", {
+        "in.x": x, "gate": gate, "out.wave": np.stack([wave.real, wave.imag]), "out.y": y, "out.coarse": (even + odd) / np.sqrt(2),
+        "out.fine": (even - odd) / np.sqrt(2), "out.levels": np.round(x / step) * step,
+    })
+
+
 if __name__ == "__main__":
     for make in [
         route_topk, route_groups, route_policies, route_mixes, from_names, brackets, scans, repeats, nested_loops, route_drops,
@@ -1289,5 +1373,6 @@ if __name__ == "__main__":
         packed, sort, top, arm_loops, choose, bits, noise, sets, broadcast, buffers,
         made_sizes, records, padding,
         route_folds, small_integers, route_bounds, nested_records,
+        set_buffers, exit_elements, elements, spectral,
     ]:
         make()

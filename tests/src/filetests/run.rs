@@ -120,9 +120,10 @@ fn compare_with_golden(module: &Module, file: &BTreeMap<String, Stored>) -> Resu
         let inputs: Option<Vec<(String, Stored)>> = entry.inputs.iter().enumerate().map(input).collect();
         let Some(inputs) = inputs else { continue };
         let symbols = symbols(module, entry, &inputs);
-        let states = initial_states(module, &symbols).map_err(|e| e.to_string())?;
+        let params = params(module, file);
+        let states = initial_states(module, &symbols, &params).map_err(|e| e.to_string())?;
         let tensors = entry.inputs.iter().zip(&inputs).map(|(b, (_, x))| tensor(b, x)).collect();
-        let values = Values { symbols, inputs: tensors, params: params(module, file), states };
+        let values = Values { symbols, inputs: tensors, params, states };
         let outcome = gatec::graph::interp::run(module, entry, &values).map_err(|e| e.to_string())?;
         for (boundary, found) in entry.outputs.iter().zip(&outcome.outputs) {
             let Some(expected) = file.get(&format!("out.{}", boundary.name)) else { continue };

@@ -18,7 +18,7 @@ use gatec_lang::Size;
 pub use values::values;
 
 use super::{
-    Axis, AxisSet, Boundary, Builder, Elem, Entry, Module, NamePiece, Param, Sizes, Source, State, Type, Value,
+    Axis, AxisSet, Boundary, Builder, Elem, Entry, Init, Module, NamePiece, Param, Sizes, Source, State, Type, Value,
 };
 use crate::ops;
 use crate::scalar::{Fold, Unary};
@@ -178,7 +178,7 @@ impl Generator<'_, '_> {
         let Some(declared) = self.declared.as_mut() else { return };
         let tensor = Boundary { name: "s".into(), elem: Elem::F32, order };
         let ty = tensor.ty();
-        declared.states.push(State { tensor, init: 0.0 });
+        declared.states.push(State { tensor, init: Init::Each(0.0) });
         let value = self.build.add(ops::State { index: 0, ty }, &[]);
         self.pool.push(value);
     }

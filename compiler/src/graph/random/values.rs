@@ -19,8 +19,8 @@ pub fn values(module: &Module, entry: usize, symbols: &[(&str, i64)], seed: u64)
     let entry = &module.entries[entry];
     let inputs = entry.inputs.iter().enumerate();
     let inputs = inputs.map(|(i, b)| tensor(&mut rng, b, &extents, 1.5, indexed(entry, i, &extents))).collect();
-    let params = module.params.iter().map(|p| tensor(&mut rng, &p.tensor, &extents, 1.0, None)).collect();
-    let mut states = initial_states(module, &symbols).unwrap_or_else(|e| panic!("{e}"));
+    let params: Vec<Tensor> = module.params.iter().map(|p| tensor(&mut rng, &p.tensor, &extents, 1.0, None)).collect();
+    let mut states = initial_states(module, &symbols, &params).unwrap_or_else(|e| panic!("{e}"));
     for state in &mut states {
         if state.elem.is_float() {
             *state = Tensor::from_fn(state.elem, state.axes.clone(), |_| rng.number(1.0));

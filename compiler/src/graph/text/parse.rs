@@ -8,7 +8,9 @@ use petgraph::graph::NodeIndex;
 use super::MAX_DEPTH;
 use super::lex::{Piece, Spot, Token, lex};
 use super::parts::{ParseError, Parser, Result};
-use crate::graph::{Axis, AxisSet, Boundary, Entry, Graph, Module, NamePiece, Node, Param, Source, State, Type, Value};
+use crate::graph::{
+    Axis, AxisSet, Boundary, Entry, Graph, Init, Module, NamePiece, Node, Param, Source, State, Type, Value,
+};
 use crate::ops::{self, Attr, Op};
 
 /// Reads a module.
@@ -56,7 +58,15 @@ impl Parser {
                 self.expect(":")?;
                 let tensor = self.tensor(name)?;
                 self.expect("=")?;
-                m.states.push(State { tensor, init: self.float()? });
+                let init = match self.peek() {
+                    Token::Sigil('@', _) => {
+                        let name = self.sigil('@')?;
+                        let found = m.params.iter().position(|p| p.tensor.name == name);
+                        Init::Param(found.ok_or_else(|| self.error(format!("no param @{name} before")))?)
+                    }
+                    _ => Init::Each(self.float()?),
+                };
+                m.states.push(State { tensor, init });
             } else if self.take_keyword("load") {
                 let scope = Scope::new(Some(&m), false);
                 m.load = self.graph(scope, 0)?;

@@ -6,7 +6,7 @@ use petgraph::graph::NodeIndex;
 
 use super::is_word;
 use super::names::{Names, input_names};
-use crate::graph::{Axis, Boundary, Entry, Graph, Module, NamePiece, Param, Type};
+use crate::graph::{Axis, Boundary, Entry, Graph, Init, Module, NamePiece, Param, Type};
 use crate::ops::{Attr, Op};
 
 /// A place in a module that a note can be about.
@@ -73,8 +73,11 @@ impl Printer<'_> {
             self.line(0, &text, &Place::Param(i));
         }
         for (i, state) in m.states.iter().enumerate() {
-            let text =
-                format!("state ${}: {} = {}", word(&state.tensor.name), boundary(&state.tensor), number(state.init));
+            let init = match state.init {
+                Init::Each(value) => number(value),
+                Init::Param(i) => m.params.get(i).map_or("?".into(), |p| format!("@{}", word(&p.tensor.name))),
+            };
+            let text = format!("state ${}: {} = {init}", word(&state.tensor.name), boundary(&state.tensor));
             self.line(0, &text, &Place::State(i));
         }
         if !m.load.is_empty() || !m.load.results.is_empty() {
