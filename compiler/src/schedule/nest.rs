@@ -82,7 +82,8 @@ pub fn walked_at_once(kernel: &Kernel, nest: &Nest) -> Option<i64> {
     let all = known(nest.walk.as_ref()?.extent).unwrap_or(i64::MAX);
     let bytes: i64 = shared_loads(kernel, nest).iter().map(|load| load.bytes).sum();
     let at_once = (bytes >= SHARED_BYTES).then(|| (CACHED_BYTES / bytes).max(LEAST_WALKED));
-    at_once.filter(|n| *n < all)
+    // Of several wrong indices the first is told: as the points come, one after the other.
+    at_once.filter(|n| *n < all && !accesses(kernel, nest).any(reads))
 }
 
 /// What all points of the innermost loop around the stages read in an iteration of a walk.
