@@ -67,7 +67,7 @@ fn without_a_gpu_nothing_runs_and_the_error_says_why() {
     assert_eq!((code, said.as_str()), (2, ""));
     assert!(error.starts_with("error: scaled: "), "{error}");
     #[cfg(not(feature = "cuda"))]
-    assert!(error.ends_with("this runtime was built without the feature `cuda`"), "{error}");
+    assert!(error.ends_with("this runtime was built without the feature `cuda` [R0105]"), "{error}");
 }
 
 #[test]
