@@ -171,7 +171,7 @@ fn what_goes_wrong_with_a_driver_is_an_error_that_says_so() {
     let memory = said("whole", "memory");
     assert!(
         memory.starts_with("the GPU: no device memory for ")
-            && memory.ends_with(": out of memory (CUDA_ERROR_OUT_OF_MEMORY)"),
+            && memory.ends_with(": out of memory (CUDA_ERROR_OUT_OF_MEMORY) [R0403]"),
         "{memory}"
     );
     assert_eq!(said("whole", ""), "nothing went wrong");
