@@ -8,9 +8,6 @@ use inkwell::values::{BasicValue, FunctionValue, PointerValue};
 use super::emit::{Emit, TYPED, Val};
 use super::expr::Tail;
 
-/// Lanes of a vector whose tail is stored in plain parts, of a half, a quarter, an eighth.
-const PLAIN: u32 = 8;
-
 impl<'ctx> Emit<'ctx> {
     pub fn at(
         &self,
@@ -81,10 +78,11 @@ impl<'ctx> Emit<'ctx> {
     /// Stores the lanes that are inside.
     pub fn store_inside(&self, v: Val<'ctx>, pointer: PointerValue<'ctx>, tail: Tail<'ctx>) {
         match tail.count {
-            // Some processors store masks of AVX2 in dozens of steps.
-            Some(count) if self.lanes_of(v) <= PLAIN => {
+            // Some processors store masks of AVX2 in dozens of steps: in plain parts, of a half, a quarter and so on.
+            Some(count) if !self.has_avx512() => {
+                let halves = (0..self.lanes_of(v).ilog2()).rev().map(|bit| 1 << bit);
                 let mut from = 0;
-                for width in [PLAIN / 2, PLAIN / 4, PLAIN / 8].into_iter().filter(|width| count & width != 0) {
+                for width in halves.filter(|width| count & width != 0) {
                     let part: Vec<u32> = (from..from + width).collect();
                     let at = self.at(pointer, self.element_of(v.get_type()), self.index(i64::from(from)));
                     self.store(self.shuffle(v, v, &part), at);
