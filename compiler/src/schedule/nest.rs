@@ -80,7 +80,7 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32, choices: &Choices) -> Alo
 /// cache then. None where they share hardly anything, or it is all.
 pub fn walked_at_once(kernel: &Kernel, nest: &Nest) -> Option<i64> {
     let all = known(nest.walk.as_ref()?.extent).unwrap_or(i64::MAX);
-    let bytes: i64 = shared_loads(kernel, nest).iter().map(|load| load.bytes).sum();
+    let bytes = shared_loads(kernel, nest).iter().fold(0_i64, |all, load| all.saturating_add(load.bytes));
     let at_once = (bytes >= SHARED_BYTES).then(|| (CACHED_BYTES / bytes).max(LEAST_WALKED));
     // Of several wrong indices the first is told: as the points come, one after the other.
     at_once.filter(|n| *n < all && !accesses(kernel, nest).any(reads))
@@ -103,8 +103,8 @@ pub fn shared_loads<'a>(kernel: &'a Kernel, nest: &'a Nest) -> Vec<SharedLoad<'a
         let is_shared = index::mentions(index, walk.var) && !index::mentions(index, points.var) && !reads(index);
         let along = || nest.stages.iter().flat_map(Stage::loops).filter(|l| index::mentions(index, l.var));
         if is_shared && shared.iter().all(|load| load.buffer != *buffer || load.index != index) {
-            let elements: i64 = along().map(|l| known(l.extent).unwrap_or(1)).product();
-            let bytes = elements * kernel.buffer(*buffer).elem.bytes() as i64;
+            let of_one = kernel.buffer(*buffer).elem.bytes() as i64;
+            let bytes = along().fold(of_one, |all, l| all.saturating_mul(known(l.extent).unwrap_or(1)));
             shared.push(SharedLoad { buffer: *buffer, index, along: along().collect(), bytes });
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct Exec {
     barrier: Barrier,
     /// One for each thread.
     shares: Vec<Share>,
-    /// The first call that met an index out of range.
+    /// What the first call that met an index out of range has told.
     fault: Mutex<Fault>,
     times: Vec<CallTime>,
     counts: Counts,
