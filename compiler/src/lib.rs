@@ -27,7 +27,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use graph::{Elem, Module};
-use kernel::{Body, Kernel, Products};
+use kernel::{Body, Kernel};
 use pipeline::{OptimizeOptions, Optimized};
 use plan::Planned;
 
@@ -119,8 +119,8 @@ pub fn compile(source: &Path, options: &BuildOptions) -> Result<Compiled, BuildE
 pub fn plan_all(module: &Module, options: &BuildOptions) -> Result<Vec<Planned>, BuildError> {
     let targets: Vec<Isa> = options.targets.iter().copied().chain(options.ptx.then_some(Isa::Sm80)).collect();
     let lacks_pairs = |planned: &Planned| {
-        let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if c.products != Products::One);
-        let takes_pairs = |isa: Isa| schedule::products(isa, Elem::Bf16, Elem::F32) != Products::One;
+        let is_paired = |kernel: &Kernel| matches!(&kernel.body, Body::Contract(c) if !c.products.are_single());
+        let takes_pairs = |isa: Isa| !schedule::products(isa, [Elem::Bf16; 2], Elem::F32).are_single();
         let others = options.targets.iter().any(|isa| !takes_pairs(*isa));
         takes_pairs(planned.variant.isa) && others && !planned.kernels.iter().any(|(_, k, _)| is_paired(k))
     };

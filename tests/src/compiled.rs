@@ -10,7 +10,7 @@ use gatec::graph::{Module, text};
 use gatec::kernel::{Body, Kernel};
 use gatec::pipeline::{OptimizeOptions, optimize};
 use gatec::plan;
-use gatec::schedule::{self, Tuning};
+use gatec::schedule::{self, Along, Choices, Tuning};
 use gatec_runtime::cpu;
 use gatec_runtime::format::Isa;
 use gatec_runtime::{Artifact, LoadOptions, Model, View, WeightSource};
@@ -325,6 +325,50 @@ graph @f(%s: f32[k, v], %z: f32[k, v], %k: f32[t, k], %v: f32[t, v]) -> (f32[k, 
     let one_carry = text.replace("return %z, %next, %y", "return %next, %z, %y");
     let module = text::parse(&one_carry).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(check_module(&module, true, &[0, 1, 2, 5], 4), Ok(4));
+}
+
+/// Short folds of many points, whose lanes are folded across one another: of parts that are joined end to end, with a last block that is
+/// not full, and lengths that are and are not whole vectors.
+#[test]
+fn folds_across_points_agree_with_the_interpreter() {
+    let text = |elem: &str, d: i64| {
+        format!(
+            "module m
+symbol t
+axis d = {d}
+axis heads = 3
+axis r = 5
+axis t = t
+axis src = t + 5
+axis src.2 = t
+axis src.3 = 5
+graph @f(%q: {elem}[heads, d], %keys: {elem}[heads, t, d], %fresh: {elem}[heads, r, d], %bias: {elem}[heads, src]) -> ({elem}[heads, src], {elem}[heads, src]) {{
+  %0 = rename[t, src.2] %keys : {elem}[d, heads, src.2]
+  %1 = rename[r, src.3] %fresh : {elem}[d, heads, src.3]
+  %2 = concat[src, (src.2, src.3)] %0, %1 : {elem}[d, heads, src]
+  %3 = mul %q, %2 : {elem}[d, heads, src]
+  %4 = reduce[sum, d] %3 : {elem}[heads, src]
+  %5 = unary[exp] %bias : {elem}[heads, src]
+  %6 = add %4, %5 : {elem}[heads, src]
+  %7 = unary[abs] %2 : {elem}[d, heads, src]
+  %8 = reduce[max, d] %7 : {elem}[heads, src]
+  return %6, %8
+}}
+"
+        )
+    };
+    for (elem, d) in [("f32", 40), ("f32", 45), ("f32", 160), ("f32", 601), ("f64", 45), ("i32", 72)] {
+        let text = text(elem, d);
+        let text = if elem == "i32" { text.replace("unary[exp]", "unary[neg]") } else { text };
+        let module = text::parse(&text).unwrap_or_else(|e| panic!("{e}"));
+        let planned = plan::plan(&module, Isa::X86V3, &[], &Tuning::default()).unwrap_or_else(|e| panic!("{e}"));
+        let is_across = |(_, kernel, _): &(_, Kernel, _)| match &kernel.body {
+            Body::Nest(nest) => schedule::along(kernel, nest, 8, &Choices::default()) == Along::Across(8),
+            _ => false,
+        };
+        assert!(planned.kernels.iter().all(is_across), "{elem}, {d}");
+        assert_eq!(check_module(&module, false, &[1, 11, 64], 7), Ok(3), "{elem}, {d}");
+    }
 }
 
 /// Points that share what they read walk a part of the iterations together: with threads that share the points of a batch, and a last

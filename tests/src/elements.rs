@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use gatec::graph::interp::Values;
 use gatec::graph::{Elem, Module, random, text};
-use gatec::kernel::{Body, Products};
+use gatec::kernel::Body;
 use gatec::pipeline::optimize;
 use gatec::plan::Planned;
 use gatec::schedule::{BodySchedule, Gpu, Math, products};
@@ -176,10 +176,7 @@ impl Case {
         if !self.computed.is_float() && isa == Isa::Sm80 {
             return None;
         }
-        let expected = match self.rows == self.weights {
-            true => products(isa, self.weights, if is_half { Elem::F32 } else { self.computed }),
-            false => Products::One,
-        };
+        let expected = products(isa, [self.rows, self.weights], if is_half { Elem::F32 } else { self.computed });
         for (elem, products, schedule) in contractions {
             count += 1;
             if elem != self.weights {

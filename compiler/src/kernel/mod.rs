@@ -346,7 +346,8 @@ impl Attend {
 
 /// Layout of a packed right operand: `[matrix][panel][part][sum][group][lane]`, or of pairs `[matrix][panel][part][pair of the
 /// sum][group][lane][2]`; `lane` of the schedule's width, columns beyond the end are zero, as is what a sum lacks of its last pair, or
-/// of its last tile of 16 pairs. Linear column = panel * lanes + lane. `matrix` is the linear batch index or the expert.
+/// of its last tile of 16 pairs. Where halves share words, groups and lanes take turns: [`Products::column`]. Linear column = panel * lanes + lane.
+/// `matrix` is the linear batch index or the expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packed {
     /// Columns of one panel, for each group.

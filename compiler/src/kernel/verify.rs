@@ -225,9 +225,13 @@ impl Check<'_> {
         let sums = self.enter(at, &points, &c.sums);
         self.left(at, c.x, &sums);
         self.right(at, c.w, c.x);
-        let of = |w: &Buffer| c.products.operand().is_none_or(|elem| elem == w.elem);
+        let of = |w: &Buffer| c.products.weight().is_none_or(|elem| elem == w.elem);
         let acc = accumulator(self.kernel);
-        let sums = if c.products.operand() == Some(Elem::I8) { acc == Elem::I32 } else { acc.is_float() };
+        let sums = match c.products {
+            Products::Interleaved => acc == Elem::F32,
+            products if products.operand() == Some(Elem::I8) => acc == Elem::I32,
+            _ => acc.is_float(),
+        };
         if c.products != Products::One && !(sums && self.kernel.buffers.get(c.w.0 as usize).is_none_or(of)) {
             self.fault("K04", format!("{at}: products of other types than bf16 in floats, or i8 in i32"));
         }

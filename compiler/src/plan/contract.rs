@@ -116,10 +116,8 @@ impl Planner<'_> {
             None => self.exact_elem(region, weights).unwrap_or(elem),
         };
         let x_elem = self.exact_elem(region, roles.x).unwrap_or(self.graph(region).ty(roles.x).elem);
-        let products = match (x_elem == elem, computed_in(self.graph(region).ty(value).elem)) {
-            (true, acc) => schedule::products(self.isa, elem, acc),
-            _ => Products::One,
-        };
+        let acc = computed_in(self.graph(region).ty(value).elem);
+        let products = schedule::products(self.isa, [x_elem, elem], acc);
         let (sums_of, cols_of) = (sums.clone(), cols.clone());
         let (every, unpack) = (1, None);
         let gate = roles.gate;

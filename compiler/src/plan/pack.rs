@@ -5,7 +5,7 @@ use gatec_runtime::format::{Place, SizeExpr};
 
 use crate::fuse::has_buffer;
 use crate::graph::{Axis, Elem, Value};
-use crate::kernel::{Access, Body, Bound, Expr, Index, Nest, Stage, Store};
+use crate::kernel::{Access, Body, Bound, Expr, Index, Nest, Stage, Store, Var};
 use crate::ops::{Class, Op, Scan};
 
 use super::builder::{Guard, KernelBuilder, Point, Unpack};
@@ -274,12 +274,34 @@ impl Planner<'_> {
             let odd = builder.rem(row.clone(), Index::Known(together));
             let row = builder.div(row, Index::Known(together));
             let at = builder.mul(vec![row, Index::Known(of_part * lanes * together)]);
-            let lane_of = builder.mul(vec![Index::Var(lane.var), Index::Known(together)]);
-            let index = builder.add(vec![at, Index::Known(gate % of_part * lanes * together), lane_of, odd]);
+            let mut terms = vec![at, odd];
+            terms.extend(shape.column((gate % of_part, of_part), &mut builder, lane.var));
+            let index = builder.add(terms);
             stores.push(Store { buffer, index, value: x });
         }
         let stages = vec![Stage::Map { inner: vec![lane], stores }];
         builder.finish("pack", Body::Nest(Nest { outer, only: None, walk: None, stages }), work)
+    }
+}
+
+impl PackShape {
+    /// [`Products::column`](crate::kernel::Products::column) of a lane, in elements, as terms of an index.
+    fn column(&self, (group, groups): (i64, i64), builder: &mut KernelBuilder<'_, '_>, lane: Var) -> Vec<Index> {
+        let (lanes, together) = (i64::from(self.lanes), self.products.together());
+        let at = |lane| self.products.column((group, groups), lane, lanes) * together;
+        // The row is one progression, or two that take turns.
+        let half = lanes / 2;
+        let steps = if lanes > 1 { at(1) - at(0) } else { together };
+        if at(half) == at(0) + half * steps {
+            return vec![Index::Known(at(0)), builder.mul(vec![Index::Var(lane), Index::Known(steps)])];
+        }
+        let (number, place) =
+            (builder.div(Index::Var(lane), Index::Known(half)), builder.rem(Index::Var(lane), Index::Known(half)));
+        vec![
+            Index::Known(at(0)),
+            builder.mul(vec![place, Index::Known(steps)]),
+            builder.mul(vec![number, Index::Known(at(half) - at(0))]),
+        ]
     }
 }
 

@@ -64,6 +64,8 @@ const ATTEND: f64 = 300.0;
 const PACK: f64 = 3.2;
 /// Operations in vectors that make a weight of one that is stored in fewer bits.
 const WIDEN: f64 = 2.0;
+/// And one that is half of a word.
+const WIDEN_HALF: f64 = 1.0;
 /// Operations that a function of one element takes where no vector has it.
 const SCALAR_FUNCTION: f64 = 30.0;
 const SCALAR_DIVISION: f64 = 8.0;
@@ -173,7 +175,7 @@ impl Asked<'_> {
     fn nest(&mut self, nest: &Nest, along: Along) {
         let innermost = |s: &Stage| super::nest::innermost(s).map(|l| l.var);
         let lanes: Vars = match along {
-            Along::Inner | Along::Turned(_) => nest.stages.iter().filter_map(innermost).collect(),
+            Along::Inner | Along::Across(_) | Along::Turned(_) => nest.stages.iter().filter_map(innermost).collect(),
             Along::Outer | Along::Points(_) => nest.outer.last().map(|l| l.var).into_iter().collect(),
             Along::Nothing => Vars::new(),
         };
@@ -182,7 +184,7 @@ impl Asked<'_> {
         let together = match along {
             Along::Outer => self.lanes,
             Along::Points(n) => f64::from(n),
-            Along::Inner | Along::Turned(_) | Along::Nothing => 1.0,
+            Along::Inner | Along::Across(_) | Along::Turned(_) | Along::Nothing => 1.0,
         };
         let points = match nest.outer.split_last() {
             Some((last, shared)) => self.product(shared) * (self.extent(last.extent) / together).ceil(),
@@ -214,11 +216,16 @@ impl Asked<'_> {
                         Fold::Sum | Fold::Prod | Fold::Any | Fold::All => 1.0,
                     };
                     let in_vectors = along != Along::Nothing;
-                    let one_by_one = if along == Along::Inner { (elements / self.lanes).ceil() } else { elements };
-                    let lanes = if along == Along::Inner { self.lanes } else { together };
+                    let by_inner = matches!(along, Along::Inner | Along::Across(_));
+                    let one_by_one = if by_inner { (elements / self.lanes).ceil() } else { elements };
+                    let lanes = if by_inner { self.lanes } else { together };
                     self.plain(steps * lanes * one_by_one * operations, in_vectors);
-                    let sums = if along == Along::Inner && elements >= LONG_FOLD * self.lanes { SUMS } else { 1.0 };
+                    let sums = if by_inner && elements >= LONG_FOLD * self.lanes { SUMS } else { 1.0 };
                     self.demand.waits += steps * one_by_one / sums * operations.max(1.0);
+                    if let Along::Across(_) = along {
+                        // Two shuffles and an operation for each point but one.
+                        self.demand.vectors += steps * self.lanes * (2.0 + operations.max(1.0));
+                    }
                     if along == Along::Inner {
                         // The lanes of a sum are added by halves.
                         self.demand.scalars +=
@@ -290,10 +297,10 @@ impl Asked<'_> {
         let at_once = f64::from(tile.panels_at_once[usize::from(height > 1.0)]).min(panels.max(1.0));
         let at_once = if height > 2.0 { 1.0 } else { at_once };
         self.demand.waits += PRODUCT_WAITS * tiles / at_once * sum;
-        let of_bits = contract.blocks.is_some()
-            || (contract.products == Products::One && self.kernel.buffer(contract.w).elem.bytes() < 4);
-        if of_bits {
-            self.demand.vectors += WIDEN * tiles * f64::from(tile.panel) * groups * sum;
+        let is_narrow = || contract.products.are_single() && self.kernel.buffer(contract.w).elem.bytes() < 4;
+        if contract.blocks.is_some() || is_narrow() {
+            let widen = if contract.products == Products::Interleaved { WIDEN_HALF } else { WIDEN };
+            self.demand.vectors += widen * tiles * f64::from(tile.panel) * groups * sum;
         }
         if is_tall && !tile.near {
             self.demand.vectors += PACK * matrices * rows * sum;

@@ -140,13 +140,19 @@ pub fn has_tiles(isa: Isa) -> bool {
     isa == Isa::X86V4Amx
 }
 
-/// How two operands of an element type are multiplied, of which the sums are accumulated in `acc`.
-pub fn products(isa: Isa, operands: Elem, acc: Elem) -> Products {
-    match (isa, operands, acc) {
+/// How a left operand and weights of these element types are multiplied, of which the sums are accumulated in `acc`.
+pub fn products(isa: Isa, operands: [Elem; 2], acc: Elem) -> Products {
+    if isa == Isa::Sm80 {
+        return Products::One;
+    }
+    match (isa, operands[0], acc) {
+        _ if operands[0] != operands[1] && (operands[1], acc) == (Elem::Bf16, Elem::F32) => Products::Interleaved,
+        _ if operands[0] != operands[1] => Products::One,
         (Isa::X86V4Amx, Elem::Bf16, Elem::F32) => Products::Tiles,
         (Isa::X86V4Bf16, Elem::Bf16, Elem::F32) => Products::Pairs,
         (Isa::X86V4Amx, Elem::I8, Elem::I32) => Products::ByteTiles,
         (Isa::X86V4Bf16, Elem::I8, Elem::I32) => Products::Bytes,
+        (_, Elem::Bf16, Elem::F32) => Products::Interleaved,
         _ => Products::One,
     }
 }
@@ -237,7 +243,7 @@ fn left(kernel: &Kernel, contract: &Contract) -> Left {
         }
         _ => false,
     };
-    let in_place = kernel.is_even(contract.x, &contract.sums) && (contract.products == Products::One || is_paired());
+    let in_place = kernel.is_even(contract.x, &contract.sums) && (contract.products.are_single() || is_paired());
     // A tile is loaded from rows at equal distances, which end with zeros.
     if in_place && !contract.products.are_tiles() { Left::InPlace } else { Left::Evaluated }
 }
@@ -276,7 +282,10 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
     let block = block.min(u32::try_from(rows_known).unwrap_or(u32::MAX).max(1));
     let parts = packed_parts(groups, isa);
     debug_assert_eq!(parts * vectors, groups * panel / lanes, "the parts are the panel");
-    let at_once = |rows: u32| (choices.sums_at_once / (rows * vectors * parts)).clamp(1, 4);
+    // Of 16 registers, scales take as many as sums.
+    let sums_at_once =
+        if contract.blocks.is_some() && lanes < 16 { choices.sums_at_once / 2 } else { choices.sums_at_once };
+    let at_once = |rows: u32| (sums_at_once / (rows * vectors * parts)).clamp(1, 4);
     let left = left(kernel, contract);
     let of_sums = matches!(kernel.expr(contract.x), Expr::Load { buffer, .. } if kernel.buffer(*buffer).elem == acc);
     let quantized = contract.blocks.is_some();
@@ -303,12 +312,7 @@ fn tile(kernel: &Kernel, contract: &Contract, isa: Isa, choices: &Choices) -> Ti
         panel,
         streamed_kib: if in_halves && contract.stores.len() > 1 { u32::MAX } else { choices.streamed_kib },
         row_block: block.next_multiple_of(tallest),
-        near: left == Left::InPlace
-            && of_sums
-            && contract.products == Products::One
-            && !quantized
-            && is_thin
-            && by_pairs,
+        near: left == Left::InPlace && of_sums && contract.products.are_single() && !quantized && is_thin && by_pairs,
         quantized,
         tiles,
         slices: (units / spans).max(1),
@@ -349,7 +353,7 @@ pub fn units(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
             let all = |loops: &[Loop]| loops.iter().map(|l| UnitsExpr::Extent(l.extent)).collect::<Vec<_>>();
             let mut units = match (along, outer.split_last()) {
                 (Along::Outer, Some((_, shared))) => all(shared),
-                (Along::Points(n), Some((last, shared))) => {
+                (Along::Points(n) | Along::Across(n), Some((last, shared))) => {
                     let mut units = all(shared);
                     units.push(div_up(UnitsExpr::Extent(last.extent), *n));
                     units
@@ -414,7 +418,7 @@ pub fn scratch(kernel: &Kernel, schedule: &Schedule) -> UnitsExpr {
             let sum = UnitsExpr::Mul(contract.sums.iter().map(|l| UnitsExpr::Extent(l.extent)).collect());
             // What stands side by side has the bytes of an accumulator.
             let sum = match contract.products {
-                Products::One => sum,
+                Products::One | Products::Interleaved => sum,
                 Products::Pairs | Products::Bytes => UnitsExpr::DivUp(Box::new(sum), contract.products.together()),
                 // Whole tiles, and up to one beyond, so that rows do not meet in the nearest cache.
                 Products::Tiles | Products::ByteTiles => {

@@ -13,7 +13,10 @@ pub enum Along {
     Outer,
     /// The same, so many neighbouring points at once: they are a unit.
     Points(u32),
-    /// The same, of a map with loads whose neighbours stand along this loop of the nest: a block of its points is a unit, and squares are turned.
+    /// The innermost loop of each fold, for so many points of the innermost loop around the stages at once, which are a unit: what their lanes
+    /// hold is folded across together, and what comes of it is stored as a vector of points.
+    Across(u32),
+    /// The innermost loop around the stages, of a map with loads whose neighbours stand along this loop of the nest: a block of its points is a unit, and squares are turned.
     Turned(u32),
     /// None: element by element.
     Nothing,
@@ -69,11 +72,51 @@ pub fn along(kernel: &Kernel, nest: &Nest, lanes: u32, choices: &Choices) -> Alo
                 Some((with, l)) if nest.walk.is_none() && nest.only.is_none() && is_long(l, lanes) && inner_is_long => {
                     Along::Turned(with)
                 }
+                _ if folds_across(kernel, nest, lanes) => Along::Across(lanes),
                 _ => Along::Inner,
             }
         }
         (false, true) => Along::Nothing,
     }
+}
+
+/// Elements of a fold from which on its end does not matter.
+const LONG_FOLD: i64 = 1024;
+
+/// Are there short folds, many of them, of which each ends with a number that stands beside its neighbour's?
+fn folds_across(kernel: &Kernel, nest: &Nest, lanes: u32) -> bool {
+    let Some(points) = nest.outer.last() else { return false };
+    let folds = nest.stages.iter().take_while(|s| matches!(s, Stage::Reduce { .. })).count();
+    let is_short = |s: &Stage| match s {
+        Stage::Reduce { inner, segment: None, value, .. } => {
+            let elements = inner.iter().map(|l| known(l.extent).unwrap_or(LONG_FOLD)).fold(1, i64::saturating_mul);
+            let needs_another = kernel.all_below(*value).iter().any(|e| matches!(e, Expr::Temp(_)));
+            inner.last().is_some_and(|l| is_long(l, lanes)) && elements < LONG_FOLD && !needs_another
+        }
+        _ => false,
+    };
+    // Neighbours of each other, or the same for all.
+    let is_near = |index: &Index| !index::mentions(index, points.var) || known_stride(index, points.var) == Some(1);
+    let is_stored_at_once = |s: &Stage| match s {
+        Stage::Map { inner, stores } => {
+            inner.is_empty()
+                && stores.iter().all(|s| {
+                    let loads = kernel.loads(s.value);
+                    let of_load = |e: &&Expr| matches!(e, Expr::Load { index, .. } if is_near(index));
+                    known_stride(&s.index, points.var) == Some(1) && loads.iter().all(of_load)
+                })
+        }
+        _ => false,
+    };
+    nest.walk.is_none()
+        && nest.only.is_none()
+        && folds > 0
+        && folds < nest.stages.len()
+        && is_long(points, lanes)
+        && nest.stages[..folds].iter().all(is_short)
+        && nest.stages[folds..].iter().all(is_stored_at_once)
+        // Of several wrong indices the first is told: as the points come, one after the other.
+        && !accesses(kernel, nest).any(reads)
 }
 
 /// Iterations that a block of points walks before the next block walks the same: what all points read of them is still in the second-level

@@ -1,11 +1,16 @@
 //! Loads and stores of a kernel: vectors of neighbours, or lane by lane.
 
 use inkwell::IntPredicate;
+use inkwell::types::BasicTypeEnum;
 use inkwell::values::PointerValue;
 
 use super::emit::Val;
-use super::expr::{Frame, Step};
-use crate::kernel::{Bound, BufferId, Elem, Index, Store};
+use super::expr::{Frame, Lanes, Step};
+use crate::kernel::index::known_stride;
+use crate::kernel::{Bound, BufferId, Elem, Expr, ExprId, Extent, Index, Loop, Store};
+
+/// Elements of a row that is found once for a loop: as many zeros may have to stand somewhere.
+const LONGEST_ROW: i64 = 1024;
 
 impl<'ctx> Frame<'_, 'ctx> {
     pub(super) fn load(&mut self, buffer: BufferId, index: &Index, bounds: &[Bound], otherwise: f64) -> Val<'ctx> {
@@ -59,6 +64,79 @@ impl<'ctx> Frame<'_, 'ctx> {
                     }
                 }
             }
+        }
+    }
+
+    /// Do all lanes stand side by side in one place, whichever of several it is? Parts that are joined end to end, for one.
+    pub(super) fn is_of_places(&self, id: ExprId) -> bool {
+        let Some(lanes) = self.lanes.filter(|lanes| lanes.tail.is_none()) else { return false };
+        match self.kernel.expr(id) {
+            Expr::Load { index, bounds, otherwise, .. } => {
+                let is_one = bounds.iter().all(|b| self.step(&b.index) == Step::Same);
+                self.step(index) == Step::Next && is_one && (bounds.is_empty() || *otherwise == 0.0)
+            }
+            Expr::Select(c, a, b) => {
+                !self.kernel.varies(*c, lanes.var) && self.is_of_places(*a) && self.is_of_places(*b)
+            }
+            _ => false,
+        }
+    }
+
+    /// Finds such places of loads below `value` once for all of a loop, where they depend on nothing inside it.
+    pub(super) fn find_rows(&mut self, value: ExprId, l: &Loop) {
+        let e = self.emit;
+        let Extent::Known(n @ 1..=LONGEST_ROW) = l.extent else { return };
+        self.lanes = Some(Lanes { var: l.var, first: e.index(0), count: e.lanes, tail: None });
+        for id in self.kernel.ids_below(value) {
+            let goes_on = |e: &Expr| matches!(e, Expr::Load { index, .. } if known_stride(index, l.var) == Some(1));
+            let is_row = || self.kernel.loads(id).into_iter().all(goes_on);
+            if matches!(self.kernel.expr(id), Expr::Select(..)) && self.is_of_places(id) && is_row() {
+                let ty = e.vector(e.memory(self.elem(id)), n as u32);
+                let row = self.place(id, ty).into_pointer_value();
+                self.rows.insert(id, row);
+            }
+        }
+        self.lanes = None;
+        self.forget();
+    }
+
+    /// A vector of such a row.
+    pub(super) fn load_from_row(&mut self, id: ExprId, row: PointerValue<'ctx>) -> Val<'ctx> {
+        let (e, elem) = (self.emit, self.elem(id));
+        let memory = e.memory(elem);
+        let Some(lanes) = self.lanes else { unreachable!("rows are read in vectors") };
+        let ty = e.vector(memory, lanes.count);
+        let at = e.at(row, memory, lanes.first);
+        let v = match lanes.tail {
+            Some(tail) => e.masked_load(ty, at, tail.mask, e.zero(ty)),
+            None => e.load(ty, at),
+        };
+        e.from_memory(elem, v)
+    }
+
+    /// One load from the place that holds: of what is read under a mask, each place would be asked.
+    pub(super) fn load_from_place(&mut self, id: ExprId) -> Val<'ctx> {
+        let (e, elem) = (self.emit, self.elem(id));
+        let ty = e.vector(e.memory(elem), self.lanes.map_or(1, |l| l.count));
+        let place = self.place(id, ty);
+        e.from_memory(elem, e.load(ty, place.into_pointer_value()))
+    }
+
+    fn place(&mut self, id: ExprId, ty: BasicTypeEnum<'ctx>) -> Val<'ctx> {
+        let e = self.emit;
+        match self.kernel.expr(id) {
+            Expr::Load { buffer, index, bounds, .. } => {
+                let inside = self.inside(bounds);
+                let first = self.first_index(index);
+                let at = e.at(self.buffers[buffer.0 as usize], e.element_of(ty), first).into();
+                inside.map_or(at, |inside| e.select(inside, at, e.zeros(ty).into()))
+            }
+            Expr::Select(c, a, b) => {
+                let c = self.eval(*c);
+                let (a, b) = (self.place(*a, ty), self.place(*b, ty));
+                e.select(c, a, b)
+            }
+            _ => unreachable!("no place"),
         }
     }
 

@@ -4,7 +4,7 @@ use inkwell::types::BasicTypeEnum;
 use inkwell::values::InstructionOpcode;
 use inkwell::{FloatPredicate, IntPredicate};
 
-use super::emit::{Emit, Val};
+use super::emit::{Emit, TYPED, Val};
 use crate::kernel::Elem;
 use gatec_runtime::format::Isa;
 
@@ -81,6 +81,17 @@ impl<'ctx> Emit<'ctx> {
             _ => {}
         }
         if to == self.f64() && elem != Elem::F64 { self.cast(InstructionOpcode::FPExt, v, to) } else { v }
+    }
+
+    /// One stored element, likewise, in so many lanes.
+    pub fn widened_in(&self, elem: Elem, v: Val<'ctx>, to: BasicTypeEnum<'ctx>, lanes: u32) -> Val<'ctx> {
+        if elem != Elem::Bf16 || to != self.f32() || lanes == 1 {
+            return self.widened(elem, self.splat(v, lanes), to);
+        }
+        // In both halves of each word: no shuffle makes room for the lower one.
+        let words = self.vector(self.int(32), lanes);
+        let words = self.builder.build_bit_cast(self.splat(v, 2 * lanes), words, "").expect(TYPED);
+        self.bitcast(self.and(words, self.bits(words.get_type(), 0xFFFF_0000)), to)
     }
 
     /// Bits of IEEE halves to f32. The exponent is moved by a multiplication, which also normalises denormals.

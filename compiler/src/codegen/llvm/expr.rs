@@ -56,6 +56,8 @@ pub struct Frame<'a, 'ctx> {
     pub fault: PointerValue<'ctx>,
     /// Where numbers about the first one go; `None` where nobody looks.
     pub told: Option<PointerValue<'ctx>>,
+    /// Where neighbours stand along the loop that vectors run along, of loads that have one place all along it.
+    pub rows: BTreeMap<ExprId, PointerValue<'ctx>>,
     memo: BTreeMap<ExprId, Val<'ctx>>,
 }
 
@@ -113,6 +115,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             lanes: None,
             fault,
             told: None,
+            rows: BTreeMap::new(),
             memo: BTreeMap::new(),
         }
     }
@@ -309,6 +312,9 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     fn eval_new(&mut self, id: ExprId) -> Val<'ctx> {
         let e = self.emit;
         let kernel = self.kernel;
+        if let Some(row) = self.rows.get(&id) {
+            return self.load_from_row(id, *row);
+        }
         match kernel.expr(id) {
             Expr::Const { elem, value } => e.number(self.register(*elem), *value),
             Expr::Index { elem, index } => {
@@ -358,6 +364,9 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                     && self.step(index) == Step::Next
                 {
                     return self.load_if(Some(c), *buffer, index, *value);
+                }
+                if self.is_of_places(id) {
+                    return self.load_from_place(id);
                 }
                 let (a, b) = (self.eval(*a), self.eval(*b));
                 e.select(c, a, b)

@@ -113,7 +113,7 @@ pub fn lanes_for(frame: &Frame<'_, '_>, stores: &[Store], lanes: u32, extent: Ex
 }
 
 /// Vectors of a short loop that are written out one by one.
-const WRITTEN_OUT: i64 = 4;
+pub const WRITTEN_OUT: i64 = 4;
 
 /// [`vectors`] of so many lanes, between two places.
 pub fn vectors_of<'a, 'ctx>(

@@ -2,8 +2,9 @@
 
 use inkwell::IntPredicate;
 use inkwell::intrinsics::Intrinsic;
+use inkwell::module::Linkage;
 use inkwell::types::BasicTypeEnum;
-use inkwell::values::{BasicValue, FunctionValue, PointerValue};
+use inkwell::values::{BasicValue, FunctionValue, PointerValue, UnnamedAddress};
 
 use super::emit::{Emit, TYPED, Val};
 use super::expr::Tail;
@@ -62,6 +63,20 @@ impl<'ctx> Emit<'ctx> {
             BasicTypeEnum::FloatType(t) if t == self.context.f16_type() => 2,
             _ => 8,
         }
+    }
+    /// Where zeros of this type stand, never written.
+    pub fn zeros(&self, ty: BasicTypeEnum<'ctx>) -> PointerValue<'ctx> {
+        let zero = self.zero(ty);
+        let name = format!("zeros{}", self.align_of(ty) * self.lanes_of(zero));
+        if let Some(zeros) = self.module.get_global(&name) {
+            return zeros.as_pointer_value();
+        }
+        let zeros = self.module.add_global(ty, None, &name);
+        zeros.set_initializer(&zero);
+        zeros.set_constant(true);
+        zeros.set_linkage(Linkage::Private);
+        zeros.set_unnamed_address(UnnamedAddress::Global);
+        zeros.as_pointer_value()
     }
     /// Lanes of `otherwise` where `mask` is false; those are not read.
     pub fn masked_load(

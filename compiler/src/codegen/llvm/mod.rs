@@ -1,6 +1,7 @@
 //! What all targets of LLVM share: values and expressions, loops, and the kernels that one thread computes alone.
 
 mod access;
+mod across;
 mod ahead;
 mod elem;
 pub mod emit;

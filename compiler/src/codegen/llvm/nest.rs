@@ -9,10 +9,11 @@ use inkwell::IntPredicate;
 use inkwell::types::BasicTypeEnum;
 use inkwell::values::PointerValue;
 
+use super::across::{across, folded};
 use super::ahead::Ahead;
 use super::emit::Val;
 use super::expr::{Frame, Lanes};
-use super::loops::{Range, for_counts, for_units, lanes_for, nested, vectors, vectors_of};
+use super::loops::{Range, WRITTEN_OUT, for_counts, for_units, lanes_for, nested, vectors, vectors_of};
 use super::together::{run_together, together};
 use super::turned::turned;
 use crate::codegen::math;
@@ -33,6 +34,7 @@ pub fn nest<'ctx>(frame: &mut Frame<'_, 'ctx>, nest: &Nest, along: Along, range:
             });
         }
         (Along::Points(n), Some((lane_loop, shared))) => points(frame, nest, n, (lane_loop, shared), range),
+        (Along::Across(n), Some((lane_loop, shared))) => across(frame, nest, n, (lane_loop, shared), range),
         (Along::Turned(with), _) => turned(frame, nest, with as usize, range),
         _ => for_units(frame, &nest.outer, range, |frame| {
             when_needed(frame, nest, |frame| walk(frame, nest, None, along));
@@ -100,6 +102,11 @@ fn when_needed<'a, 'ctx>(frame: &mut Frame<'a, 'ctx>, nest: &Nest, body: impl Fn
     let is_needed = frame.eval(only);
     e.when(is_needed, || body(frame));
     frame.forget();
+}
+
+/// A point without a walk, vectors along the innermost loop of each stage.
+pub(super) fn point(frame: &mut Frame<'_, '_>, nest: &Nest) {
+    walk(frame, nest, None, Along::Inner);
 }
 
 /// The stages at a point, in all iterations or in a part of them.
@@ -242,7 +249,7 @@ fn stage<'ctx>(frame: &mut Frame<'_, 'ctx>, stage: &Stage, along: Along) {
         Stage::Map { inner, stores } => map(frame, inner, stores, along),
         Stage::Reduce { temp, elem, fold, inner, value, .. } => match fold {
             Fold::ArgMax | Fold::ArgMin => arg_extreme(frame, *temp, *fold, inner, *value),
-            fold => reduce(frame, *temp, *elem, *fold, inner, *value, along),
+            fold => reduce(frame, *temp, (*elem, *fold), inner, *value, along),
         },
         Stage::Running { fold, over, exclusive, value, store } => {
             running(frame, *fold, over, *exclusive, *value, store)
@@ -319,12 +326,26 @@ const SUMS: i64 = 4;
 fn reduce<'ctx>(
     frame: &mut Frame<'_, 'ctx>,
     temp: Temp,
-    elem: Elem,
-    fold: Fold,
+    (elem, fold): (Elem, Fold),
     inner: &[Loop],
     value: ExprId,
     along: Along,
 ) {
+    let mut result = in_lanes(frame, (elem, fold), inner, value, along);
+    if along == Along::Inner && !inner.is_empty() {
+        result = folded(frame, (elem, fold), &[result]);
+    }
+    frame.temps.insert(temp, result);
+}
+
+/// What each lane has folded.
+pub(super) fn in_lanes<'ctx>(
+    frame: &mut Frame<'_, 'ctx>,
+    (elem, fold): (Elem, Fold),
+    inner: &[Loop],
+    value: ExprId,
+    along: Along,
+) -> Val<'ctx> {
     let e = frame.emit;
     let along_inner = along == Along::Inner && !inner.is_empty();
     // Along the outer loop, each lane folds for itself.
@@ -339,21 +360,32 @@ fn reduce<'ctx>(
     match inner.split_last() {
         Some((lane_loop, outer)) if along_inner => {
             let together = SUMS * i64::from(lanes);
-            if !matches!(lane_loop.extent, Extent::Known(n) if n < 2 * together) {
+            let known = if let Extent::Known(n) = lane_loop.extent { Some(n) } else { None };
+            if known.is_none_or(|n| n >= 2 * together) {
                 sums.extend((1..SUMS).map(|_| begin_fold(frame, elem, fold, lanes).0));
+            }
+            if outer.is_empty() {
+                frame.find_rows(value, lane_loop);
             }
             nested(frame, outer, &mut |frame| {
                 let extent = frame.extent(lane_loop.extent);
                 let mut rest = e.index(0);
                 if sums.len() > 1 {
-                    rest = e.each(rest, e.sub(extent, e.index(together - 1)), together, |at| {
+                    let mut several = |at| {
                         for (i, sum) in (0..).zip(&sums) {
                             let first = e.add(at, e.index(i * i64::from(lanes)));
                             frame.lanes = Some(Lanes { var: lane_loop.var, first, count: lanes, tail: None });
                             frame.forget();
                             step(frame, *sum);
                         }
-                    });
+                    };
+                    rest = match known {
+                        Some(n) if n / together <= WRITTEN_OUT => {
+                            (0..n / together).for_each(|i| several(e.index(i * together)));
+                            e.index(n / together * together)
+                        }
+                        _ => e.each(rest, e.sub(extent, e.index(together - 1)), together, several),
+                    };
                 }
                 vectors_of(frame, lanes, lane_loop, (rest, extent), |frame| step(frame, sums[0]));
             });
@@ -365,14 +397,9 @@ fn reduce<'ctx>(
         let upper = partial.split_off(partial.len() / 2);
         partial.iter_mut().zip(upper).for_each(|(low, high)| *low = join(frame, fold, elem, *low, high));
     }
-    let mut result = partial[0];
-    if along_inner {
-        while e.lanes_of(result) > 1 {
-            result = join(frame, fold, elem, e.half(result, false), e.half(result, true));
-        }
-    }
+    frame.rows.clear();
     frame.forget();
-    frame.temps.insert(temp, result);
+    partial[0]
 }
 
 /// Index of the first extreme element; NaN never wins; 0 over nothing.

@@ -112,13 +112,13 @@ pub fn contract<'ctx>(
         frame.vars.insert(l.var, e.index(0));
     }
     let products = contract.products;
-    if products != Products::One {
+    if !products.are_single() {
         let whole = div_up(e, sum, e.index(products.steps()));
         sum = e.mul(whole, e.index(products.steps() / products.together()));
     }
     // An evaluated row is one loop over neighbours, and so is one of pairs.
     let steps = match (tile.left, kernel.expr(contract.x)) {
-        (Left::InPlace, Expr::Load { index, .. }) if products == Products::One => {
+        (Left::InPlace, Expr::Load { index, .. }) if products.are_single() => {
             Steps::of_load(frame, index, &contract.sums)
         }
         _ => vec![(sum, Stride::neighbours())],
@@ -148,7 +148,9 @@ pub fn contract<'ctx>(
         _ => acc,
     };
     let elems = match products {
-        Products::One => Elems { x, w: kernel.buffer(contract.w).elem, acc, products, quantized },
+        Products::One | Products::Interleaved => {
+            Elems { x, w: kernel.buffer(contract.w).elem, acc, products, quantized }
+        }
         Products::Pairs | Products::Bytes | Products::Tiles | Products::ByteTiles => {
             Elems { x: acc, w: acc, acc, products, quantized }
         }

@@ -17,7 +17,7 @@ use super::quantized::{Panel, Quantized, Step};
 use crate::kernel::index::{Stride, stride};
 use crate::kernel::{Elem, Index, Loop, Products};
 
-/// How far ahead of its use a panel is fetched, in steps of the sum: by one row and two, which take several panels at once, and
+/// How far ahead of its use a panel is fetched, in steps of a sum of f32 or their bytes: by one row and two, which take several panels at once, and
 /// by more. Farther, weights in the second-level cache come more slowly; nearer, those in distant caches and memory do.
 const AHEAD: [i64; 2] = [16, 64];
 /// Steps of the sum in one turn of the loop.
@@ -55,9 +55,29 @@ impl Elems {
         match &self.quantized {
             _ if self.products == Products::Pairs => "pairs".into(),
             _ if self.products == Products::Bytes => "bytes".into(),
+            _ if self.products == Products::Interleaved => format!("{}_interleaved", self.x),
             Some(quantized) => format!("{}_{}", self.x, quantized.name()),
             None => format!("{}_{}_{}", self.x, self.w, self.acc),
         }
+    }
+
+    /// The vectors of a step of a panel that is not quantised, as they are multiplied.
+    pub(super) fn weights<'ctx>(
+        &self,
+        e: &Emit<'ctx>,
+        row: PointerValue<'ctx>,
+        (vectors, lanes): (u32, u32),
+    ) -> Vec<Val<'ctx>> {
+        let memory = e.memory(self.w);
+        let at = |v: u32| e.at(row, memory, e.index(i64::from(v * lanes)));
+        let paired = if self.products == Products::Interleaved { vectors / 2 * 2 } else { 0 };
+        let of_pair = |v: u32| {
+            let words = e.load(e.vector(e.int(32), lanes), at(v));
+            let upper = e.and(words, e.bits(words.get_type(), 0xFFFF_0000));
+            [e.shl(words, 16), upper].map(|word| e.bitcast(word, e.f32()))
+        };
+        let alone = |v: u32| e.widened(self.w, e.load(e.vector(memory, lanes), at(v)), e.register(self.acc));
+        (0..paired).step_by(2).flat_map(of_pair).chain((paired..vectors).map(alone)).collect()
     }
 
     /// `x * w + sum`; of pairs, both products.
@@ -178,7 +198,8 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
     let (counts, strides) = (params[3].into_pointer_value(), params[4].into_pointer_value());
     let number = |at, i: u32| e.load(i64, e.at(at, i64, e.index(i64::from(i))));
     let step_elements = i64::from(vectors * lanes);
-    let ahead = AHEAD[usize::from(rows > 2)] * step_elements;
+    let steps_ahead = AHEAD[usize::from(rows > 2)] * Elem::F32.bytes() as i64 / elems.w.bytes() as i64;
+    let ahead = steps_ahead * step_elements;
 
     // Quantised weights are found by the number of a step, which is a multiple of UNROLL at each turn of a sum of one loop.
     let passed = e.variable(function, i64);
@@ -206,17 +227,12 @@ fn build<'ctx>(e: &Emit<'ctx>, name: &str, shape: Shape) -> FunctionValue<'ctx> 
             } else {
                 let shift = e.add(e.mul(params[2], e.index(i64::from(p))), e.index(ahead * step_elements));
                 let row = e.at(base.into_pointer_value(), w_memory, shift);
-                let packed = e.vector(w_memory, lanes);
-                let of_vector = |v: u32| {
-                    let stored = e.load(packed, e.at(row, w_memory, e.index(i64::from(v * lanes))));
-                    e.widened(elems.w, stored, acc_type)
-                };
-                (0..vectors).map(of_vector).collect()
+                elems.weights(e, row, (vectors, lanes))
             };
             w.iter().zip(0..).for_each(|(w, v)| excess.add(e, p * vectors + v, *w));
             for r in 0..rows {
                 let x = e.load(x_memory, e.at(row_pointers[r as usize].into_pointer_value(), x_memory, offset));
-                let x = e.widened(elems.x, e.splat(x, lanes), acc_type);
+                let x = e.widened_in(elems.x, x, acc_type, lanes);
                 for v in 0..vectors {
                     let sum = e.load(vector, acc(p, r, v));
                     e.store(elems.add_product(e, x, w[v as usize], sum), acc(p, r, v));

@@ -151,12 +151,12 @@ impl<'ctx> Sums<'ctx> {
     fn step(&self, e: &Emit<'ctx>, x: impl Fn(u32) -> Val<'ctx>) {
         let Tall { rows, vectors, lanes, elems } = self.tall;
         let (w_memory, acc_type) = (e.memory(elems.w), e.register(elems.acc));
-        let (vector, packed) = (e.vector(acc_type, lanes), e.vector(w_memory, lanes));
+        let vector = e.vector(acc_type, lanes);
         let w = e.load(e.pointer(), self.panel).into_pointer_value();
         let line = e.load(e.pointer(), self.next).into_pointer_value();
         e.fetch_later(line, 64);
         let at = |v: u32| e.at(w, w_memory, e.index(i64::from(v * lanes)));
-        let step: Vec<_> = (0..vectors).map(|v| e.widened(elems.w, e.load(packed, at(v)), acc_type)).collect();
+        let step = elems.weights(e, w, (vectors, lanes));
         step.iter().zip(0..).for_each(|(w, v)| self.excess.add(e, v, *w));
         for r in 0..rows {
             let x = e.splat(x(r), lanes);

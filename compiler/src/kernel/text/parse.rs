@@ -323,6 +323,7 @@ impl Parser {
         self.word("groups")?;
         let groups = self.parsed("a count")?;
         let products = match () {
+            () if self.eat("interleaved") => Products::Interleaved,
             () if self.eat("pairs") => Products::Pairs,
             () if self.eat("tiles") => Products::Tiles,
             () if self.eat("bytes") => Products::Bytes,

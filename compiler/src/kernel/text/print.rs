@@ -85,6 +85,7 @@ fn contract_head(c: &Contract) -> String {
         c.groups,
         match c.products {
             Products::One => "",
+            Products::Interleaved => " interleaved",
             Products::Pairs => " pairs",
             Products::Tiles => " tiles",
             Products::Bytes => " bytes",

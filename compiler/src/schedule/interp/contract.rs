@@ -155,7 +155,8 @@ impl Machine<'_> {
                         let lane = col - part.panel * lanes;
                         let (steps, together) = (c.products.steps(), c.products.together());
                         let word = place * ((sum + steps - 1) / steps * steps / together) + k / together;
-                        let at = ((word * groups + g % groups) * lanes + lane) * together + k % together;
+                        let of_row = c.products.column((g % groups, groups), lane, lanes);
+                        let at = (word * groups * lanes + of_row) * together + k % together;
                         let w = match &c.blocks {
                             None => self.read(c.w, at)?,
                             Some(blocks) => {

@@ -17,14 +17,15 @@ impl Machine<'_> {
                     self.walk(nest, 1)
                 })
             }
-            (Along::Points(n), Some((lane_loop, shared))) => {
+            (Along::Points(n) | Along::Across(n), Some((lane_loop, shared))) => {
                 let extent = self.extent(lane_loop.extent);
                 let blocks = (extent + i64::from(n) - 1) / i64::from(n);
                 self.unfold(shared, self.unit / blocks.max(1));
                 let first = self.unit % blocks.max(1) * i64::from(n);
+                let shared_by = if matches!(along, Along::Across(_)) { lanes } else { 1 };
                 (first..extent.min(first + i64::from(n))).try_for_each(|i| {
                     self.vars[lane_loop.var.0 as usize] = i;
-                    self.walk(nest, 1)
+                    self.walk(nest, shared_by)
                 })
             }
             (Along::Turned(with), _) => {
