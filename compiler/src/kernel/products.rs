@@ -85,3 +85,27 @@ impl Products {
         matches!(self, Self::Tiles | Self::ByteTiles)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_column_of_a_row_has_a_place_of_its_own() {
+        for (products, groups, lanes) in [
+            (Products::One, 3, 8),
+            (Products::Interleaved, 1, 16),
+            (Products::Interleaved, 2, 8),
+            (Products::Interleaved, 3, 4),
+        ] {
+            let columns = (0..groups).flat_map(|group| (0..lanes).map(move |lane| (group, lane)));
+            let mut places: Vec<i64> =
+                columns.map(|(group, lane)| products.column((group, groups), lane, lanes)).collect();
+            places.sort_unstable();
+            assert_eq!(places, (0..groups * lanes).collect::<Vec<_>>(), "{products:?}, {groups} groups of {lanes}");
+        }
+        // Lane 1 of the first vector stands in the lower half of word 1, that of the second in the upper one.
+        assert_eq!([1, 9].map(|lane| Products::Interleaved.column((0, 1), lane, 16)), [2, 3]);
+        assert_eq!([0, 1].map(|group| Products::Interleaved.column((group, 2), 1, 8)), [2, 3]);
+    }
+}

@@ -93,6 +93,17 @@ pub(crate) const KERNELS: &[&str] = &[
   }
 }
 "#,
+    r#"kernel "halves" dims 1 vars 4 {
+  b0 = read f32 "x"
+  b1 = read packed bf16 "packed w"
+  b2 = write f32 "y"
+  %0 = load b0[16*i1 + i3]
+  %1 = acc 0
+  contract batch i0 "" in 1 rows i1 "t" in n0 cols i2 "h" in 5 sums i3 "d" in 16 groups 1 interleaved x %0 w b1 {
+    b2[5*i1 + i2] = %1
+  }
+}
+"#,
     r#"kernel "quantised" dims 1 vars 4 {
   b0 = read f32 "x"
   b1 = read packed u8 "packed w"
