@@ -100,18 +100,22 @@ impl Size {
         Some(product)
     }
 
-    /// `floor(self / divisor)`; `None` if `divisor` is not positive. Exact where every coefficient is divisible.
+    /// `floor(self / divisor)`; `None` if `divisor` is not positive. Whole multiples of the divisor are taken out, so that
+    /// `floor((t - 2) / 2) + 1` is `floor(t / 2)`.
     pub fn checked_div(&self, divisor: i64) -> Option<Self> {
         if divisor <= 0 {
             return None;
         }
-        if let Some(n) = self.as_known() {
-            return Some(Self::known(n.div_euclid(divisor)));
+        let parts = |part: fn(i64, i64) -> i64| {
+            let terms = self.terms.iter().map(|(m, c)| (m.clone(), part(*c, divisor)));
+            Self { terms: terms.filter(|(_, c)| *c != 0).collect() }
+        };
+        let (whole, rest) = (parts(i64::div_euclid), parts(i64::rem_euclid));
+        match rest.as_known() {
+            // Less than the divisor.
+            Some(_) => Some(whole),
+            None => whole.checked_add(&Self::term(vec![Atom::Floor(Box::new(rest), divisor)], 1)),
         }
-        if self.terms.values().all(|c| c % divisor == 0) {
-            return Some(Self { terms: self.terms.iter().map(|(m, c)| (m.clone(), c / divisor)).collect() });
-        }
-        Some(Self::term(vec![Atom::Floor(Box::new(self.clone()), divisor)], 1))
     }
 
     /// What `floor(self / divisor)` leaves; `None` if `divisor` is not positive.
@@ -244,6 +248,12 @@ mod tests {
         assert_eq!(grown.to_string(), "t + 1");
         assert_eq!(t.checked_mul(&Size::known(6)).unwrap().checked_div(3).unwrap().to_string(), "2*t");
         assert_eq!(grown.checked_div(2).unwrap().eval(&|_| Some(6)), Some(3));
+        let strided = t.checked_sub(&Size::known(2)).unwrap().checked_div(2).unwrap().checked_add(&Size::known(1));
+        assert_eq!(strided, t.checked_div(2), "what a window of 2 by steps of 2 leaves");
+        let odd = t.checked_mul(&Size::known(-3)).unwrap().checked_add(&Size::known(28)).unwrap();
+        for n in 0..9 {
+            assert_eq!(odd.checked_div(2).unwrap().eval(&|_| Some(n)), Some((28 - 3 * n) / 2), "{n}");
+        }
     }
 
     #[test]
