@@ -198,7 +198,7 @@ impl<'a> Prices<'a> {
         let mut state = vec![0u8; self.classes.len()];
         let mut homes = vec![Home::Stored; self.classes.len()];
         let mut stored = vec![false; self.classes.len()];
-        let mut total = Total { cost: 0.0, order: Vec::new() };
+        let mut total = Total { cost: 0.0, order: Vec::with_capacity(self.classes.len()) };
         let mut below: Vec<(Home, bool)> = Vec::new();
         // Depth first, without recursion over the depth of the graph.
         let mut stack: Vec<(usize, bool)> = roots.iter().rev().map(|r| (*r, false)).collect();

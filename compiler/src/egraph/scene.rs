@@ -128,12 +128,16 @@ impl Scene {
 
     /// The ways to write a value.
     pub fn class(&self, class: Id) -> Vec<(Op, Vec<Id>)> {
-        let operands = |term: &Term| term.operands.iter().map(|c| self.egraph.find(*c)).collect();
-        let op = |term: &Term| match &term.head {
-            Head::Op(op) => Some((op.clone(), operands(term))),
+        let operands = |operands: &[Id]| operands.iter().map(|c| self.egraph.find(*c)).collect();
+        self.ops(class).map(|(op, below)| (op.clone(), operands(below))).collect()
+    }
+
+    /// The same to look at: nothing is copied, and an operand may be an old name of its class.
+    fn ops(&self, class: Id) -> impl Iterator<Item = (&Op, &[Id])> {
+        self.egraph[class].nodes.iter().filter_map(|term| match &term.head {
+            Head::Op(op) => Some((op, term.operands.as_slice())),
             Head::Result(_) => None,
-        };
-        self.egraph[class].nodes.iter().filter_map(op).collect()
+        })
     }
 
     /// Those with an op of that name. Rules look while the e-graph is whole: operands are classes.
@@ -181,9 +185,9 @@ impl Scene {
 
     /// `gather[axis](weights, index)` with weights known at load.
     pub fn gathered_at_load(&self, class: Id) -> Option<(Gather, Id, Id)> {
-        self.class(class).into_iter().find_map(|(op, operands)| match op {
+        self.ops(class).find_map(|(op, operands)| match op {
             Op::Gather(gather) if self.at_load(operands[0]) && !self.at_load(operands[1]) => {
-                Some((gather, operands[0], operands[1]))
+                Some((gather.clone(), self.egraph.find(operands[0]), self.egraph.find(operands[1])))
             }
             _ => None,
         })
@@ -195,8 +199,8 @@ impl Scene {
     }
 
     fn quantized_below(&self, class: Id, views: usize) -> Option<Dequantize> {
-        self.class(class).into_iter().find_map(|(op, operands)| match op {
-            Op::Dequantize(how) => Some(how),
+        self.ops(class).find_map(|(op, operands)| match op {
+            Op::Dequantize(how) => Some(how.clone()),
             op if op.class() == Class::View && views > 0 => self.quantized_below(*operands.first()?, views - 1),
             _ => None,
         })
@@ -336,11 +340,11 @@ impl Scene {
     /// Is it of 32 bits or more, and not a cast of weights of fewer than it has, through some views?
     fn is_wide(&self, class: Id, views: usize) -> bool {
         let bytes = self.ty(class).elem.bytes();
-        let is_narrow = |(op, operands): &(Op, Vec<Id>)| match op {
+        let is_narrow = |(op, operands): (&Op, &[Id])| match op {
             Op::Cast(_) => self.ty(operands[0]).elem.bytes() < bytes,
             op => op.class() == Class::View && views > 0 && operands.iter().any(|o| !self.is_wide(*o, views - 1)),
         };
-        bytes >= WIDE_BYTES && !(self.at_load(class) && self.class(class).iter().any(is_narrow))
+        bytes >= WIDE_BYTES && !(self.at_load(class) && self.ops(class).any(is_narrow))
     }
 
     /// Adds another way to write some values; is it new?
